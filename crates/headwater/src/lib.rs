@@ -1,1 +1,4 @@
-//! placeholder
+//! Event-sourced services that separate commands from queries, on an embedded log or Apache Kafka.
+
+pub mod log;
+pub mod store;

@@ -1,0 +1,68 @@
+//! How values become bytes and come back.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A value that could not be written or read, with the type and the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} of type {type_name}: {cause}")]
+pub struct CodecError {
+    what: &'static str,
+    type_name: &'static str,
+    cause: String,
+}
+
+impl CodecError {
+    /// A value of type `T` that could not be written.
+    pub fn encode<T: ?Sized>(cause: impl ToString) -> Self {
+        Self {
+            what: "cannot encode a value",
+            type_name: std::any::type_name::<T>(),
+            cause: cause.to_string(),
+        }
+    }
+
+    /// Bytes that are no value of type `T`.
+    pub fn decode<T: ?Sized>(cause: impl ToString) -> Self {
+        Self {
+            what: "cannot decode a value",
+            type_name: std::any::type_name::<T>(),
+            cause: cause.to_string(),
+        }
+    }
+}
+
+/// Writes and reads values of one type.
+///
+/// Implementations must be self-describing or versioned, deterministic (equal values give equal bytes), and
+/// `decode(encode(v))` must give a value equal to `v`.
+pub trait Codec<T>: Send + Sync + 'static {
+    /// The bytes of `value`.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] if the format cannot hold the value.
+    fn encode(&self, value: &T) -> Result<Bytes, CodecError>;
+
+    /// The value in `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] if the bytes are no such value.
+    fn decode(&self, bytes: &[u8]) -> Result<T, CodecError>;
+}
+
+/// JSON by serde: the format of payloads and state unless another is chosen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Json;
+
+impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
+    fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
+        serde_json::to_vec(value).map(Bytes::from).map_err(CodecError::encode::<T>)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
+        serde_json::from_slice(bytes).map_err(CodecError::decode::<T>)
+    }
+}

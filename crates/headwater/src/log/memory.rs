@@ -1,0 +1,1 @@
+//! The memory log: deterministic, with faults on demand.

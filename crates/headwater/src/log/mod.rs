@@ -1,0 +1,4 @@
+//! The logs that come with this crate: embedded (durable, one process) and memory (deterministic, for tests).
+
+pub mod embedded;
+pub mod memory;

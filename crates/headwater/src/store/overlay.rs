@@ -1,0 +1,1 @@
+//! Committed changes that are not flushed yet, over a store.
