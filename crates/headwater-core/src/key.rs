@@ -5,6 +5,7 @@
 //! own tools read, and what decides the partition.
 
 mod ordered;
+mod part;
 mod text;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::hash::Hash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use part::partition_text;
 pub use ordered::{decode_ordered, encode_ordered, ordered};
 pub use text::{decode_text, text};
 

@@ -1,0 +1,144 @@
+//! What operators see while a record passes, and what they leave behind.
+
+use bytes::Bytes;
+use headwater_core::clock::Timestamp;
+use headwater_core::header::Headers;
+use headwater_core::record::{Append, StoredRecord};
+use headwater_core::store::{StoreError, TableId};
+use headwater_core::topic::{Offset, Partition};
+
+use super::state::Layered;
+use crate::event::header_number;
+
+/// A key and a value on their way through a topology, with the record that they came from.
+///
+/// Dereferences to the value, so that `|event| event.price()` reads as it should.
+#[derive(Debug)]
+pub struct Keyed<'a, K, V> {
+    /// The key.
+    pub key: &'a K,
+    /// The value.
+    pub value: &'a V,
+    /// The record that they came from.
+    pub meta: &'a RecordMeta,
+}
+
+impl<K, V> Clone for Keyed<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Keyed<'_, K, V> {}
+
+impl<K, V> std::ops::Deref for Keyed<'_, K, V> {
+    type Target = V;
+    fn deref(&self) -> &V {
+        self.value
+    }
+}
+
+/// Where a value came from: kept through every operator.
+#[derive(Debug, Clone)]
+pub struct RecordMeta {
+    /// The time of the event.
+    pub timestamp: Timestamp,
+    /// The partition that the record was read from.
+    pub partition: Partition,
+    /// Its offset there.
+    pub offset: Offset,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+impl RecordMeta {
+    pub(crate) fn of(record: &StoredRecord, partition: Partition) -> Self {
+        Self {
+            timestamp: record.record.timestamp,
+            partition,
+            offset: record.offset,
+            headers: record.record.headers.clone(),
+        }
+    }
+}
+
+/// Why a record could not be processed; it stops the shard by name.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProcessError {
+    /// The record cannot be decoded, or its result cannot be encoded.
+    #[error("{0}")]
+    Record(String),
+    /// The state could not be read.
+    #[error("{0}")]
+    State(#[from] StoreError),
+}
+
+/// A batch on its way through one shard of a topology.
+pub(crate) struct Flow<'a> {
+    state: Option<Layered<'a>>,
+    out: Vec<Emitted>,
+    command: u64,
+}
+
+/// A record that left the topology, and the command that it comes from.
+struct Emitted {
+    append: Append,
+    command: u64,
+}
+
+impl<'a> Flow<'a> {
+    /// A flow over state; `None` for a topology without stores.
+    pub(crate) fn new(state: Option<Layered<'a>>) -> Self {
+        Self { state, out: Vec::new(), command: 0 }
+    }
+
+    /// Tells that the next input record is this one.
+    pub(crate) fn next_input(&mut self, record: &StoredRecord) {
+        if header_number(&record.record.headers, "hw_index").unwrap_or(0) == 0 {
+            self.command += 1;
+        }
+    }
+
+    pub(crate) fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.state.as_ref().expect("an operator with a store runs over state").get(table, key)
+    }
+
+    pub(crate) fn put(&mut self, table: TableId, key: Bytes, value: Option<Bytes>) {
+        self.state.as_mut().expect("an operator with a store runs over state").put(table, key, value);
+    }
+
+    /// Sends a record out of the topology.
+    pub(crate) fn emit(&mut self, append: Append) {
+        self.out.push(Emitted { append, command: self.command });
+    }
+
+    /// What was emitted, each record stamped with its index and count within its command per target partition.
+    pub(crate) fn into_appends(self) -> Vec<Append> {
+        let mut out = self.out;
+        for command in out.chunk_by_mut(|a, b| a.command == b.command) {
+            stamp(command);
+        }
+        out.into_iter().map(|emitted| emitted.append).collect()
+    }
+}
+
+fn stamp(command: &mut [Emitted]) {
+    for i in 0..command.len() {
+        let to = &command[i].append.to;
+        let index = command[..i].iter().filter(|other| other.append.to == *to).count();
+        let count = command.iter().filter(|other| other.append.to == *to).count();
+        let headers = &mut command[i].append.record.headers;
+        *headers = restamped(headers, index, count);
+    }
+}
+
+fn restamped(headers: &Headers, index: usize, count: usize) -> Headers {
+    let mut builder = headwater_core::header::HeadersBuilder::with_capacity(headers.encoded().len() + 8);
+    for (name, value) in headers.iter().filter(|(name, _)| !matches!(*name, "hw_index" | "hw_count")) {
+        builder.add(name, value);
+    }
+    let mut digits = itoa::Buffer::new();
+    builder.add("hw_index", Some(digits.format(index).as_bytes()));
+    builder.add("hw_count", Some(digits.format(count).as_bytes()));
+    builder.build()
+}

@@ -1,0 +1,17 @@
+//! The pure engine: what a shard does with a batch of input, as values in and values out.
+//!
+//! Nothing here knows a clock, a runtime, a file or a socket. A shell (`crate::runtime`) reads records and commands,
+//! hands them in with the time, commits what comes out, and applies the delta to what queries see.
+//!
+//! - [`state`]: a batch's changes over those in flight over what is committed.
+//! - [`flow`]: what operators see while a record passes.
+//! - [`operators`]: the operators of topologies.
+//! - [`decide`]: commands of one shard of an aggregate.
+//! - [`command_batch`]: where a batch may end.
+
+pub(crate) mod command_batch;
+pub(crate) mod decide;
+pub(crate) mod flow;
+pub(crate) mod operators;
+pub(crate) mod outcome;
+pub(crate) mod state;
