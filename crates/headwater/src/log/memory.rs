@@ -1,1 +1,0 @@
-//! The memory log: deterministic, with faults on demand.
