@@ -133,3 +133,16 @@ impl Decimal {
         self.0.format(number)
     }
 }
+
+/// Reads a record of an events topic as an id and an event; `None` for a foreign record.
+pub(crate) fn read_keyed<A: Aggregate>(
+    stored: &headwater_core::record::StoredRecord,
+) -> Result<Option<(A::Id, A::Event)>, String> {
+    let record = &stored.record;
+    let Some(key) = record.key.as_deref().filter(|_| record.headers.get_str("hw_writer") == Some(WRITER_STAMP)) else {
+        return Ok(None);
+    };
+    let id = headwater_core::key::decode_text(key).map_err(|e| e.to_string())?;
+    let event = read::<A>(record).map_err(|e| e.to_string())?;
+    Ok(Some((id, event)))
+}

@@ -1,0 +1,197 @@
+//! An app: its aggregates and its views, before anything runs.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_core::key::Key;
+use headwater_core::topic::InvalidTopicName;
+
+use crate::aggregate::Aggregate;
+use crate::event;
+use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
+use crate::topology::{Definition, Description, Kind, Stream, Table};
+
+/// How many partitions the topics of an app have, unless set.
+pub const PARTITIONS: u32 = 12;
+
+/// Aggregates and views under one name; describes, and runs once [started](crate::Headwater::start).
+pub struct App {
+    pub(crate) name: String,
+    pub(crate) options: AppOptions,
+    pub(crate) aggregates: Vec<Arc<dyn AnyAggregate>>,
+    pub(crate) definitions: BTreeMap<String, Arc<Definition>>,
+    mistakes: Vec<String>,
+}
+
+/// Settings of an app.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AppOptions {
+    /// The partitions of its topics; fixed for good once they exist.
+    pub partitions: u32,
+    /// How long the outcome of a command is kept under its id.
+    pub outcomes_kept: Duration,
+    /// Commands that may wait for one shard before more are refused.
+    pub mailbox: usize,
+    /// Bytes of events that one command may lead to.
+    pub command_bytes_max: usize,
+    /// Events after which a shard makes snapshots of its aggregates.
+    pub snapshot_distance: u64,
+    /// States that one shard keeps decoded in memory.
+    pub cached_states: usize,
+}
+
+impl Default for AppOptions {
+    fn default() -> Self {
+        Self {
+            partitions: PARTITIONS,
+            outcomes_kept: Duration::from_secs(24 * 60 * 60),
+            mailbox: 4_096,
+            command_bytes_max: 1 << 20,
+            snapshot_distance: 200_000,
+            cached_states: 20_000,
+        }
+    }
+}
+
+/// What is wrong with an app, found before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("app \"{app}\": {}", mistakes.join("; "))]
+pub struct InvalidApp {
+    app: String,
+    mistakes: Vec<String>,
+}
+
+impl App {
+    /// An app with this name, which begins the names of its topics, groups and stores.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            options: AppOptions::default(),
+            aggregates: Vec::new(),
+            definitions: BTreeMap::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// The app with other settings.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut AppOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// The app's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a kind of aggregate.
+    pub fn aggregate<A: Aggregate>(&mut self) -> Aggregates<A> {
+        if self.aggregates.iter().any(|other| other.name() == A::NAME) {
+            self.mistakes.push(format!("aggregate \"{}\" is declared twice", A::NAME));
+        }
+        self.aggregates.push(Arc::new(AggregateDefinition::<A>::default()));
+        Aggregates { app: self.name.clone(), kind: PhantomData }
+    }
+
+    /// Shows a table as a view, with every topology that it needs.
+    pub fn view<K: Key, S>(&mut self, table: Table<K, S>) -> View<K, S> {
+        let Table { upstream, definition, .. } = table;
+        let name = definition.name.clone();
+        let lineage = upstream.iter().map(|definition| definition.name.clone()).collect();
+        for definition in upstream {
+            self.define(definition);
+        }
+        self.define(Arc::new(definition));
+        View { app: self.name.clone(), name, lineage, types: PhantomData }
+    }
+
+    fn define(&mut self, definition: Arc<Definition>) {
+        if definition.version == 0 {
+            self.mistakes.push(format!("\"{}\" has version 0: versions begin at 1", definition.name));
+        }
+        match self.definitions.get(&definition.name) {
+            Some(known) if Arc::ptr_eq(known, &definition) => {}
+            Some(_) => self.mistakes.push(format!(
+                "\"{}\" is defined twice: names of stores and repartitions are unique in an app; group once and use the result twice",
+                definition.name
+            )),
+            None => {
+                self.definitions.insert(definition.name.clone(), definition);
+            }
+        }
+    }
+
+    /// The topologies of the app.
+    pub fn describe(&self) -> Description {
+        let rank = |definition: &Definition| matches!(definition.kind, Kind::Fold { .. });
+        let mut topologies: Vec<_> = self.definitions.values().collect();
+        topologies.sort_by_key(|definition| rank(definition));
+        Description {
+            app: self.name.clone(),
+            aggregates: self.aggregates.iter().map(|aggregate| aggregate.name().to_owned()).collect(),
+            topologies: topologies.iter().map(|d| crate::topology::TopologyDescription::of(&self.name, d)).collect(),
+        }
+    }
+
+    /// Checks what can be checked without a log.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidApp`] lists every mistake.
+    pub fn check(&self) -> Result<(), InvalidApp> {
+        let mut mistakes = self.mistakes.clone();
+        let names = self.aggregates.iter().map(|a| format!("{}.events", a.name()));
+        let names = names.chain(self.definitions.keys().cloned());
+        let illegal = |name: String| crate::topology::topic_of(&self.name, &name).err();
+        mistakes.extend(names.filter_map(illegal).map(|e: InvalidTopicName| e.to_string()));
+        if self.options.partitions == 0 {
+            mistakes.push("it has zero partitions: it needs one at least".to_owned());
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(InvalidApp { app: self.name.clone(), mistakes }) }
+    }
+}
+
+/// A kind of aggregate in an app: where its commands go and its events come from.
+pub struct Aggregates<A> {
+    pub(crate) app: String,
+    kind: PhantomData<fn() -> A>,
+}
+
+impl<A> Clone for Aggregates<A> {
+    fn clone(&self) -> Self {
+        Self { app: self.app.clone(), kind: PhantomData }
+    }
+}
+
+impl<A: Aggregate> Aggregates<A> {
+    /// The events of all aggregates of this kind, by their ids.
+    pub fn events(&self) -> Stream<A::Id, A::Event> {
+        let source = format!("{}.events", A::NAME);
+        Stream::of(source, Vec::new(), Arc::new(event::read_keyed::<A>))
+    }
+}
+
+/// A view in an app: a table that can be asked once the app runs.
+pub struct View<K, S> {
+    pub(crate) app: String,
+    pub(crate) name: String,
+    pub(crate) lineage: Vec<String>,
+    types: PhantomData<fn() -> (K, S)>,
+}
+
+impl<K, S> View<K, S> {
+    /// The name of the view's store.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl<K, S> Clone for View<K, S> {
+    fn clone(&self) -> Self {
+        Self { app: self.app.clone(), name: self.name.clone(), lineage: self.lineage.clone(), types: PhantomData }
+    }
+}

@@ -1,0 +1,58 @@
+//! Bugs planted behind a switch of the tests, to show that the tests find them.
+//!
+//! Without the feature `planted` every switch is constant and off, and the compiler removes it.
+
+/// A bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "planted"), allow(dead_code))]
+pub enum Bug {
+    /// A position is stored apart from the state that it belongs to.
+    PositionOutsideBatch,
+    /// Two commands of one key in one commit do not see each other.
+    BlindBatch,
+    /// A batch may end between two events of one command.
+    SplitCommands,
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::Bug;
+
+    static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+    /// Plants one bug in this process, or none.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.store(bug.map_or(0, |bug| bug as u8 + 1), Ordering::SeqCst);
+    }
+
+    pub(super) fn planted(bug: Bug) -> bool {
+        PLANTED.load(Ordering::Relaxed) == bug as u8 + 1
+    }
+}
+
+#[cfg(feature = "planted")]
+pub use switch::plant;
+
+#[cfg(feature = "planted")]
+fn planted(bug: Bug) -> bool {
+    switch::planted(bug)
+}
+
+#[cfg(not(feature = "planted"))]
+const fn planted(_: Bug) -> bool {
+    false
+}
+
+pub(crate) fn position_outside_batch() -> bool {
+    planted(Bug::PositionOutsideBatch)
+}
+
+pub(crate) fn blind_batch() -> bool {
+    planted(Bug::BlindBatch)
+}
+
+pub(crate) fn split_commands() -> bool {
+    planted(Bug::SplitCommands)
+}

@@ -1,0 +1,307 @@
+//! What callers use of a kind of aggregate that runs.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_core::BoxFuture;
+use headwater_core::clock::Clock;
+use headwater_core::key::{ordered, partition_text, text};
+use headwater_core::log::{Log, LogId};
+use headwater_core::partitioner::partition_of;
+use headwater_core::record::{Append, Record};
+use headwater_core::topic::Partition;
+use tokio::sync::{mpsc::error::TrySendError, oneshot};
+
+use super::{AggregateCell, Submission, Topics};
+use crate::aggregate::Aggregate;
+use crate::command::{CommandId, Origin, Outcome, Receipt, SendError, Version};
+use crate::engine::decide::{Incoming, OUTCOMES, STATES, read_state};
+use crate::engine::outcome::{OutcomeRow, Verdict};
+use crate::runtime::cell::Phase;
+use crate::runtime::start::Starting;
+
+/// When a caller whom a full mailbox refused should come again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How long a caller waits for a shard that is starting or moving.
+const WAIT_FOR_SHARD: Duration = Duration::from_secs(5);
+
+pub(crate) struct AggregateHandle<A: Aggregate> {
+    topology: String,
+    log: Arc<dyn Log>,
+    log_id: LogId,
+    clock: Arc<dyn Clock>,
+    topics: Topics,
+    cells: Arc<[AggregateCell<A>]>,
+    command_bytes_max: usize,
+}
+
+impl<A: Aggregate> AggregateHandle<A> {
+    pub(crate) fn new(starting: &Starting, topics: Topics, cells: Arc<[AggregateCell<A>]>) -> Self {
+        Self {
+            topology: format!("{}.{}", starting.app, A::NAME),
+            log: starting.shell.log.clone(),
+            log_id: starting.shell.log.id(),
+            clock: starting.shell.clock.clone(),
+            topics,
+            cells,
+            command_bytes_max: starting.options.command_bytes_max,
+        }
+    }
+
+    fn cell(&self, id: &A::Id) -> Result<&AggregateCell<A>, SendError> {
+        let part = partition_text(id).map_err(|e| SendError::Invalid(e.to_string()))?;
+        let shard = partition_of(&part, self.cells.len() as u32);
+        Ok(&self.cells[shard.0 as usize])
+    }
+
+    fn not_running(&self, shard: Partition, reason: impl Into<String>) -> SendError {
+        SendError::NotRunning { topology: self.topology.clone(), shard, reason: reason.into() }
+    }
+
+    /// Waits until the shard runs.
+    async fn running(&self, cell: &AggregateCell<A>) -> Result<(), SendError> {
+        let mut phase = cell.cell.watch_phase();
+        let settled = phase.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped { .. }));
+        match tokio::time::timeout(WAIT_FOR_SHARD, settled).await {
+            Ok(Ok(phase)) => match &*phase {
+                Phase::Stopped { reason } => Err(self.not_running(cell.shard(), reason.clone())),
+                _ => Ok(()),
+            },
+            Ok(Err(_)) => Err(self.not_running(cell.shard(), "it is shutting down")),
+            Err(_) => Err(self.not_running(cell.shard(), "it is still being restored: try again")),
+        }
+    }
+
+    async fn submit(&self, incoming: Incoming<A>) -> Result<Outcome<A>, SendError> {
+        let cell = self.cell(&incoming.id)?;
+        if cell.cell.phase() != Phase::Running {
+            self.running(cell).await?;
+        }
+        let Some(mailbox) = cell.mailbox() else {
+            return Err(self.not_running(cell.shard(), "it is moving: try again"));
+        };
+        let command_id = incoming.command_id.clone();
+        let (reply, answer) = oneshot::channel();
+        match mailbox.try_send(Submission { incoming, reply }) {
+            Ok(()) => answer.await.unwrap_or(Ok(Outcome::Unknown(command_id))),
+            Err(TrySendError::Full(_)) => Err(SendError::Overloaded {
+                topology: self.topology.clone(),
+                shard: cell.shard(),
+                retry_after: RETRY_AFTER,
+            }),
+            Err(TrySendError::Closed(_)) => Err(self.not_running(cell.shard(), "it is moving: try again")),
+        }
+    }
+
+    async fn enqueue(&self, incoming: Incoming<A>) -> Result<(), SendError> {
+        let invalid = |e: headwater_core::key::KeyError| SendError::Invalid(e.to_string());
+        ordered(&(&incoming.id, &incoming.command_id)).map_err(invalid)?;
+        let key = text(&incoming.id).map_err(invalid)?;
+        let to = self.topics.commands.name.partition(self.cell(&incoming.id)?.shard().0);
+        let mut headers = headwater_core::header::Headers::builder();
+        headers.add("hw_command_id", Some(incoming.command_id.as_str().as_bytes()));
+        if let Some(expected) = incoming.expected {
+            headers.add("hw_expected_version", Some(expected.to_string().as_bytes()));
+        }
+        let origin = &incoming.origin;
+        let parts = [
+            ("ce_correlationid", &origin.correlation_id),
+            ("ce_causationid", &origin.causation_id),
+            ("traceparent", &origin.traceparent),
+            ("hw_reply_to", &origin.sender),
+        ];
+        for (name, value) in parts.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+            headers.add(name, Some(value.as_bytes()));
+        }
+        let record = Record {
+            key: Some(key),
+            value: Some(incoming.payload),
+            headers: headers.build(),
+            timestamp: self.clock.now(),
+        };
+        match self.log.append(vec![Append { to, record }]).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SendError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// The outcome kept for a command; `None` if there is none yet.
+    pub(crate) fn kept(&self, id: &A::Id, command_id: &CommandId) -> Result<Option<Outcome<A>>, SendError> {
+        let cell = self.cell(id)?;
+        let Some(state) = cell.cell.state() else {
+            return Err(self.not_running(cell.shard(), "its state is not open yet: try again"));
+        };
+        let key = ordered(&(id, command_id)).map_err(|e| SendError::Invalid(e.to_string()))?;
+        let unreadable = |e: &dyn std::fmt::Display| self.not_running(cell.shard(), e.to_string());
+        let Some(row) = state.get(OUTCOMES, &key).map_err(|e| unreadable(&e))? else { return Ok(None) };
+        let row = OutcomeRow::decode(&row).map_err(|e| unreadable(&e))?;
+        match row.kept.verdict::<A>(command_id) {
+            Verdict::Accepted(version) => Ok(Some(Outcome::Accepted(self.receipt(cell, version)))),
+            Verdict::Rejected(rejection) => Ok(Some(Outcome::Rejected(rejection))),
+            Verdict::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    fn receipt(&self, cell: &AggregateCell<A>, version: Version) -> Receipt {
+        Receipt {
+            version,
+            log: self.log_id,
+            topic_id: self.topics.events.id,
+            topic: self.topics.events.name.clone(),
+            partition: cell.shard(),
+            next: cell.cell.committed(),
+        }
+    }
+
+    async fn outcome(
+        &self,
+        id: &A::Id,
+        command_id: &CommandId,
+        within: Duration,
+    ) -> Result<Option<Outcome<A>>, SendError> {
+        let cell = self.cell(id)?;
+        self.running(cell).await?;
+        let mut batches = cell.cell.watch_batches();
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            batches.mark_unchanged();
+            if let Some(outcome) = self.kept(id, command_id)? {
+                return Ok(Some(outcome));
+            }
+            if tokio::time::timeout_at(deadline, batches.changed()).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The committed state of an aggregate, with its version; the default at version 0 if it has no events.
+    pub(crate) async fn state(&self, id: &A::Id) -> Result<(Version, A), SendError> {
+        let cell = self.cell(id)?;
+        if cell.cell.phase() != Phase::Running {
+            self.running(cell).await?;
+        }
+        let Some(state) = cell.cell.state() else {
+            return Err(self.not_running(cell.shard(), "its state is not open yet: try again"));
+        };
+        let key = ordered(id).map_err(|e| SendError::Invalid(e.to_string()))?;
+        let row = state.get(STATES, &key).map_err(|e| self.not_running(cell.shard(), e.to_string()))?;
+        match row {
+            None => Ok((Version(0), A::default())),
+            Some(row) => read_state(&row).map_err(|e| self.not_running(cell.shard(), e.to_string())),
+        }
+    }
+}
+
+/// A command about to be sent; awaiting it sends it.
+#[must_use = "a command is sent when it is awaited"]
+pub struct Send<A: Aggregate> {
+    handle: Arc<AggregateHandle<A>>,
+    incoming: Incoming<A>,
+    encoded: Result<(), String>,
+}
+
+impl<A: Aggregate> Send<A> {
+    pub(crate) fn new(handle: Arc<AggregateHandle<A>>, id: &A::Id, command: A::Command) -> Self {
+        let encoded = serde_json::to_vec(&command);
+        let (payload, encoded) = match encoded {
+            Ok(payload) => (Bytes::from(payload), Ok(())),
+            Err(e) => (Bytes::new(), Err(e.to_string())),
+        };
+        let incoming = Incoming {
+            id: id.clone(),
+            payload,
+            command: Some(command),
+            command_id: CommandId::random(),
+            expected: None,
+            origin: Origin::default(),
+            appended: None,
+        };
+        Self { handle, incoming, encoded }
+    }
+
+    /// Sends it under this id: sent again under it, it has the same outcome and no second effect.
+    pub fn command_id(mut self, id: CommandId) -> Self {
+        self.incoming.command_id = id;
+        self
+    }
+
+    /// Refuses it unless the aggregate has this version when it is decided.
+    pub fn expect_version(mut self, version: u64) -> Self {
+        self.incoming.expected = Some(Version(version));
+        self
+    }
+
+    /// Says where it comes from; its events carry that.
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.incoming.origin = origin;
+        self
+    }
+
+    /// Sends it by the commands topic: it waits there for whoever owns the aggregate, and is answered by its outcome.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Unavailable`] if the log did not take it, or may not have: send it again under the same id.
+    pub async fn by_topic(self) -> Result<CommandId, SendError> {
+        self.check()?;
+        let command_id = self.incoming.command_id.clone();
+        self.handle.enqueue(self.incoming).await?;
+        Ok(command_id)
+    }
+
+    fn check(&self) -> Result<(), SendError> {
+        let invalid = |reason: String| Err(SendError::Invalid(reason));
+        if let Err(reason) = &self.encoded {
+            return invalid(format!("its payload cannot be encoded: {reason}"));
+        }
+        let (bytes, max) = (self.incoming.payload.len(), self.handle.command_bytes_max);
+        if bytes > max {
+            return invalid(format!("its payload has {bytes} bytes; a command may have {max} at most"));
+        }
+        Ok(())
+    }
+}
+
+impl<A: Aggregate> IntoFuture for Send<A> {
+    type Output = Result<Outcome<A>, SendError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.check()?;
+            self.handle.submit(self.incoming).await
+        })
+    }
+}
+
+/// Asking for a command's outcome; awaiting it asks.
+#[must_use = "an outcome is asked for when this is awaited"]
+pub struct OutcomeQuery<A: Aggregate> {
+    handle: Arc<AggregateHandle<A>>,
+    id: A::Id,
+    command_id: CommandId,
+    within: Duration,
+}
+
+impl<A: Aggregate> OutcomeQuery<A> {
+    pub(crate) fn new(handle: Arc<AggregateHandle<A>>, id: &A::Id, command_id: &CommandId) -> Self {
+        Self { handle, id: id.clone(), command_id: command_id.clone(), within: Duration::ZERO }
+    }
+
+    /// Waits this long for an outcome that is not there yet.
+    pub fn within(mut self, wait: Duration) -> Self {
+        self.within = wait;
+        self
+    }
+}
+
+impl<A: Aggregate> IntoFuture for OutcomeQuery<A> {
+    type Output = Result<Option<Outcome<A>>, SendError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.handle.outcome(&self.id, &self.command_id, self.within).await })
+    }
+}

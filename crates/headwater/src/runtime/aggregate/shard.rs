@@ -1,0 +1,561 @@
+//! One shard of a kind of aggregate: gather what waits, decide it, commit, apply, answer.
+//!
+//! While a commit is in flight the next batch is decided on top of it, and grows until the commit has answered: so a
+//! batch closes when the log is ready for it, and no timer makes anybody wait.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_core::BoxFuture;
+use headwater_core::log::{
+    Claim, CommitError, LogError, LogErrorKind, Opened, ReadBatch, ReadLimit, Transaction, Wait, Writer,
+};
+use headwater_core::position::Position;
+use headwater_core::record::StoredRecord;
+use headwater_core::store::{Checkpoint, StateStore};
+use headwater_core::topic::{Offset, Partition, TopicPartition};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{AggregateCell, Submission, Topics};
+use crate::aggregate::Aggregate;
+use crate::app::AppOptions;
+use crate::command::{CommandId, Origin, Outcome, Receipt, SendError, Version};
+use crate::engine::decide::{Base, Decided, Decider, DeciderSettings, Incoming};
+use crate::engine::outcome::Verdict;
+use crate::engine::state::Delta;
+use crate::event::header_number;
+use crate::runtime::cell::Phase;
+use crate::runtime::membership::RunShard;
+use crate::runtime::shell::{Regained, Shell, Stop};
+use crate::store::overlay::ShardState;
+
+/// Commands that one batch holds at most.
+const BATCH_MAX: usize = 4_096;
+/// Events of the tail that one batch looks at to make snapshots.
+const SNAPSHOT_CHUNK: ReadLimit = ReadLimit { records: 512, bytes: 1 << 20 };
+/// Commands that are read from the topic at once.
+const COMMANDS: ReadLimit = ReadLimit { records: 1_000, bytes: 4 << 20 };
+/// How often a command is decided again after the log refused its batch.
+const ATTEMPTS: u32 = 3;
+
+/// A kind of aggregate, ready to run its shards.
+pub(super) struct AggregateShards<A: Aggregate> {
+    pub(super) shell: Shell,
+    pub(super) options: AppOptions,
+    pub(super) source: String,
+    pub(super) topics: Topics,
+    pub(super) store: Arc<dyn StateStore>,
+    pub(super) cells: Arc<[AggregateCell<A>]>,
+}
+
+impl<A: Aggregate> RunShard for AggregateShards<A> {
+    fn run(self: Arc<Self>, shard: Partition, claim: Box<dyn Claim>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let cell = &self.cells[shard.0 as usize];
+            let ended = self.run_shard(shard, &*claim, &stop).await;
+            cell.close_mailbox();
+            match ended {
+                Ok(()) => cell.cell.set_phase(Phase::Waiting),
+                Err(Stop(reason)) => cell.cell.set_phase(Phase::Stopped { reason }),
+            }
+        })
+    }
+}
+
+/// The partitions of one shard.
+#[derive(Debug, Clone)]
+pub(super) struct Partitions {
+    pub(super) events: TopicPartition,
+    pub(super) commands: TopicPartition,
+    pub(super) outcomes: TopicPartition,
+    pub(super) snapshots: TopicPartition,
+}
+
+/// The head's note: from where the snapshots need a tail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// Every aggregate changed before this offset has a snapshot that includes those events.
+    pub(super) tail: Offset,
+    /// The shape of the states in the snapshots.
+    pub(super) shape: u32,
+}
+
+impl Note {
+    fn encode(self) -> Bytes {
+        serde_json::to_vec(&self).expect("two numbers are JSON").into()
+    }
+
+    pub(super) fn decode(note: &[u8]) -> Option<Self> {
+        serde_json::from_slice(note).ok()
+    }
+}
+
+impl<A: Aggregate> AggregateShards<A> {
+    pub(super) fn partitions(&self, shard: Partition) -> Partitions {
+        Partitions {
+            events: self.topics.events.name.partition(shard.0),
+            commands: self.topics.commands.name.partition(shard.0),
+            outcomes: self.topics.outcomes.name.partition(shard.0),
+            snapshots: self.topics.snapshots.name.partition(shard.0),
+        }
+    }
+
+    pub(super) fn decider(&self, partitions: &Partitions) -> Decider<A> {
+        Decider::new(DeciderSettings {
+            source: self.source.clone(),
+            events: partitions.events.clone(),
+            outcomes: partitions.outcomes.clone(),
+            snapshots: partitions.snapshots.clone(),
+            outcomes_kept_ms: i64::try_from(self.options.outcomes_kept.as_millis()).unwrap_or(i64::MAX),
+            command_bytes_max: self.options.command_bytes_max,
+            cached_states: self.options.cached_states,
+        })
+    }
+
+    /// Opens the writer and runs the shard; again whenever the writer died while the shard is still ours.
+    async fn run_shard(&self, shard: Partition, claim: &dyn Claim, stop: &CancellationToken) -> Result<(), Stop> {
+        let cell = &self.cells[shard.0 as usize];
+        let mut mailbox = cell.open_mailbox(self.options.mailbox);
+        let mut waiting: Vec<Pending<A>> = Vec::new();
+        while let Regained::Ours(Opened { writer, head }) = self.shell.regain(claim, stop).await {
+            let restored = self.restore(shard, head, stop).await;
+            let Some(restored) = restored? else { break };
+            let mut run = ShardRun::new(self, shard, writer, restored);
+            run.requeue = std::mem::take(&mut waiting);
+            cell.cell.set_phase(Phase::Running);
+            match run.run(&mut mailbox, stop).await? {
+                RunEnd::Stopped => return Ok(()),
+                RunEnd::WriterDied(undecided) => waiting = undecided,
+            }
+        }
+        waiting.into_iter().for_each(|pending| pending.answer_moving(&self.topics.events.name, shard));
+        Ok(())
+    }
+}
+
+/// Where a shard stands when it begins to decide.
+pub(super) struct Restored {
+    pub(super) state: Arc<ShardState>,
+    pub(super) events_next: Offset,
+    pub(super) outcomes_next: Offset,
+    pub(super) commands_next: Offset,
+    pub(super) tail: Offset,
+}
+
+/// A command that is being decided, and who waits.
+struct Pending<A: Aggregate> {
+    incoming: Incoming<A>,
+    reply: Option<oneshot::Sender<Result<Outcome<A>, SendError>>>,
+    attempts: u32,
+}
+
+impl<A: Aggregate> Pending<A> {
+    fn answer(self, answer: Result<Outcome<A>, SendError>) {
+        if let Some(reply) = self.reply {
+            // A caller who has gone away does not need its answer; the outcome is kept.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn answer_moving(self, topology: &headwater_core::topic::TopicName, shard: Partition) {
+        let reason = "it is moving: try again".to_owned();
+        self.answer(Err(SendError::NotRunning { topology: topology.to_string(), shard, reason }));
+    }
+}
+
+/// A batch that is open, or on its way.
+struct Batch<A: Aggregate> {
+    decided: Decided,
+    verdicts: Vec<(Pending<A>, Verdict<A>)>,
+    commands_next: Offset,
+    tail: Offset,
+}
+
+impl<A: Aggregate> Batch<A> {
+    fn new(commands_next: Offset, tail: Offset) -> Self {
+        Self { decided: Decided::default(), verdicts: Vec::new(), commands_next, tail }
+    }
+
+    fn is_full(&self) -> bool {
+        self.verdicts.len() >= BATCH_MAX
+    }
+
+    fn is_idle(&self) -> bool {
+        self.verdicts.is_empty() && self.decided.appends.is_empty()
+    }
+}
+
+type CommitAnswer = Result<Vec<Offset>, CommitError>;
+
+/// A batch whose transaction is with the log.
+struct InFlight<A: Aggregate> {
+    delta: Delta,
+    verdicts: Vec<(Pending<A>, Verdict<A>)>,
+    /// For each append, whether it goes to the events and whether to the outcomes.
+    targets: Vec<Target>,
+    commands_next: Offset,
+    tail: Offset,
+    answer: BoxFuture<'static, CommitAnswer>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Events,
+    Outcomes,
+    Snapshots,
+}
+
+enum RunEnd<A: Aggregate> {
+    Stopped,
+    /// With the commands that were decided on top of the last commit, and never sent.
+    WriterDied(Vec<Pending<A>>),
+}
+
+enum Settled<A: Aggregate> {
+    Alive,
+    Died(Vec<Pending<A>>),
+}
+
+/// What the loop waits for.
+enum Wake<A: Aggregate> {
+    Stop,
+    Answer(CommitAnswer),
+    Mail(Option<Submission<A>>),
+    Commands(Result<ReadBatch, LogError>),
+}
+
+struct ShardRun<'a, A: Aggregate> {
+    shards: &'a AggregateShards<A>,
+    cell: &'a AggregateCell<A>,
+    partitions: Partitions,
+    writer: Box<dyn Writer>,
+    decider: Decider<A>,
+    state: Arc<ShardState>,
+    open: Batch<A>,
+    in_flight: Option<InFlight<A>>,
+    requeue: Vec<Pending<A>>,
+    events_next: Offset,
+    outcomes_next: Offset,
+    tail: Offset,
+    commands_next: Offset,
+    commands_read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
+}
+
+impl<'a, A: Aggregate> ShardRun<'a, A> {
+    fn new(shards: &'a AggregateShards<A>, shard: Partition, writer: Box<dyn Writer>, restored: Restored) -> Self {
+        let partitions = shards.partitions(shard);
+        let Restored { state, events_next, outcomes_next, commands_next, tail } = restored;
+        Self {
+            cell: &shards.cells[shard.0 as usize],
+            decider: shards.decider(&partitions),
+            open: Batch::new(commands_next, tail),
+            shards,
+            partitions,
+            writer,
+            state,
+            in_flight: None,
+            requeue: Vec::new(),
+            events_next,
+            outcomes_next,
+            tail,
+            commands_next,
+            commands_read: None,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        mailbox: &mut mpsc::Receiver<Submission<A>>,
+        stop: &CancellationToken,
+    ) -> Result<RunEnd<A>, Stop> {
+        loop {
+            for pending in std::mem::take(&mut self.requeue) {
+                self.decide(pending)?;
+            }
+            self.drain(mailbox)?;
+            if self.in_flight.is_none() && !self.open.is_idle() {
+                self.add_snapshots().await?;
+                self.send_off();
+                continue;
+            }
+            match self.wait(mailbox, stop).await {
+                Wake::Stop => return self.finish().await,
+                Wake::Mail(Some(mail)) => self.decide_mail(mail)?,
+                Wake::Mail(None) => return self.finish().await,
+                Wake::Commands(read) => self.take_commands(read, stop).await?,
+                Wake::Answer(answer) => {
+                    if let Settled::Died(undecided) = self.settle(answer).await? {
+                        return Ok(RunEnd::WriterDied(undecided));
+                    }
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, mailbox: &mut mpsc::Receiver<Submission<A>>) -> Result<(), Stop> {
+        while !self.open.is_full() {
+            let Ok(mail) = mailbox.try_recv() else { break };
+            self.decide_mail(mail)?;
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, mailbox: &mut mpsc::Receiver<Submission<A>>, stop: &CancellationToken) -> Wake<A> {
+        let roomy = !self.open.is_full();
+        let commands = self.commands_read.get_or_insert_with(|| {
+            let (log, at) = (self.shards.shell.log.clone(), self.partitions.commands.clone());
+            let from = self.open.commands_next;
+            Box::pin(async move { log.read(&at, from, COMMANDS, Wait::UntilMore).await })
+        });
+        let answered = async {
+            match &mut self.in_flight {
+                Some(in_flight) => (&mut in_flight.answer).await,
+                None => std::future::pending().await,
+            }
+        };
+        let wake = tokio::select! {
+            biased;
+            answer = answered => Wake::Answer(answer),
+            () = stop.cancelled() => Wake::Stop,
+            mail = mailbox.recv(), if roomy => Wake::Mail(mail),
+            read = commands, if roomy => Wake::Commands(read),
+        };
+        if matches!(wake, Wake::Commands(_)) {
+            self.commands_read = None;
+        }
+        wake
+    }
+
+    fn decide_mail(&mut self, mail: Submission<A>) -> Result<(), Stop> {
+        let Submission { incoming, reply } = mail;
+        if reply.is_closed() && incoming.appended.is_none() {
+            return Ok(());
+        }
+        self.decide(Pending { incoming, reply: Some(reply), attempts: 0 })
+    }
+
+    fn decide(&mut self, mut pending: Pending<A>) -> Result<(), Stop> {
+        let now = self.shards.shell.clock.now();
+        let base = Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
+        let verdict = self
+            .decider
+            .decide(&mut pending.incoming, now, &mut self.open.decided, &base)
+            .map_err(|e| Stop(format!("shard {}: {e}", self.partitions.events)))?;
+        self.open.verdicts.push((pending, verdict));
+        Ok(())
+    }
+
+    async fn take_commands(
+        &mut self,
+        read: Result<ReadBatch, LogError>,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        let batch = match read {
+            Ok(batch) => batch,
+            Err(error) => return crate::runtime::shell::pause_after(error, &self.partitions.commands, stop).await,
+        };
+        for stored in &batch.records {
+            match command_of::<A>(stored) {
+                Ok(incoming) => self.decide(Pending { incoming, reply: None, attempts: 0 })?,
+                Err(reason) => tracing::error!(
+                    partition = %self.partitions.commands, offset = %stored.offset, reason,
+                    "a record of the commands topic is no command and is set aside"
+                ),
+            }
+        }
+        self.open.commands_next = batch.next;
+        Ok(())
+    }
+
+    /// Adds snapshots to the batch where the tail has grown too long.
+    async fn add_snapshots(&mut self) -> Result<(), Stop> {
+        let distance = self.events_next.0.saturating_sub(self.tail.0);
+        if distance <= self.shards.options.snapshot_distance {
+            return Ok(());
+        }
+        let read = self.shards.shell.log.read(&self.partitions.events, self.tail, SNAPSHOT_CHUNK, Wait::No).await;
+        let Ok(chunk) = read else { return Ok(()) };
+        let now = self.shards.shell.clock.now();
+        let base = Base { in_flight: None, committed: &*self.state };
+        self.decider
+            .snapshot(&chunk.records, now, &mut self.open.decided, &base)
+            .map_err(|e| Stop(format!("shard {}: {e}", self.partitions.events)))?;
+        self.open.tail = chunk.next;
+        Ok(())
+    }
+
+    /// Hands the open batch to the log; one without records is settled at once.
+    fn send_off(&mut self) {
+        let next = Batch::new(self.open.commands_next, self.open.tail);
+        let batch = std::mem::replace(&mut self.open, next);
+        let Decided { appends, delta } = batch.decided;
+        let target = |to: &TopicPartition| match to {
+            to if *to == self.partitions.events => Target::Events,
+            to if *to == self.partitions.outcomes => Target::Outcomes,
+            _ => Target::Snapshots,
+        };
+        let targets = appends.iter().map(|append| target(&append.to)).collect();
+        let answer: BoxFuture<'static, CommitAnswer> =
+            if appends.is_empty() && batch.commands_next == self.commands_next {
+                Box::pin(std::future::ready(Ok(Vec::new())))
+            } else {
+                let positions = Position::from_iter([(self.partitions.commands.clone(), batch.commands_next)]);
+                let note = Note { tail: batch.tail, shape: A::STATE_VERSION }.encode();
+                self.writer.commit(Transaction { appends, positions, note })
+            };
+        self.in_flight = Some(InFlight {
+            delta,
+            verdicts: batch.verdicts,
+            targets,
+            commands_next: batch.commands_next,
+            tail: batch.tail,
+            answer,
+        });
+    }
+
+    /// Takes the log's answer to the batch in flight.
+    async fn settle(&mut self, answer: CommitAnswer) -> Result<Settled<A>, Stop> {
+        let batch = self.in_flight.take().expect("only a batch in flight is answered");
+        match answer {
+            Ok(offsets) => {
+                self.apply(batch, &offsets);
+                self.shards.shell.room().await;
+                Ok(Settled::Alive)
+            }
+            Err(CommitError::NotWritten { retry, error }) => {
+                self.refused(batch, retry, &error);
+                Ok(Settled::Alive)
+            }
+            Err(dead) => {
+                tracing::warn!(shard = %self.partitions.events, error = %dead, "a shard's writer died");
+                Ok(Settled::Died(self.died(batch)))
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: InFlight<A>, offsets: &[Offset]) {
+        for (offset, target) in offsets.iter().zip(&batch.targets) {
+            match target {
+                Target::Events => self.events_next = self.events_next.max(offset.next()),
+                Target::Outcomes => self.outcomes_next = self.outcomes_next.max(offset.next()),
+                Target::Snapshots => {}
+            }
+        }
+        self.commands_next = batch.commands_next;
+        self.tail = batch.tail;
+        if !batch.delta.is_empty() {
+            self.state.commit(batch.delta.into_changes(), self.checkpoint());
+        }
+        self.cell.cell.set_committed(self.events_next);
+        self.cell.cell.set_end_seen(self.events_next);
+        self.cell.cell.batch_committed();
+        for (pending, verdict) in batch.verdicts {
+            pending.answer(self.answer(verdict));
+        }
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        checkpoint(&self.partitions, self.events_next, self.outcomes_next)
+    }
+
+    fn answer(&self, verdict: Verdict<A>) -> Result<Outcome<A>, SendError> {
+        match verdict {
+            Verdict::Accepted(version) => Ok(Outcome::Accepted(self.receipt(version))),
+            Verdict::Rejected(rejection) => Ok(Outcome::Rejected(rejection)),
+            Verdict::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    fn receipt(&self, version: Version) -> Receipt {
+        Receipt {
+            version,
+            log: self.shards.shell.log.id(),
+            topic_id: self.shards.topics.events.id,
+            topic: self.partitions.events.topic.clone(),
+            partition: self.partitions.events.partition,
+            next: self.events_next,
+        }
+    }
+
+    /// Nothing of the batch was written: its commands, and those decided on top of it, are decided again or refused.
+    fn refused(&mut self, batch: InFlight<A>, retry: bool, error: &LogError) {
+        tracing::warn!(shard = %self.partitions.events, %error, retry, "the log refused a batch");
+        let retry = retry && error.kind() != LogErrorKind::Full;
+        self.decider.forget_undecided();
+        let open = std::mem::replace(&mut self.open, Batch::new(self.commands_next, self.tail));
+        self.commands_read = None;
+        for (mut pending, _) in batch.verdicts.into_iter().chain(open.verdicts) {
+            pending.attempts += 1;
+            if pending.incoming.appended.is_some() {
+                continue;
+            }
+            if retry && pending.attempts < ATTEMPTS {
+                self.requeue.push(pending);
+            } else {
+                pending.answer(Err(SendError::Unavailable(error.to_string())));
+            }
+        }
+    }
+
+    /// The batch may be written or not: its callers are told so. Those of the batch on top, which was never sent, are
+    /// handed back to be decided again.
+    fn died(&mut self, batch: InFlight<A>) -> Vec<Pending<A>> {
+        for (pending, _) in batch.verdicts {
+            let unknown = pending.incoming.command_id.clone();
+            pending.answer(Ok(Outcome::Unknown(unknown)));
+        }
+        let open = std::mem::replace(&mut self.open, Batch::new(self.commands_next, self.tail));
+        let direct = |(pending, _): (Pending<A>, _)| pending.incoming.appended.is_none().then_some(pending);
+        open.verdicts.into_iter().filter_map(direct).collect()
+    }
+
+    /// Commits what is decided and ends.
+    async fn finish(&mut self) -> Result<RunEnd<A>, Stop> {
+        for _ in 0..2 * ATTEMPTS {
+            if self.in_flight.is_none() {
+                for pending in std::mem::take(&mut self.requeue) {
+                    self.decide(pending)?;
+                }
+                if self.open.is_idle() {
+                    return Ok(RunEnd::Stopped);
+                }
+                self.send_off();
+            }
+            let in_flight = self.in_flight.as_mut().expect("a batch was sent off");
+            let answer = (&mut in_flight.answer).await;
+            if let Settled::Died(undecided) = self.settle(answer).await? {
+                return Ok(RunEnd::WriterDied(undecided));
+            }
+        }
+        Ok(RunEnd::Stopped)
+    }
+}
+
+/// The checkpoint of a shard whose state includes events and outcomes up to these offsets.
+pub(super) fn checkpoint(partitions: &Partitions, events_next: Offset, outcomes_next: Offset) -> Checkpoint {
+    let position =
+        Position::from_iter([(partitions.events.clone(), events_next), (partitions.outcomes.clone(), outcomes_next)]);
+    Checkpoint { position, note: Bytes::new() }
+}
+
+/// Reads a record of the commands topic.
+fn command_of<A: Aggregate>(stored: &StoredRecord) -> Result<Incoming<A>, String> {
+    let record = &stored.record;
+    let headers = &record.headers;
+    let key = record.key.as_deref().ok_or("it has no key")?;
+    let id = headwater_core::key::decode_text(key).map_err(|e| e.to_string())?;
+    let payload = record.value.clone().ok_or("it has no value")?;
+    let command_id = headers.get_str("hw_command_id").ok_or("it has no hw_command_id header")?;
+    let command_id = CommandId::new(command_id).map_err(|e| e.to_string())?;
+    let text = |name: &str| headers.get_str(name).map(str::to_owned);
+    let origin = Origin {
+        correlation_id: text("ce_correlationid"),
+        causation_id: text("ce_causationid"),
+        traceparent: text("traceparent"),
+        sender: text("hw_reply_to"),
+    };
+    let expected = header_number(headers, "hw_expected_version").map(Version);
+    Ok(Incoming { id, payload, command: None, command_id, expected, origin, appended: Some(record.timestamp) })
+}

@@ -1,0 +1,113 @@
+//! What the rest of the process sees of one shard of one topology.
+
+use std::sync::Arc;
+
+use headwater_core::topic::{Offset, Partition};
+use parking_lot::RwLock;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::changes::ChangeRing;
+use crate::store::overlay::ShardState;
+
+/// Where a shard stands in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Phase {
+    /// It is not this process's, or not yet.
+    Waiting,
+    /// It reads what its store has not.
+    Restoring {
+        /// Records read.
+        done: u64,
+        /// Records there were to read when it began.
+        total: u64,
+    },
+    /// It runs.
+    Running,
+    /// It stopped, and says why; its state stays readable.
+    Stopped {
+        /// Why, naming topic, partition and offset where there is one.
+        reason: String,
+    },
+}
+
+/// One shard: its phase, how far it has come, its state.
+pub(crate) struct ShardCell {
+    pub(crate) shard: Partition,
+    phase: watch::Sender<Phase>,
+    committed: watch::Sender<Offset>,
+    end_seen: watch::Sender<Offset>,
+    batches: watch::Sender<u64>,
+    state: RwLock<Option<Arc<ShardState>>>,
+    pub(crate) changes: ChangeRing,
+}
+
+impl ShardCell {
+    pub(crate) fn new(shard: Partition) -> Self {
+        Self {
+            shard,
+            phase: watch::Sender::new(Phase::Waiting),
+            committed: watch::Sender::new(Offset::ZERO),
+            end_seen: watch::Sender::new(Offset::ZERO),
+            batches: watch::Sender::new(0),
+            state: RwLock::new(None),
+            changes: ChangeRing::default(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        if let Phase::Stopped { reason } = &phase {
+            tracing::error!(shard = self.shard.0, %reason, "a shard stopped");
+        }
+        self.phase.send_replace(phase);
+    }
+
+    pub(crate) fn watch_phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// The next offset of the shard's source that it has not processed.
+    pub(crate) fn committed(&self) -> Offset {
+        *self.committed.borrow()
+    }
+
+    pub(crate) fn set_committed(&self, next: Offset) {
+        self.committed.send_replace(next);
+    }
+
+    pub(crate) fn watch_committed(&self) -> watch::Receiver<Offset> {
+        self.committed.subscribe()
+    }
+
+    /// Tells that another batch was committed.
+    pub(crate) fn batch_committed(&self) {
+        self.batches.send_modify(|batches| *batches += 1);
+    }
+
+    pub(crate) fn watch_batches(&self) -> watch::Receiver<u64> {
+        self.batches.subscribe()
+    }
+
+    /// The source's end when it was last read.
+    pub(crate) fn end_seen(&self) -> Offset {
+        *self.end_seen.borrow()
+    }
+
+    pub(crate) fn set_end_seen(&self, end: Offset) {
+        self.end_seen.send_replace(end);
+    }
+
+    pub(crate) fn state(&self) -> Option<Arc<ShardState>> {
+        self.state.read().clone()
+    }
+
+    pub(crate) fn set_state(&self, state: Option<Arc<ShardState>>) {
+        *self.state.write() = state;
+    }
+}

@@ -1,0 +1,238 @@
+//! Running a fold: reads one kept partition, keeps one table, appends nothing.
+//!
+//! The state of a batch is visible as soon as it is folded, since everything it was folded from is committed; the store
+//! takes it over later, with its position, in one atomic batch. What stops a fold is named by topic, partition and
+//! offset; it never skips.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_core::BoxFuture;
+use headwater_core::log::{Claim, ReadLimit, Wait};
+use headwater_core::position::Position;
+use headwater_core::record::StoredRecord;
+use headwater_core::store::{Checkpoint, StateStore, StoreErrorKind};
+use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
+use tokio_util::sync::CancellationToken;
+
+use super::cell::{Phase, ShardCell};
+use super::membership::RunShard;
+use super::shell::{Shell, Stop, pause_after};
+use crate::engine::command_batch::{command_start, whole_commands};
+use crate::engine::decide::panic_message;
+use crate::engine::flow::{Flow, ProcessError};
+use crate::engine::operators::RecordSink;
+use crate::engine::state::{Delta, Layered};
+use crate::store::overlay::ShardState;
+use crate::topology::{Definition, ShardPlace};
+
+/// The checkpoint's note of a shard that had once caught up with its source.
+const CAUGHT_UP: &[u8] = b"caught-up";
+
+/// What a live shard reads at once, and what one that catches up does.
+const LIVE: ReadLimit = ReadLimit { records: 2_000, bytes: 1 << 20 };
+const CATCHING_UP: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
+
+/// A fold topology, ready to run its shards.
+pub(crate) struct Fold {
+    pub(crate) shell: Shell,
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) source: TopicName,
+    pub(crate) store: Arc<dyn StateStore>,
+    pub(crate) cells: Arc<[Arc<ShardCell>]>,
+}
+
+impl RunShard for Fold {
+    fn run(self: Arc<Self>, shard: Partition, _: Box<dyn Claim>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.run_shard(shard, stop).await })
+    }
+}
+
+impl Fold {
+    /// Runs one shard until `stop` or an error that stops it.
+    pub(crate) async fn run_shard(&self, shard: Partition, stop: CancellationToken) {
+        let cell = self.cells[shard.0 as usize].clone();
+        match self.fold(shard, &cell, &stop).await {
+            Ok(()) => cell.set_phase(Phase::Waiting),
+            Err(Stop(reason)) => cell.set_phase(Phase::Stopped { reason }),
+        }
+    }
+
+    async fn fold(&self, shard: Partition, cell: &Arc<ShardCell>, stop: &CancellationToken) -> Result<(), Stop> {
+        let source = self.source.partition(shard.0);
+        let state = self.open_state(shard, &source).await?;
+        let mut run = FoldRun::begin(self, cell.clone(), source, state).await?;
+        loop {
+            let read = self.shell.log.read(&run.source, run.next, run.limit, Wait::UntilMore);
+            let batch = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                batch = read => batch,
+            };
+            match batch {
+                Ok(batch) => run.take(batch.records, batch.next, batch.end).await?,
+                Err(error) => pause_after(error, &run.source, stop).await?,
+            }
+        }
+    }
+
+    /// The shard's state; thrown away where the log does not reach to its position.
+    async fn open_state(&self, shard: Partition, source: &TopicPartition) -> Result<Arc<ShardState>, Stop> {
+        let bounds = self.shell.bounds(source).await?;
+        let checkpoint = match self.store.checkpoint(shard) {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                tracing::error!(%error, "a damaged state is thrown away and folded again");
+                None
+            }
+            other => other.map_err(Stop::new)?,
+        };
+        let next = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.get(source));
+        if next.is_none_or(|next| next > bounds.end || next < bounds.start) {
+            if let Some(next) = next {
+                tracing::error!(%source, %next, start = %bounds.start, end = %bounds.end,
+                    "the state stands outside the log; it is thrown away and folded again");
+            }
+            self.store.clear(shard).map_err(Stop::new)?;
+        }
+        self.shell.open_state(&self.store, shard)
+    }
+}
+
+struct FoldRun<'a> {
+    fold: &'a Fold,
+    cell: Arc<ShardCell>,
+    source: TopicPartition,
+    state: Arc<ShardState>,
+    chain: Box<dyn RecordSink>,
+    next: Offset,
+    limit: ReadLimit,
+    /// Where the source ended when the shard began, and where the shard began.
+    goal: Offset,
+    began: Offset,
+    caught_up: bool,
+}
+
+impl<'a> FoldRun<'a> {
+    async fn begin(
+        fold: &'a Fold,
+        cell: Arc<ShardCell>,
+        source: TopicPartition,
+        state: Arc<ShardState>,
+    ) -> Result<Self, Stop> {
+        let bounds = fold.shell.bounds(&source).await?;
+        let checkpoint = state.checkpoint();
+        let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
+        let caught_up = checkpoint.is_some_and(|c| c.note == CAUGHT_UP);
+        let place = ShardPlace { shard: source.partition, to: Arc::from([]) };
+        let chain = (fold.definition.chain)(&place);
+        cell.set_state(Some(state.clone()));
+        cell.set_committed(next);
+        cell.set_end_seen(bounds.end);
+        cell.changes.reset(next);
+        let mut run =
+            Self { fold, cell, source, state, chain, next, limit: LIVE, goal: bounds.end, began: next, caught_up };
+        run.tell_phase();
+        Ok(run)
+    }
+
+    /// Folds the whole commands among `records`, and moves to behind them.
+    async fn take(&mut self, records: Vec<StoredRecord>, next: Offset, end: Offset) -> Result<(), Stop> {
+        let whole = if crate::planted::split_commands() { records.len() } else { whole_commands(&records) };
+        if whole == 0 && !records.is_empty() {
+            self.limit = ReadLimit { records: self.limit.records * 2, bytes: self.limit.bytes * 2 };
+            return Ok(());
+        }
+        let next = records.get(whole).map_or(next, |record| record.offset);
+        let behind = end.0 > next.0 + LIVE.records as u64;
+        self.limit = if behind { CATCHING_UP } else { LIVE };
+        self.fold.shell.room().await;
+        let folded = self.fold_records(&records[..whole]);
+        let (delta, stopped_at) = match folded {
+            Ok(delta) => (delta, None),
+            Err(failure) => self.up_to_failure(&records, failure)?,
+        };
+        let next = stopped_at.as_ref().map_or(next, |(at, _)| *at);
+        self.commit(delta, next, end);
+        match stopped_at {
+            Some((_, stop)) => Err(stop),
+            None => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+        }
+    }
+
+    fn fold_records(&mut self, records: &[StoredRecord]) -> Result<Delta, Failure> {
+        let mut delta = Delta::default();
+        let layered = Layered { delta: &mut delta, in_flight: None, committed: &*self.state };
+        let mut flow = Flow::new(Some(layered));
+        let chain = &mut self.chain;
+        let mut at = 0;
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            for (index, record) in records.iter().enumerate() {
+                at = index;
+                chain.push(record, &mut flow)?;
+            }
+            chain.close(&mut flow)
+        }));
+        drop(flow);
+        let error = match run {
+            Ok(Ok(())) => return Ok(delta),
+            Ok(Err(error)) => error,
+            Err(panic) => ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))),
+        };
+        self.chain.abort();
+        Err(Failure { at, error })
+    }
+
+    /// Folds the commands before the one that failed, and names the record that failed.
+    fn up_to_failure(
+        &mut self,
+        records: &[StoredRecord],
+        failure: Failure,
+    ) -> Result<(Delta, Option<(Offset, Stop)>), Stop> {
+        let stop = Stop(format!(
+            "view \"{}\" stopped at {} offset {}: {}",
+            self.fold.definition.name, self.source, records[failure.at].offset, failure.error
+        ));
+        let start = command_start(records, failure.at);
+        match self.fold_records(&records[..start]) {
+            Ok(delta) => Ok((delta, Some((records[start].offset, stop)))),
+            Err(_) => Err(stop),
+        }
+    }
+
+    fn commit(&mut self, delta: Delta, next: Offset, end: Offset) {
+        self.next = next;
+        self.caught_up |= next >= self.goal;
+        let changes = delta.into_changes();
+        let note = if self.caught_up { Bytes::from_static(CAUGHT_UP) } else { Bytes::new() };
+        let position = Position::from_iter([(self.source.clone(), next)]);
+        if self.caught_up {
+            self.cell.changes.push(next, &changes);
+        } else {
+            self.cell.changes.reset(next);
+        }
+        self.state.commit(changes, Checkpoint { position, note });
+        self.cell.set_end_seen(end);
+        self.cell.set_committed(next);
+        self.tell_phase();
+    }
+
+    fn tell_phase(&mut self) {
+        self.caught_up |= self.next >= self.goal;
+        let phase = if self.caught_up {
+            Phase::Running
+        } else {
+            Phase::Restoring { done: self.next.0 - self.began.0, total: self.goal.0 - self.began.0 }
+        };
+        if self.cell.phase() != phase {
+            self.cell.set_phase(phase);
+        }
+    }
+}
+
+struct Failure {
+    at: usize,
+    error: ProcessError,
+}

@@ -1,0 +1,100 @@
+//! What every shard's task needs of the world: the log, the clock, the flusher; and what to do when the log refuses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_core::clock::Clock;
+use headwater_core::log::{Bounds, Claim, Log, LogError, LogErrorKind, Opened};
+use headwater_core::store::StateStore;
+use headwater_core::topic::{Partition, TopicPartition};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::overlay::ShardState;
+
+/// How long a shard waits after the log refused something.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The world of a shard's task.
+#[derive(Clone)]
+pub(crate) struct Shell {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Why a shard stops, in words that name the place.
+#[derive(Debug)]
+pub(crate) struct Stop(pub(crate) String);
+
+impl Stop {
+    pub(crate) fn new(reason: impl std::fmt::Display) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+/// Whether a shard could get its writer.
+pub(crate) enum Regained {
+    /// It is ours; this is its writer.
+    Ours(Opened),
+    /// It is another's, or we are to stop.
+    Gone,
+}
+
+impl Shell {
+    /// A partition's bounds; waits while the log is not available.
+    pub(crate) async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, Stop> {
+        loop {
+            match self.log.bounds(partition).await {
+                Ok(bounds) => return Ok(bounds),
+                Err(error) if error.kind() == LogErrorKind::Unavailable => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(Stop::new(error)),
+            }
+        }
+    }
+
+    /// Opens a shard's writer; waits while the log is not available.
+    pub(crate) async fn regain(&self, claim: &dyn Claim, stop: &CancellationToken) -> Regained {
+        loop {
+            let opened = tokio::select! {
+                () = stop.cancelled() => return Regained::Gone,
+                opened = claim.open() => opened,
+            };
+            match opened {
+                Ok(opened) => return Regained::Ours(opened),
+                Err(error) if error.kind() == LogErrorKind::Fenced => return Regained::Gone,
+                Err(error) => tracing::warn!(%error, "cannot open a shard's writer; trying again"),
+            }
+            if self.pause(stop).await {
+                return Regained::Gone;
+            }
+        }
+    }
+
+    /// Waits a moment; answers whether we are to stop.
+    pub(crate) async fn pause(&self, stop: &CancellationToken) -> bool {
+        tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(PAUSE) => false,
+        }
+    }
+}
+
+/// After a read failed: waits if that may help.
+///
+/// # Errors
+///
+/// [`Stop`] naming the partition, if it may not.
+pub(crate) async fn pause_after(
+    error: LogError,
+    partition: &TopicPartition,
+    stop: &CancellationToken,
+) -> Result<(), Stop> {
+    if error.kind() != LogErrorKind::Unavailable {
+        return Err(Stop(format!("{partition} cannot be read: {error}")));
+    }
+    tracing::warn!(%partition, %error, "cannot read; trying again");
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(PAUSE) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! Starting an app: its topics made or checked, its stores opened, its groups joined.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use headwater_core::log::{Cleanup, Group, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings};
+use headwater_core::store::{StateStore, StateStores, StoreError};
+use headwater_core::topic::{Partition, TopicName};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::aggregate::{StartedAggregate, Topics};
+use super::cell::{Phase, ShardCell};
+use super::emitter::Emitter;
+use super::fold::Fold;
+use super::membership::{RunShard, run_group};
+use super::shell::Shell;
+use super::view::ViewState;
+use crate::app::{App, AppOptions, InvalidApp};
+use crate::topology::{Definition, Kind, topic_of, versioned};
+
+/// How long a tombstone is kept in a compacted topic.
+const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// Why an app could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The app itself is wrong.
+    #[error(transparent)]
+    App(#[from] InvalidApp),
+    /// The log refused.
+    #[error("the log: {0}")]
+    Log(#[from] LogError),
+    /// A store cannot be opened.
+    #[error("the state store: {0}")]
+    Store(#[from] StoreError),
+    /// A topic is there, but kept differently.
+    #[error("topic \"{topic}\" has {actual}, but the app needs {needed}: {hint}")]
+    Topic {
+        /// The topic.
+        topic: TopicName,
+        /// What it has.
+        actual: String,
+        /// What it needs.
+        needed: String,
+        /// What to do.
+        hint: String,
+    },
+    /// An app of this name runs already.
+    #[error("an app named \"{0}\" runs already in this process: give one of them another name")]
+    AlreadyRunning(String),
+}
+
+/// What one topology is doing.
+#[derive(Clone)]
+pub(crate) struct TopologyStatus {
+    pub(crate) name: String,
+    pub(crate) source: TopicName,
+    pub(crate) store: Option<Arc<dyn StateStore>>,
+    pub(crate) cells: Arc<[Arc<ShardCell>]>,
+}
+
+impl TopologyStatus {
+    pub(crate) fn new(
+        name: &str,
+        source: TopicName,
+        store: impl Into<Option<Arc<dyn StateStore>>>,
+        cells: Arc<[Arc<ShardCell>]>,
+    ) -> Self {
+        Self { name: name.to_owned(), source, store: store.into(), cells }
+    }
+}
+
+/// An app that runs: what its handles share.
+pub(crate) struct StartedApp {
+    pub(crate) name: String,
+    pub(crate) shell: Shell,
+    pub(crate) aggregates: HashMap<&'static str, Arc<dyn std::any::Any + Send + Sync>>,
+    pub(crate) emitters: HashMap<String, StartedEmitter>,
+    pub(crate) views: HashMap<String, Arc<ViewState>>,
+    pub(crate) topologies: Vec<TopologyStatus>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// An emitter that runs.
+pub(crate) struct StartedEmitter {
+    pub(crate) source: TopicName,
+    pub(crate) to: TopicName,
+    pub(crate) cells: Arc<[Arc<ShardCell>]>,
+}
+
+/// An app that is being started.
+pub(crate) struct Starting {
+    pub(crate) app: String,
+    pub(crate) options: AppOptions,
+    pub(crate) shell: Shell,
+    stores: Arc<dyn StateStores>,
+    stop: CancellationToken,
+    groups: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Starting {
+    pub(crate) fn new(app: &App, shell: Shell, stores: Arc<dyn StateStores>) -> Self {
+        Self {
+            app: app.name().to_owned(),
+            options: app.options.clone(),
+            shell,
+            stores,
+            stop: CancellationToken::new(),
+            groups: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Starts everything that `app` has and `wanted` selects.
+    pub(crate) async fn start(self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
+        tracing::info!(app = app.name(), "starting\n{}", app.describe());
+        let mut started = StartedApp {
+            name: self.app.clone(),
+            shell: self.shell.clone(),
+            aggregates: HashMap::new(),
+            emitters: HashMap::new(),
+            views: HashMap::new(),
+            topologies: Vec::new(),
+            stop: self.stop.clone(),
+            groups: Mutex::default(),
+        };
+        match self.start_parts(app, wanted, &mut started).await {
+            Ok(()) => {
+                *started.groups.lock() = std::mem::take(&mut *self.groups.lock());
+                Ok(started)
+            }
+            Err(error) => {
+                self.stop.cancel();
+                for group in std::mem::take(&mut *self.groups.lock()) {
+                    let _ = group.await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_parts(&self, app: &App, wanted: Parts, started: &mut StartedApp) -> Result<(), StartError> {
+        for aggregate in &app.aggregates {
+            self.aggregate_topics(aggregate.name()).await?;
+            if wanted.commands {
+                let StartedAggregate { handle, status } = aggregate.start(self).await?;
+                started.aggregates.insert(aggregate.name(), handle);
+                started.topologies.push(status);
+            }
+        }
+        for definition in app.definitions.values() {
+            if let Kind::Emitter { to } = &definition.kind {
+                self.topic(to, TopicSettings::kept(self.options.partitions)).await?;
+            }
+        }
+        for definition in app.definitions.values().filter(|_| wanted.queries) {
+            match &definition.kind {
+                Kind::Emitter { to } => self.start_emitter(definition, to, started)?,
+                Kind::Fold { replicated } => self.start_fold(definition, *replicated, started)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn start_emitter(
+        &self,
+        definition: &Arc<Definition>,
+        to: &str,
+        started: &mut StartedApp,
+    ) -> Result<(), StartError> {
+        let source = self.topic_name(&definition.source);
+        let to = self.topic_name(to);
+        let cells = self.cells();
+        let emitter = Emitter {
+            shell: self.shell.clone(),
+            definition: definition.clone(),
+            source: source.clone(),
+            to: (0..self.options.partitions).map(|p| to.partition(p)).collect(),
+            cells: cells.clone(),
+        };
+        started.topologies.push(TopologyStatus::new(&definition.name, source.clone(), None, cells.clone()));
+        started.emitters.insert(definition.name.clone(), StartedEmitter { source: source.clone(), to, cells });
+        self.run_group(self.group(definition, source), Arc::new(emitter));
+        Ok(())
+    }
+
+    fn start_fold(
+        &self,
+        definition: &Arc<Definition>,
+        replicated: bool,
+        started: &mut StartedApp,
+    ) -> Result<(), StartError> {
+        let source = self.topic_name(&definition.source);
+        let store = self.open_store(&self.store_name(definition), &[&definition.name])?;
+        let cells = self.cells();
+        let fold = Arc::new(Fold {
+            shell: self.shell.clone(),
+            definition: definition.clone(),
+            source: source.clone(),
+            store: store.clone(),
+            cells: cells.clone(),
+        });
+        let name = definition.versioned_name();
+        started.topologies.push(TopologyStatus::new(&name, source.clone(), store.clone(), cells.clone()));
+        let older = self.older_stores(definition)?;
+        let view = Arc::new(ViewState::new(definition, source.clone(), cells, older));
+        self.spawn(view.clone().switch_when_caught_up(self.stores.clone(), self.stop.clone()));
+        started.views.insert(definition.name.clone(), view);
+        if replicated {
+            for shard in (0..self.options.partitions).map(Partition) {
+                let (fold, stop) = (fold.clone(), self.stop.clone());
+                self.spawn(async move { fold.run_shard(shard, stop).await });
+            }
+        } else {
+            self.run_group(self.group(definition, source), fold);
+        }
+        Ok(())
+    }
+
+    fn store_name(&self, definition: &Definition) -> String {
+        format!("{}.{}", self.app, definition.versioned_name())
+    }
+
+    fn group(&self, definition: &Definition, source: TopicName) -> Group {
+        let name = format!("{}.{}", self.app, definition.versioned_name());
+        Group { name, shards: self.options.partitions, topic: source }
+    }
+
+    /// The shards' states of other versions of a view, newest first.
+    fn older_stores(&self, definition: &Definition) -> Result<Vec<super::view::OlderVersion>, StartError> {
+        let mut older = Vec::new();
+        for (version, name) in self.versions_of(&definition.name)? {
+            if version == definition.version {
+                continue;
+            }
+            let store = self.stores.open(&name, &[&definition.name])?;
+            let shards = (0..self.options.partitions).map(Partition);
+            let states = shards.map(|shard| self.shell.open_frozen(&store, shard)).collect::<Result<Vec<_>, _>>()?;
+            older.push(super::view::OlderVersion { version, store_name: name, states });
+        }
+        older.sort_by_key(|older| std::cmp::Reverse(older.version));
+        Ok(older)
+    }
+
+    fn versions_of(&self, name: &str) -> Result<Vec<(u32, String)>, StartError> {
+        let base = format!("{}.{name}", self.app);
+        let version_of = |store: &str| match store.strip_prefix(&base)? {
+            "" => Some(1),
+            rest => rest.strip_prefix('@')?.parse().ok(),
+        };
+        let names = self.stores.names()?;
+        Ok(names.into_iter().filter_map(|store| version_of(&store).map(|version| (version, store))).collect())
+    }
+
+    pub(crate) fn open_store(&self, name: &str, tables: &[&str]) -> Result<Arc<dyn StateStore>, StartError> {
+        Ok(self.stores.open(name, tables)?)
+    }
+
+    /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.
+    pub(crate) fn remove_other_versions(&self, name: &str, version: u32) -> Result<(), StartError> {
+        for (other, store) in self.versions_of(name)? {
+            if other != version {
+                tracing::info!(store, keeps = versioned(name, version), "removing the state of another version");
+                self.stores.remove(&store)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cells(&self) -> Arc<[Arc<ShardCell>]> {
+        (0..self.options.partitions).map(|shard| Arc::new(ShardCell::new(Partition(shard)))).collect()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.groups.lock().push(tokio::spawn(task));
+    }
+
+    pub(crate) fn run_group(&self, group: Group, shards: Arc<dyn RunShard>) {
+        self.spawn(run_group(self.shell.log.clone(), group, shards, self.stop.clone()));
+    }
+
+    fn topic_name(&self, name: &str) -> TopicName {
+        topic_of(&self.app, name).expect("an app is checked before it is started")
+    }
+
+    /// Makes the topics of a kind of aggregate, or checks them.
+    pub(crate) async fn aggregate_topics(&self, aggregate: &str) -> Result<Topics, StartError> {
+        let kept = TopicSettings::kept(self.options.partitions);
+        let outcomes_ms = u64::try_from(self.options.outcomes_kept.as_millis()).unwrap_or(u64::MAX);
+        let for_a_time = kept.cleanup(Cleanup::Expire { after_ms: outcomes_ms.saturating_mul(2) });
+        let by_log = TopicSettings { times: RecordTimes::Log, ..for_a_time };
+        let compacted = kept.cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS });
+        Ok(Topics {
+            events: self.topic(&format!("{aggregate}.events"), kept).await?,
+            commands: self.topic(&format!("{aggregate}.commands"), by_log).await?,
+            outcomes: self.topic(&format!("{aggregate}.outcomes"), for_a_time).await?,
+            snapshots: self.topic(&format!("{aggregate}.snapshots"), compacted).await?,
+        })
+    }
+
+    async fn topic(&self, name: &str, settings: TopicSettings) -> Result<TopicDescription, StartError> {
+        let name = self.topic_name(name);
+        let there = match self.shell.log.describe(&name).await? {
+            Some(there) => there,
+            None => match self.shell.log.create(&name, settings).await {
+                Err(error) if error.kind() == LogErrorKind::TopicExists => self
+                    .shell
+                    .log
+                    .describe(&name)
+                    .await?
+                    .ok_or_else(|| LogError::new(LogErrorKind::UnknownTopic, format!("topic {name} was deleted")))?,
+                created => created?,
+            },
+        };
+        check_topic(there, settings)
+    }
+}
+
+/// Which parts of an app an instance runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Its aggregates.
+    pub commands: bool,
+    /// Its views, with the topologies that feed them.
+    pub queries: bool,
+}
+
+impl Parts {
+    /// Everything.
+    pub const ALL: Self = Self { commands: true, queries: true };
+    /// The aggregates alone.
+    pub const COMMANDS: Self = Self { commands: true, queries: false };
+    /// The views alone.
+    pub const QUERIES: Self = Self { commands: false, queries: true };
+}
+
+fn check_topic(there: TopicDescription, needed: TopicSettings) -> Result<TopicDescription, StartError> {
+    let differs = |actual: String, needed: String, hint: &str| {
+        Err(StartError::Topic { topic: there.name.clone(), actual, needed, hint: hint.to_owned() })
+    };
+    if there.settings.partitions != needed.partitions {
+        return differs(
+            format!("{} partitions", there.settings.partitions),
+            needed.partitions.to_string(),
+            "a partition count is fixed when the topic is made; set the app's partitions back to it",
+        );
+    }
+    if there.settings.cleanup != needed.cleanup {
+        return differs(
+            format!("cleanup {:?}", there.settings.cleanup),
+            format!("{:?}", needed.cleanup),
+            "its records may be dropped too early or never; declare it as it is, or delete it",
+        );
+    }
+    Ok(there)
+}
+
+/// A shard's state in words, for health checks.
+pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
+    match cell.phase() {
+        Phase::Running => None,
+        Phase::Waiting => Some(format!("shard {} has not started", cell.shard)),
+        Phase::Restoring { done, total } => Some(format!("shard {} restores: {done} of {total}", cell.shard)),
+        Phase::Stopped { reason } => Some(format!("shard {} stopped: {reason}", cell.shard)),
+    }
+}

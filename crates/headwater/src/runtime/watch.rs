@@ -1,0 +1,122 @@
+//! Live changes of a view.
+
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_core::codec::{Codec, Json};
+use headwater_core::key::{Key, decode_ordered};
+use headwater_core::position::Position;
+use headwater_core::store::KeyRange;
+use headwater_core::topic::{Offset, Partition, TopicPartition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::view::{PAGE_MAX, QueryError, TABLE, ViewState};
+
+/// What a watcher is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update<R, S> {
+    /// Forget what you know: these are all rows, as of the position.
+    Reset {
+        /// All rows.
+        rows: Vec<(R, S)>,
+        /// Where they stand; resume from it.
+        position: Position,
+    },
+    /// One row changed; `None` if it is gone.
+    Change {
+        /// The row's key, without its partition part.
+        key: R,
+        /// Its value now.
+        value: Option<S>,
+        /// Where it stands; resume from it. The last change of a batch alone carries one.
+        position: Option<Position>,
+    },
+}
+
+/// The changes of one partition part of a view, as they are committed.
+///
+/// Holds nothing open while it waits; one that falls too far behind is told to begin anew.
+pub struct Changes<P, R, S> {
+    view: Arc<ViewState>,
+    shard: Partition,
+    keys: KeyRange,
+    source: TopicPartition,
+    /// `None` until the first reset.
+    at: Option<Offset>,
+    pending: VecDeque<Update<R, S>>,
+    types: PhantomData<fn() -> P>,
+}
+
+impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
+    pub(crate) fn new(view: Arc<ViewState>, shard: Partition, keys: KeyRange, since: Option<&Position>) -> Self {
+        let source = view.source.partition(shard.0);
+        let at = since.and_then(|since| since.get(&source));
+        Self { view, shard, keys, source, at, pending: VecDeque::new(), types: PhantomData }
+    }
+
+    /// The next update; waits for one. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::State`] if the view cannot be read.
+    pub async fn next(&mut self) -> Result<Update<R, S>, QueryError> {
+        let mut committed = self.view.cells[self.shard.0 as usize].watch_committed();
+        loop {
+            if let Some(update) = self.pending.pop_front() {
+                return Ok(update);
+            }
+            committed.mark_unchanged();
+            self.gather()?;
+            if self.pending.is_empty() && committed.changed().await.is_err() {
+                return Err(QueryError::NotHere(self.view.name.clone()));
+            }
+        }
+    }
+
+    fn gather(&mut self) -> Result<(), QueryError> {
+        let cell = &self.view.cells[self.shard.0 as usize];
+        let batches = self.at.filter(|at| *at <= cell.committed()).and_then(|at| cell.changes.after(at));
+        let Some(batches) = batches else { return self.reset() };
+        for batch in batches {
+            let mine = batch.changes.iter().filter(|(key, _)| self.keys.contains(key));
+            for (key, value) in mine {
+                let update = self.change(key, value.as_ref())?;
+                self.pending.push_back(update);
+            }
+            if let Some(Update::Change { position, .. }) = self.pending.back_mut() {
+                position.get_or_insert_with(|| Position::from_iter([(self.source.clone(), batch.next)]));
+            }
+            self.at = Some(batch.next);
+        }
+        Ok(())
+    }
+
+    fn change(&self, key: &[u8], value: Option<&Bytes>) -> Result<Update<R, S>, QueryError> {
+        let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
+        let value = value.map(|value| Json.decode(value)).transpose().map_err(|error| self.unreadable(error))?;
+        Ok(Update::Change { key, value, position: None })
+    }
+
+    fn reset(&mut self) -> Result<(), QueryError> {
+        let cell = &self.view.cells[self.shard.0 as usize];
+        let state = cell.state().ok_or_else(|| QueryError::NotHere(self.view.name.clone()))?;
+        let page = state.page(TABLE, &self.keys, PAGE_MAX).map_err(|error| self.unreadable(error))?;
+        let row = |(key, value): &(Bytes, Bytes)| {
+            let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
+            Ok((key, Json.decode(value).map_err(|error| self.unreadable(error))?))
+        };
+        let rows = page.rows.iter().map(row).collect::<Result<_, QueryError>>()?;
+        let at = page.checkpoint.position.get(&self.source).unwrap_or_default();
+        let position = Position::from_iter([(self.source.clone(), at)]);
+        self.at = Some(at);
+        self.pending.push_back(Update::Reset { rows, position });
+        Ok(())
+    }
+
+    fn unreadable(&self, reason: impl std::fmt::Display) -> QueryError {
+        QueryError::State { view: self.view.name.clone(), reason: reason.to_string() }
+    }
+}

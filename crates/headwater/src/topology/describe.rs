@@ -1,0 +1,85 @@
+//! An app's topologies in words and as a diagram.
+
+use std::fmt::{self, Write};
+
+use serde::Serialize;
+
+use super::definition::{Definition, Kind};
+
+/// The graph of an app: its topologies, what they read, and what they keep or feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// The app's name.
+    pub app: String,
+    /// Its aggregates.
+    pub aggregates: Vec<String>,
+    /// Its topologies, sources first.
+    pub topologies: Vec<TopologyDescription>,
+}
+
+/// One topology of a [`Description`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TopologyDescription {
+    /// Its name, with its version from the second on.
+    pub name: String,
+    /// `fold` or `emitter`.
+    pub kind: &'static str,
+    /// The topic that it reads.
+    pub source: String,
+    /// Its operators without state.
+    pub operators: Vec<String>,
+    /// The view that it keeps, or the topic that it feeds.
+    pub target: String,
+}
+
+impl TopologyDescription {
+    pub(crate) fn of(app: &str, definition: &Definition) -> Self {
+        let (kind, target) = match &definition.kind {
+            Kind::Fold { replicated: false } => ("fold", format!("view {}", definition.name)),
+            Kind::Fold { replicated: true } => ("fold", format!("replicated view {}", definition.name)),
+            Kind::Emitter { to } => ("emitter", format!("topic {app}.{to}")),
+        };
+        Self {
+            name: definition.versioned_name(),
+            kind,
+            source: format!("{app}.{}", definition.source),
+            operators: definition.operators.clone(),
+            target,
+        }
+    }
+}
+
+impl Description {
+    /// The graph as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("a description is plain data")
+    }
+
+    /// The graph as a Mermaid flow chart.
+    pub fn mermaid(&self) -> String {
+        let mut text = String::from("flowchart LR\n");
+        for aggregate in &self.aggregates {
+            let _ = writeln!(text, "  {aggregate}([aggregate {aggregate}]) --> {}.{aggregate}.events", self.app);
+        }
+        for topology in &self.topologies {
+            let TopologyDescription { name, source, target, .. } = topology;
+            let _ = writeln!(text, "  {source} --> {name}[{name}] --> {}", target.replace(' ', "_"));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "app {}", self.app)?;
+        for aggregate in &self.aggregates {
+            writeln!(f, "  aggregate {aggregate} -> topic {}.{aggregate}.events", self.app)?;
+        }
+        for TopologyDescription { name, kind, source, operators, target } in &self.topologies {
+            let operators: String = operators.iter().map(|operator| format!("{operator} -> ")).collect();
+            writeln!(f, "  {kind} {name}: topic {source} -> {operators}{target}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! Topologies: what users write to turn streams into views.
+//!
+//! A [`Stream`] is a chain of operators over one topic. A chain ends where state or a topic begins: at a table, which
+//! a view shows, or at a repartition, where another chain starts. Each such end is one topology of its own, with its
+//! own name, positions and shards; operators without state are part of none, so that adding one moves nothing.
+
+mod definition;
+mod describe;
+mod stream;
+
+pub use definition::Store;
+pub use describe::{Description, TopologyDescription};
+pub use stream::{Grouped, Stream, Table};
+
+pub(crate) use definition::{Definition, Kind, ShardPlace, topic_of, versioned};
