@@ -6,6 +6,8 @@
 
 pub mod clock;
 pub mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod header;
 pub mod key;
 pub mod log;

@@ -19,8 +19,8 @@ pub const KEY_BYTES_MAX: usize = 1_900;
 pub trait StateStores: Send + Sync + 'static {
     /// Opens a store, making it if there is none. Opening an open store gives the same one.
     ///
-    /// Tables are known by their names: opening with other tables, or in another order, keeps those that are named
-    /// again. [`TableId`] is the index into `tables`.
+    /// Tables are known by their names: opening with other tables, or in another order, keeps the contents of every
+    /// table, also of those that are not named. [`TableId`] is the index into `tables`.
     ///
     /// # Errors
     ///
@@ -75,7 +75,9 @@ pub trait StateStore: Send + Sync + 'static {
     /// [`StoreErrorKind::Corrupt`] names store, shard and table.
     fn get(&self, shard: Partition, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// Visits the pairs of a range in order, until `visit` breaks.
+    /// Visits the pairs of a range in order, until `visit` breaks; all of them as of one moment.
+    ///
+    /// `visit` must not write to the store.
     ///
     /// # Errors
     ///
@@ -85,7 +87,7 @@ pub trait StateStore: Send + Sync + 'static {
         shard: Partition,
         table: TableId,
         range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StoreError>;
 
     /// How many keys a table of a shard has.
@@ -112,6 +114,9 @@ pub trait StateStore: Send + Sync + 'static {
     /// Bytes that the store occupies.
     fn size_bytes(&self) -> u64;
 }
+
+/// What a scan calls with each key and value; breaking ends the scan.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 /// A table of a store: the index of its name in the list that the store was opened with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

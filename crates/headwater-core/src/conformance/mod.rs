@@ -1,0 +1,3 @@
+//! Suites by which an implementation of a contract proves itself: the same for ours and for anybody's.
+
+pub mod store;
