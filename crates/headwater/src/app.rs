@@ -133,7 +133,10 @@ impl App {
         Description {
             app: self.name.clone(),
             aggregates: self.aggregates.iter().map(|aggregate| aggregate.name().to_owned()).collect(),
-            topologies: topologies.iter().map(|d| crate::topology::TopologyDescription::of(&self.name, d)).collect(),
+            topologies: topologies
+                .iter()
+                .map(|d| crate::topology::TopologyDescription::of(&self.name, d))
+                .collect(),
         }
     }
 
@@ -192,6 +195,11 @@ impl<K, S> View<K, S> {
 
 impl<K, S> Clone for View<K, S> {
     fn clone(&self) -> Self {
-        Self { app: self.app.clone(), name: self.name.clone(), lineage: self.lineage.clone(), types: PhantomData }
+        Self {
+            app: self.app.clone(),
+            name: self.name.clone(),
+            lineage: self.lineage.clone(),
+            types: PhantomData,
+        }
     }
 }

@@ -267,7 +267,14 @@ mod tests {
     fn a_text_that_is_no_receipt_is_refused() {
         let good = format!("hw1~{:032x}~{:032x}~t~1~2~3", 1, 2);
         assert!(good.parse::<Receipt>().is_ok());
-        let bad = ["".to_owned(), "hw1".into(), good.replace("hw1", "hw2"), format!("{good}~4"), good.replace("~1~", "~-1~"), good.replace("~t~", "~/~")];
+        let bad = [
+            "".to_owned(),
+            "hw1".into(),
+            good.replace("hw1", "hw2"),
+            format!("{good}~4"),
+            good.replace("~1~", "~-1~"),
+            good.replace("~t~", "~/~"),
+        ];
         for text in bad {
             assert_eq!(text.parse::<Receipt>(), Err(InvalidReceipt), "{text}");
         }

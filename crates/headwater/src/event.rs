@@ -82,11 +82,12 @@ impl Envelope<'_> {
 
 /// Reads the event of a record that this kind of aggregate's shards wrote.
 pub(crate) fn read<A: Aggregate>(record: &Record) -> Result<A::Event, EventError> {
-    let full_type = record.headers.get_str("ce_type").ok_or_else(|| EventError("it has no ce_type header".into()))?;
-    let type_name = full_type
-        .strip_prefix(A::NAME)
-        .and_then(|rest| rest.strip_prefix('.'))
-        .ok_or_else(|| EventError(format!("its type \"{full_type}\" is none of aggregate \"{}\"", A::NAME)))?;
+    let full_type =
+        record.headers.get_str("ce_type").ok_or_else(|| EventError("it has no ce_type header".into()))?;
+    let type_name =
+        full_type.strip_prefix(A::NAME).and_then(|rest| rest.strip_prefix('.')).ok_or_else(|| {
+            EventError(format!("its type \"{full_type}\" is none of aggregate \"{}\"", A::NAME))
+        })?;
     let payload = record.value.as_deref().unwrap_or(b"null");
     let version = header_number(&record.headers, "ce_dataversion").unwrap_or(1) as u32;
     let failed = |e: serde_json::Error| EventError(format!("type \"{full_type}\" cannot be read: {e}"));
@@ -139,7 +140,9 @@ pub(crate) fn read_keyed<A: Aggregate>(
     stored: &headwater_core::record::StoredRecord,
 ) -> Result<Option<(A::Id, A::Event)>, String> {
     let record = &stored.record;
-    let Some(key) = record.key.as_deref().filter(|_| record.headers.get_str("hw_writer") == Some(WRITER_STAMP)) else {
+    let Some(key) =
+        record.key.as_deref().filter(|_| record.headers.get_str("hw_writer") == Some(WRITER_STAMP))
+    else {
         return Ok(None);
     };
     let id = headwater_core::key::decode_text(key).map_err(|e| e.to_string())?;

@@ -195,8 +195,9 @@ impl<A: Aggregate> Decider<A> {
         base: &Base<'_>,
     ) -> Result<Option<OutcomeRow>, ProcessError> {
         let Some(bytes) = base.over(&mut batch.delta).get(OUTCOMES, &keys.outcome)? else { return Ok(None) };
-        let row = OutcomeRow::decode(&bytes)
-            .map_err(|e| ProcessError::Record(format!("a kept outcome of \"{}\" cannot be read: {e}", keys.subject)))?;
+        let row = OutcomeRow::decode(&bytes).map_err(|e| {
+            ProcessError::Record(format!("a kept outcome of \"{}\" cannot be read: {e}", keys.subject))
+        })?;
         let fresh = now.ms_since(row.at) <= self.settings.outcomes_kept_ms;
         Ok(fresh.then_some(row))
     }
@@ -501,7 +502,9 @@ fn repeated<A: Aggregate>(row: OutcomeRow, digest: &str, command_id: &CommandId)
 fn take_command<A: Aggregate>(incoming: &mut Incoming<A>) -> Result<A::Command, String> {
     match incoming.command.take() {
         Some(command) => Ok(command),
-        None => serde_json::from_slice(&incoming.payload).map_err(|e| format!("its payload cannot be read: {e}")),
+        None => {
+            serde_json::from_slice(&incoming.payload).map_err(|e| format!("its payload cannot be read: {e}"))
+        }
     }
 }
 
@@ -531,7 +534,12 @@ fn aggregate_of<A: Aggregate>(record: &Record) -> Result<Option<(Bytes, Bytes)>,
 }
 
 fn encode_row<A: Aggregate>(live: &Live<A>) -> Result<Bytes, serde_json::Error> {
-    let row = StateRow { version: live.version, snapshot: live.snapshot, shape: A::STATE_VERSION, state: &*live.state };
+    let row = StateRow {
+        version: live.version,
+        snapshot: live.snapshot,
+        shape: A::STATE_VERSION,
+        state: &*live.state,
+    };
     serde_json::to_vec(&row).map(Bytes::from)
 }
 
@@ -547,8 +555,9 @@ fn decode_row<A: Aggregate>(row: &[u8]) -> Result<Live<A>, ProcessError> {
 
 /// A state as a reader gets it: its version and itself.
 pub(crate) fn read_state<A: Aggregate>(row: &[u8]) -> Result<(Version, A), ProcessError> {
-    let row: StateRow<A> = serde_json::from_slice(row)
-        .map_err(|e| ProcessError::Record(format!("a state of aggregate \"{}\" cannot be read: {e}", A::NAME)))?;
+    let row: StateRow<A> = serde_json::from_slice(row).map_err(|e| {
+        ProcessError::Record(format!("a state of aggregate \"{}\" cannot be read: {e}", A::NAME))
+    })?;
     Ok((row.version, row.state))
 }
 

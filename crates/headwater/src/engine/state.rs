@@ -1,23 +1,13 @@
 //! State as a batch sees it: its own changes, over those of the batch in flight, over what is committed.
 
-use std::ops::ControlFlow;
-
 use ahash::AHashMap;
 use bytes::Bytes;
-use headwater_core::store::{KeyRange, StateChange, StoreError, TableId};
+use headwater_core::store::{StateChange, StoreError, TableId};
 
 /// Reads of a shard's committed state.
 pub(crate) trait StateRead: Send + Sync {
     /// The value under a key.
     fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
-
-    /// Visits the pairs of a range in order, until `visit` breaks.
-    fn scan(
-        &self,
-        table: TableId,
-        range: &KeyRange,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
 }
 
 /// The changes of one batch: per table, each key's last value.
@@ -43,12 +33,13 @@ impl Delta {
 
     /// Whether nothing changes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.tables.iter().all(AHashMap::is_empty)
+        self.tables.iter().all(|table| table.is_empty())
     }
 
     /// The changes, sorted by table and key.
     pub(crate) fn into_changes(self) -> Vec<StateChange> {
-        let mut changes: Vec<StateChange> = Vec::with_capacity(self.tables.iter().map(AHashMap::len).sum());
+        let mut changes: Vec<StateChange> =
+            Vec::with_capacity(self.tables.iter().map(|table| table.len()).sum());
         for (index, table) in self.tables.into_iter().enumerate() {
             let id = TableId(u8::try_from(index).expect("a topology has at most 256 tables"));
             let from = changes.len();
@@ -69,7 +60,8 @@ pub(crate) struct Layered<'a> {
 impl Layered<'_> {
     /// The value under a key as this batch sees it.
     pub(crate) fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let pending = self.delta.get(table, key).or_else(|| self.in_flight.and_then(|delta| delta.get(table, key)));
+        let pending =
+            self.delta.get(table, key).or_else(|| self.in_flight.and_then(|delta| delta.get(table, key)));
         match pending {
             Some(value) => Ok(value.clone()),
             None => self.committed.get(table, key),

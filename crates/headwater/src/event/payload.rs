@@ -70,7 +70,11 @@ impl<'a, 'w> Serializer for Untagged<'a, 'w> {
     fn serialize_unit_struct(self, name: &'static str) -> Result<(), Error> {
         self.json.serialize_unit_struct(name)
     }
-    fn serialize_newtype_struct<T: ?Sized + Serialize>(self, name: &'static str, value: &T) -> Result<(), Error> {
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
         self.json.serialize_newtype_struct(name, value)
     }
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, Error> {
@@ -79,7 +83,11 @@ impl<'a, 'w> Serializer for Untagged<'a, 'w> {
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, Error> {
         self.json.serialize_tuple(len)
     }
-    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeTupleStruct, Error> {
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleStruct, Error> {
         self.json.serialize_tuple_struct(name, len)
     }
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, Error> {
@@ -231,15 +239,19 @@ impl<'de> VariantAccess<'de> for Tagged<'de> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use serde::Deserialize;
+    use serde::{Deserialize, Serialize};
+
+    use super::{decode, encode};
+    use serde::de;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Event {
         Opened,
         Named(String),
         Moved(i64, i64),
-        Paid { pence: u64 },
+        Paid {
+            pence: u64,
+        },
         #[serde(rename = "closed-for-good")]
         Closed(Option<u8>),
     }

@@ -44,7 +44,8 @@ impl ChangeRing {
         if changes.len() > CHANGES_MAX {
             return self.reset(next);
         }
-        let changes: Arc<[_]> = changes.iter().map(|change| (change.key.clone(), change.value.clone())).collect();
+        let changes: Arc<[_]> =
+            changes.iter().map(|change| (change.key.clone(), change.value.clone())).collect();
         let mut ring = self.0.lock();
         ring.changes += changes.len();
         ring.batches.push_back(Batch { next, changes });

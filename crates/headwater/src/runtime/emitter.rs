@@ -29,7 +29,12 @@ pub(crate) struct Emitter {
 }
 
 impl RunShard for Emitter {
-    fn run(self: Arc<Self>, shard: Partition, claim: Box<dyn Claim>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+    fn run(
+        self: Arc<Self>,
+        shard: Partition,
+        claim: Box<dyn Claim>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let cell = self.cells[shard.0 as usize].clone();
             let source = self.source.partition(shard.0);

@@ -44,7 +44,12 @@ pub(crate) struct Fold {
 }
 
 impl RunShard for Fold {
-    fn run(self: Arc<Self>, shard: Partition, _: Box<dyn Claim>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+    fn run(
+        self: Arc<Self>,
+        shard: Partition,
+        _: Box<dyn Claim>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.run_shard(shard, stop).await })
     }
 }
@@ -59,7 +64,12 @@ impl Fold {
         }
     }
 
-    async fn fold(&self, shard: Partition, cell: &Arc<ShardCell>, stop: &CancellationToken) -> Result<(), Stop> {
+    async fn fold(
+        &self,
+        shard: Partition,
+        cell: &Arc<ShardCell>,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
         let source = self.source.partition(shard.0);
         let state = self.open_state(shard, &source).await?;
         let mut run = FoldRun::begin(self, cell.clone(), source, state).await?;
@@ -129,8 +139,18 @@ impl<'a> FoldRun<'a> {
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
         cell.changes.reset(next);
-        let mut run =
-            Self { fold, cell, source, state, chain, next, limit: LIVE, goal: bounds.end, began: next, caught_up };
+        let mut run = Self {
+            fold,
+            cell,
+            source,
+            state,
+            chain,
+            next,
+            limit: LIVE,
+            goal: bounds.end,
+            began: next,
+            caught_up,
+        };
         run.tell_phase();
         Ok(run)
     }

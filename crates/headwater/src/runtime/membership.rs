@@ -16,7 +16,12 @@ const REJOIN_PAUSE: Duration = Duration::from_millis(500);
 /// Runs one shard until `stop`, or until the shard is another's.
 pub(crate) trait RunShard: Send + Sync + 'static {
     /// Runs the shard. The claim, and the writer opened by it, are dropped when the future ends.
-    fn run(self: Arc<Self>, shard: Partition, claim: Box<dyn Claim>, stop: CancellationToken) -> BoxFuture<'static, ()>;
+    fn run(
+        self: Arc<Self>,
+        shard: Partition,
+        claim: Box<dyn Claim>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, ()>;
 }
 
 struct RunningShard {
@@ -25,11 +30,18 @@ struct RunningShard {
 }
 
 /// Joins `group` and runs its shards here until `stop`; joins again if the membership ends by itself.
-pub(crate) async fn run_group(log: Arc<dyn Log>, group: Group, shards: Arc<dyn RunShard>, stop: CancellationToken) {
+pub(crate) async fn run_group(
+    log: Arc<dyn Log>,
+    group: Group,
+    shards: Arc<dyn RunShard>,
+    stop: CancellationToken,
+) {
     while !stop.is_cancelled() {
         match join(&*log, &group, &stop).await {
             Some(Ok(membership)) => run_member(membership, &group, &shards, &stop).await,
-            Some(Err(error)) => tracing::warn!(group = group.name, %error, "cannot join the group; trying again"),
+            Some(Err(error)) => {
+                tracing::warn!(group = group.name, %error, "cannot join the group; trying again")
+            }
             None => return,
         }
         tokio::select! {

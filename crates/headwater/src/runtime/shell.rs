@@ -98,3 +98,36 @@ pub(crate) async fn pause_after(
     }
     Ok(())
 }
+
+impl Shell {
+    /// Opens a shard's state, to be written through.
+    pub(crate) fn open_state(
+        &self,
+        store: &Arc<dyn StateStore>,
+        shard: Partition,
+    ) -> Result<Arc<ShardState>, Stop> {
+        ShardState::open(store.clone(), shard).map_err(Stop::new)
+    }
+
+    /// Opens a shard's state that is only read.
+    pub(crate) fn open_frozen(
+        &self,
+        store: &Arc<dyn StateStore>,
+        shard: Partition,
+    ) -> Result<Arc<ShardState>, headwater_core::store::StoreError> {
+        ShardState::open(store.clone(), shard)
+    }
+
+    /// Waits until there is room for more unflushed changes.
+    pub(crate) async fn room(&self) {}
+}
+
+impl crate::engine::state::StateRead for ShardState {
+    fn get(
+        &self,
+        table: headwater_core::store::TableId,
+        key: &[u8],
+    ) -> Result<Option<bytes::Bytes>, headwater_core::store::StoreError> {
+        ShardState::get(self, table, key)
+    }
+}

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use headwater_core::log::{Cleanup, Group, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings};
+use headwater_core::log::{
+    Cleanup, Group, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings,
+};
 use headwater_core::store::{StateStore, StateStores, StoreError};
 use headwater_core::topic::{Partition, TopicName};
 use parking_lot::Mutex;
@@ -142,7 +144,12 @@ impl Starting {
         }
     }
 
-    async fn start_parts(&self, app: &App, wanted: Parts, started: &mut StartedApp) -> Result<(), StartError> {
+    async fn start_parts(
+        &self,
+        app: &App,
+        wanted: Parts,
+        started: &mut StartedApp,
+    ) -> Result<(), StartError> {
         for aggregate in &app.aggregates {
             self.aggregate_topics(aggregate.name()).await?;
             if wanted.commands {
@@ -182,7 +189,9 @@ impl Starting {
             cells: cells.clone(),
         };
         started.topologies.push(TopologyStatus::new(&definition.name, source.clone(), None, cells.clone()));
-        started.emitters.insert(definition.name.clone(), StartedEmitter { source: source.clone(), to, cells });
+        started
+            .emitters
+            .insert(definition.name.clone(), StartedEmitter { source: source.clone(), to, cells });
         self.run_group(self.group(definition, source), Arc::new(emitter));
         Ok(())
     }
@@ -238,7 +247,8 @@ impl Starting {
             }
             let store = self.stores.open(&name, &[&definition.name])?;
             let shards = (0..self.options.partitions).map(Partition);
-            let states = shards.map(|shard| self.shell.open_frozen(&store, shard)).collect::<Result<Vec<_>, _>>()?;
+            let states =
+                shards.map(|shard| self.shell.open_frozen(&store, shard)).collect::<Result<Vec<_>, _>>()?;
             older.push(super::view::OlderVersion { version, store_name: name, states });
         }
         older.sort_by_key(|older| std::cmp::Reverse(older.version));
@@ -263,7 +273,11 @@ impl Starting {
     pub(crate) fn remove_other_versions(&self, name: &str, version: u32) -> Result<(), StartError> {
         for (other, store) in self.versions_of(name)? {
             if other != version {
-                tracing::info!(store, keeps = versioned(name, version), "removing the state of another version");
+                tracing::info!(
+                    store,
+                    keeps = versioned(name, version),
+                    "removing the state of another version"
+                );
                 self.stores.remove(&store)?;
             }
         }
@@ -306,12 +320,11 @@ impl Starting {
         let there = match self.shell.log.describe(&name).await? {
             Some(there) => there,
             None => match self.shell.log.create(&name, settings).await {
-                Err(error) if error.kind() == LogErrorKind::TopicExists => self
-                    .shell
-                    .log
-                    .describe(&name)
-                    .await?
-                    .ok_or_else(|| LogError::new(LogErrorKind::UnknownTopic, format!("topic {name} was deleted")))?,
+                Err(error) if error.kind() == LogErrorKind::TopicExists => {
+                    self.shell.log.describe(&name).await?.ok_or_else(|| {
+                        LogError::new(LogErrorKind::UnknownTopic, format!("topic {name} was deleted"))
+                    })?
+                }
                 created => created?,
             },
         };

@@ -212,7 +212,9 @@ impl ViewState {
             return Ok(Answering { state, frozen_version: Some(newest.version) });
         }
         match (cell.phase(), cell.state()) {
-            (Phase::Running | Phase::Stopped { .. }, Some(state)) => Ok(Answering { state, frozen_version: None }),
+            (Phase::Running | Phase::Stopped { .. }, Some(state)) => {
+                Ok(Answering { state, frozen_version: None })
+            }
             (Phase::Restoring { done, total }, _) => {
                 Err(QueryError::Building { view: self.name.clone(), done, total })
             }
@@ -342,7 +344,8 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         let (mut shard, mut after) = match token {
             None => (0, None),
             Some(token) => {
-                let (shard, after) = token.parse().ok_or_else(|| QueryError::Token(self.view.name.clone()))?;
+                let (shard, after) =
+                    token.parse().ok_or_else(|| QueryError::Token(self.view.name.clone()))?;
                 (shard, Some(after))
             }
         };
@@ -423,7 +426,12 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     }
 
     /// Waits until the shard includes the receipt's events: hop by hop along the topologies that feed the view.
-    async fn wait_for(&self, receipt: &Receipt, shard: Partition, deadline: Instant) -> Result<(), QueryError> {
+    async fn wait_for(
+        &self,
+        receipt: &Receipt,
+        shard: Partition,
+        deadline: Instant,
+    ) -> Result<(), QueryError> {
         self.check_receipt(receipt).await?;
         let mut topic = receipt.topic.clone();
         let mut needed = vec![(receipt.partition, receipt.next)];

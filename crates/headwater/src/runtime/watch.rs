@@ -51,7 +51,12 @@ pub struct Changes<P, R, S> {
 }
 
 impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
-    pub(crate) fn new(view: Arc<ViewState>, shard: Partition, keys: KeyRange, since: Option<&Position>) -> Self {
+    pub(crate) fn new(
+        view: Arc<ViewState>,
+        shard: Partition,
+        keys: KeyRange,
+        since: Option<&Position>,
+    ) -> Self {
         let source = view.source.partition(shard.0);
         let at = since.and_then(|since| since.get(&source));
         Self { view, shard, keys, source, at, pending: VecDeque::new(), types: PhantomData }
@@ -96,7 +101,8 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
 
     fn change(&self, key: &[u8], value: Option<&Bytes>) -> Result<Update<R, S>, QueryError> {
         let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
-        let value = value.map(|value| Json.decode(value)).transpose().map_err(|error| self.unreadable(error))?;
+        let value =
+            value.map(|value| Json.decode(value)).transpose().map_err(|error| self.unreadable(error))?;
         Ok(Update::Change { key, value, position: None })
     }
 

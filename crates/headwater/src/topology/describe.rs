@@ -60,7 +60,8 @@ impl Description {
     pub fn mermaid(&self) -> String {
         let mut text = String::from("flowchart LR\n");
         for aggregate in &self.aggregates {
-            let _ = writeln!(text, "  {aggregate}([aggregate {aggregate}]) --> {}.{aggregate}.events", self.app);
+            let _ =
+                writeln!(text, "  {aggregate}([aggregate {aggregate}]) --> {}.{aggregate}.events", self.app);
         }
         for topology in &self.topologies {
             let TopologyDescription { name, source, target, .. } = topology;

@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 
 use super::definition::{Definition, Kind, ShardPlace, Store};
 use crate::engine::flow::Keyed;
-use crate::engine::operators::{Filter, FlatMapValues, FoldInto, MapValues, Next, RecordSink, Repartition, Source};
+use crate::engine::operators::{
+    Filter, FlatMapValues, FoldInto, MapValues, Next, RecordSink, Repartition, Source,
+};
 
 /// Attaches the rest of a chain to its source.
 type Attach<K, V> = Arc<dyn Fn(&ShardPlace, Next<K, V>) -> Box<dyn RecordSink> + Send + Sync>;
@@ -50,7 +52,11 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
         Self { source, upstream, operators: Vec::new(), attach }
     }
 
-    fn then<W>(&self, operator: &str, link: impl Fn(Next<K, W>) -> Next<K, V> + Send + Sync + 'static) -> Stream<K, W>
+    fn then<W>(
+        &self,
+        operator: &str,
+        link: impl Fn(Next<K, W>) -> Next<K, V> + Send + Sync + 'static,
+    ) -> Stream<K, W>
     where
         W: 'static,
     {
@@ -162,7 +168,8 @@ impl<K: Key, V: Send + Sync + 'static> Grouped<K, V> {
     {
         let step: Arc<dyn Fn(&mut S, Keyed<'_, K, V>) + Send + Sync> = Arc::new(step);
         let attach = self.stream.attach.clone();
-        let chain = move |place: &ShardPlace| attach(place, Box::new(FoldInto::new(TableId(0), step.clone())));
+        let chain =
+            move |place: &ShardPlace| attach(place, Box::new(FoldInto::new(TableId(0), step.clone())));
         let definition = Definition {
             name: store.name,
             version: 1,

@@ -68,7 +68,9 @@ fn load<K: Key, S: Default + Serialize + DeserializeOwned>(
     match flow.get(table, &key)? {
         None => Ok(S::default()),
         Some(value) => Json.decode(&value).map_err(|e| {
-            ProcessError::Record(format!("a kept value: {e}; give the view another version if its shape has changed"))
+            ProcessError::Record(format!(
+                "a kept value: {e}; give the view another version if its shape has changed"
+            ))
         }),
     }
 }

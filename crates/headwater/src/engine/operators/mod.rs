@@ -15,7 +15,7 @@ use super::flow::{Flow, Keyed, ProcessError};
 pub(crate) use fold::FoldInto;
 pub(crate) use map::{Filter, FlatMapValues, MapValues};
 pub(crate) use repartition::Repartition;
-pub(crate) use source::Source;
+pub(crate) use source::{Read, Source};
 
 /// Takes keyed values, one after another, in batches.
 pub(crate) trait Sink<K, V>: Send {

@@ -12,8 +12,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use headwater_core::BoxFuture;
-use headwater_core::log::Group;
-use headwater_core::topic::{Partition, TopicDescription};
+use headwater_core::log::{Group, TopicDescription};
+use headwater_core::topic::Partition;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
@@ -89,8 +89,10 @@ impl<A: Aggregate> AnyAggregate for AggregateDefinition<A> {
             let store = starting.open_store(&store_name, &TABLES)?;
             starting.remove_other_versions(A::NAME, version)?;
             let cells: Arc<[Arc<ShardCell>]> = starting.cells();
-            let status = TopologyStatus::new(A::NAME, topics.events.name.clone(), store.clone(), cells.clone());
-            let aggregate_cells: Arc<[AggregateCell<A>]> = cells.iter().cloned().map(AggregateCell::new).collect();
+            let status =
+                TopologyStatus::new(A::NAME, topics.events.name.clone(), store.clone(), cells.clone());
+            let aggregate_cells: Arc<[AggregateCell<A>]> =
+                cells.iter().cloned().map(AggregateCell::new).collect();
             let handle = AggregateHandle::new(starting, topics.clone(), aggregate_cells.clone());
             let shards = shard::AggregateShards {
                 shell: starting.shell.clone(),

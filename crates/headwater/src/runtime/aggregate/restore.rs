@@ -50,11 +50,14 @@ impl<A: Aggregate> AggregateShards<A> {
         }
         let note = head.as_ref().and_then(|head| Note::decode(&head.note)).unwrap_or_default();
         let tail = if note.shape == A::STATE_VERSION { note.tail } else { events.start };
-        let commands_next = head.and_then(|head| head.positions.get(&partitions.commands)).unwrap_or(commands.start);
+        let commands_next =
+            head.and_then(|head| head.positions.get(&partitions.commands)).unwrap_or(commands.start);
         let mut restoring = Restoring::open(self, shard, partitions, events, outcomes, stop)?;
         if !restoring.has_state {
             let snapshots = self.shell.bounds(&restoring.partitions.snapshots).await?;
-            if tail > events.start && !restoring.replay(Replay::Snapshots, snapshots.start, snapshots.end).await? {
+            if tail > events.start
+                && !restoring.replay(Replay::Snapshots, snapshots.start, snapshots.end).await?
+            {
                 return Ok(None);
             }
             restoring.events_next = tail;

@@ -51,7 +51,12 @@ pub(super) struct AggregateShards<A: Aggregate> {
 }
 
 impl<A: Aggregate> RunShard for AggregateShards<A> {
-    fn run(self: Arc<Self>, shard: Partition, claim: Box<dyn Claim>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+    fn run(
+        self: Arc<Self>,
+        shard: Partition,
+        claim: Box<dyn Claim>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let cell = &self.cells[shard.0 as usize];
             let ended = self.run_shard(shard, &*claim, &stop).await;
@@ -115,7 +120,12 @@ impl<A: Aggregate> AggregateShards<A> {
     }
 
     /// Opens the writer and runs the shard; again whenever the writer died while the shard is still ours.
-    async fn run_shard(&self, shard: Partition, claim: &dyn Claim, stop: &CancellationToken) -> Result<(), Stop> {
+    async fn run_shard(
+        &self,
+        shard: Partition,
+        claim: &dyn Claim,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
         let cell = &self.cells[shard.0 as usize];
         let mut mailbox = cell.open_mailbox(self.options.mailbox);
         let mut waiting: Vec<Pending<A>> = Vec::new();
@@ -244,7 +254,12 @@ struct ShardRun<'a, A: Aggregate> {
 }
 
 impl<'a, A: Aggregate> ShardRun<'a, A> {
-    fn new(shards: &'a AggregateShards<A>, shard: Partition, writer: Box<dyn Writer>, restored: Restored) -> Self {
+    fn new(
+        shards: &'a AggregateShards<A>,
+        shard: Partition,
+        writer: Box<dyn Writer>,
+        restored: Restored,
+    ) -> Self {
         let partitions = shards.partitions(shard);
         let Restored { state, events_next, outcomes_next, commands_next, tail } = restored;
         Self {
@@ -302,7 +317,11 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         Ok(())
     }
 
-    async fn wait(&mut self, mailbox: &mut mpsc::Receiver<Submission<A>>, stop: &CancellationToken) -> Wake<A> {
+    async fn wait(
+        &mut self,
+        mailbox: &mut mpsc::Receiver<Submission<A>>,
+        stop: &CancellationToken,
+    ) -> Wake<A> {
         let roomy = !self.open.is_full();
         let commands = self.commands_read.get_or_insert_with(|| {
             let (log, at) = (self.shards.shell.log.clone(), self.partitions.commands.clone());
@@ -338,7 +357,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 
     fn decide(&mut self, mut pending: Pending<A>) -> Result<(), Stop> {
         let now = self.shards.shell.clock.now();
-        let base = Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
+        let base =
+            Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
         let verdict = self
             .decider
             .decide(&mut pending.incoming, now, &mut self.open.decided, &base)
@@ -354,7 +374,9 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     ) -> Result<(), Stop> {
         let batch = match read {
             Ok(batch) => batch,
-            Err(error) => return crate::runtime::shell::pause_after(error, &self.partitions.commands, stop).await,
+            Err(error) => {
+                return crate::runtime::shell::pause_after(error, &self.partitions.commands, stop).await;
+            }
         };
         for stored in &batch.records {
             match command_of::<A>(stored) {
@@ -375,7 +397,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         if distance <= self.shards.options.snapshot_distance {
             return Ok(());
         }
-        let read = self.shards.shell.log.read(&self.partitions.events, self.tail, SNAPSHOT_CHUNK, Wait::No).await;
+        let read =
+            self.shards.shell.log.read(&self.partitions.events, self.tail, SNAPSHOT_CHUNK, Wait::No).await;
         let Ok(chunk) = read else { return Ok(()) };
         let now = self.shards.shell.clock.now();
         let base = Base { in_flight: None, committed: &*self.state };
@@ -397,14 +420,15 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             _ => Target::Snapshots,
         };
         let targets = appends.iter().map(|append| target(&append.to)).collect();
-        let answer: BoxFuture<'static, CommitAnswer> =
-            if appends.is_empty() && batch.commands_next == self.commands_next {
-                Box::pin(std::future::ready(Ok(Vec::new())))
-            } else {
-                let positions = Position::from_iter([(self.partitions.commands.clone(), batch.commands_next)]);
-                let note = Note { tail: batch.tail, shape: A::STATE_VERSION }.encode();
-                self.writer.commit(Transaction { appends, positions, note })
-            };
+        let answer: BoxFuture<'static, CommitAnswer> = if appends.is_empty()
+            && batch.commands_next == self.commands_next
+        {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        } else {
+            let positions = Position::from_iter([(self.partitions.commands.clone(), batch.commands_next)]);
+            let note = Note { tail: batch.tail, shape: A::STATE_VERSION }.encode();
+            self.writer.commit(Transaction { appends, positions, note })
+        };
         self.in_flight = Some(InFlight {
             delta,
             verdicts: batch.verdicts,
@@ -535,8 +559,10 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 
 /// The checkpoint of a shard whose state includes events and outcomes up to these offsets.
 pub(super) fn checkpoint(partitions: &Partitions, events_next: Offset, outcomes_next: Offset) -> Checkpoint {
-    let position =
-        Position::from_iter([(partitions.events.clone(), events_next), (partitions.outcomes.clone(), outcomes_next)]);
+    let position = Position::from_iter([
+        (partitions.events.clone(), events_next),
+        (partitions.outcomes.clone(), outcomes_next),
+    ]);
     Checkpoint { position, note: Bytes::new() }
 }
 
@@ -557,5 +583,13 @@ fn command_of<A: Aggregate>(stored: &StoredRecord) -> Result<Incoming<A>, String
         sender: text("hw_reply_to"),
     };
     let expected = header_number(headers, "hw_expected_version").map(Version);
-    Ok(Incoming { id, payload, command: None, command_id, expected, origin, appended: Some(record.timestamp) })
+    Ok(Incoming {
+        id,
+        payload,
+        command: None,
+        command_id,
+        expected,
+        origin,
+        appended: Some(record.timestamp),
+    })
 }

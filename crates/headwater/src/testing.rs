@@ -1,0 +1,93 @@
+//! Tests of a domain in one line: events given, a command, what comes out.
+//!
+//! ```
+//! # use headwater::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Clone, Default, Serialize, Deserialize)] struct Door { open: bool }
+//! # #[derive(Serialize, Deserialize)] enum Command { Open }
+//! # #[derive(Debug, PartialEq, Serialize, Deserialize)] enum Event { Opened }
+//! # #[derive(Debug, PartialEq, Serialize, Deserialize)] enum Rejection { IsOpen }
+//! # impl Aggregate for Door {
+//! #     const NAME: &'static str = "door";
+//! #     type Id = String; type Command = Command; type Event = Event; type Rejection = Rejection;
+//! #     fn decide(&self, _: Command, _: &Context) -> Result<Vec<Event>, Rejection> {
+//! #         if self.open { Err(Rejection::IsOpen) } else { Ok(vec![Event::Opened]) }
+//! #     }
+//! #     fn evolve(&mut self, _: &Event) { self.open = true; }
+//! # }
+//! use headwater::testing::given;
+//!
+//! given::<Door>([]).when(Command::Open).accepted([Event::Opened]);
+//! given::<Door>([Event::Opened]).when(Command::Open).rejected(Rejection::IsOpen);
+//! ```
+
+use std::fmt::Debug;
+
+use headwater_core::clock::Timestamp;
+
+use crate::aggregate::{Aggregate, Context};
+use crate::command::CommandId;
+
+/// An aggregate with these events behind it.
+pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
+    let mut state = A::default();
+    events.into_iter().for_each(|event| state.evolve(&event));
+    Given { state, time: Timestamp(0) }
+}
+
+/// An aggregate that a command can be sent to.
+#[must_use]
+pub struct Given<A> {
+    state: A,
+    time: Timestamp,
+}
+
+impl<A: Aggregate> Given<A> {
+    /// Decides at this time; the epoch unless set.
+    pub fn at(self, time: Timestamp) -> Self {
+        Self { time, ..self }
+    }
+
+    /// Sends a command.
+    pub fn when(self, command: A::Command) -> Decision<A> {
+        let id = CommandId::new("test").expect("a short word is a command id");
+        let context = Context::new(b"test", id, self.time);
+        Decision { decided: self.state.decide(command, &context), state: self.state }
+    }
+}
+
+/// What was decided.
+#[must_use]
+pub struct Decision<A: Aggregate> {
+    decided: Result<Vec<A::Event>, A::Rejection>,
+    state: A,
+}
+
+impl<A: Aggregate> Decision<A>
+where
+    A::Event: Debug + PartialEq,
+    A::Rejection: Debug + PartialEq,
+{
+    /// Asserts that the command led to these events; answers the state after them.
+    ///
+    /// # Panics
+    ///
+    /// If it led to others, or was rejected.
+    #[track_caller]
+    pub fn accepted(mut self, events: impl IntoIterator<Item = A::Event>) -> A {
+        let events: Vec<_> = events.into_iter().collect();
+        assert_eq!(self.decided.as_ref(), Ok(&events));
+        events.iter().for_each(|event| self.state.evolve(event));
+        self.state
+    }
+
+    /// Asserts that the command was rejected so.
+    ///
+    /// # Panics
+    ///
+    /// If it was rejected otherwise, or accepted.
+    #[track_caller]
+    pub fn rejected(self, rejection: A::Rejection) {
+        assert_eq!(self.decided, Err(rejection));
+    }
+}

@@ -1,0 +1,179 @@
+//! A small shop: one aggregate, three views, on the memory log.
+#![allow(dead_code, unreachable_pub)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater::ViewQuery;
+use headwater::core::clock::SystemClock;
+use headwater::core::store::StateStores;
+use headwater::log::memory::{MemoryLog, MemoryOptions};
+use headwater::prelude::*;
+use headwater::store::memory::MemoryStores;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Order {
+    placed: Option<NewOrder>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewOrder {
+    pub customer: String,
+    pub item: String,
+    pub pence: u64,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Command {
+    Place(NewOrder),
+}
+
+impl Command {
+    pub fn place(customer: &str, item: &str, pence: u64) -> Self {
+        Self::Place(NewOrder { customer: customer.into(), item: item.into(), pence })
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    Placed(NewOrder),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Rejection {
+    IdTaken,
+}
+
+impl Aggregate for Order {
+    const NAME: &'static str = "order";
+    type Id = String;
+    type Command = Command;
+    type Event = Event;
+    type Rejection = Rejection;
+
+    fn decide(&self, Command::Place(order): Command, _: &Context) -> Result<Vec<Event>, Rejection> {
+        match &self.placed {
+            None => Ok(vec![Event::Placed(order)]),
+            Some(placed) if *placed == order => Ok(vec![]),
+            Some(_) => Err(Rejection::IdTaken),
+        }
+    }
+
+    fn evolve(&mut self, Event::Placed(order): &Event) {
+        self.placed = Some(order.clone());
+    }
+}
+
+fn order(event: &Event) -> &NewOrder {
+    let Event::Placed(order) = event;
+    order
+}
+
+pub struct Shop {
+    pub app: App,
+    pub orders: Aggregates<Order>,
+    pub items: View<(String, String), u64>,
+    pub paid_items: View<(String, String), u64>,
+    pub spent: View<String, u64>,
+}
+
+pub fn shop(spent_version: u32) -> Shop {
+    let mut app = App::new("shop").with(|options| options.partitions = 3);
+    let orders = app.aggregate::<Order>();
+    let by_item = |e: &Event| (order(e).customer.clone(), order(e).item.clone());
+    let items = app.view(
+        orders.events().group_by("items-by-customer", move |e| by_item(e.value)).count(Store::named("items")),
+    );
+    let paid_items = app.view(
+        orders
+            .events()
+            .filter(|e| order(e.value).pence > 0)
+            .group_by("paid-by-customer", move |e| by_item(e.value))
+            .count(Store::named("paid-items")),
+    );
+    let spent = app.view(
+        orders
+            .events()
+            .group_by("orders-by-customer", |e| order(e.value).customer.clone())
+            .fold(Store::named("spent"), move |sum: &mut u64, e| {
+                *sum += order(e.value).pence * u64::from(spent_version)
+            })
+            .version(spent_version),
+    );
+    Shop { app, orders, items, paid_items, spent }
+}
+
+pub struct Fixture {
+    pub log: MemoryLog,
+    pub stores: MemoryStores,
+    pub running: Running,
+    pub orders: Aggregates<Order>,
+    items: View<(String, String), u64>,
+    paid_items: View<(String, String), u64>,
+    spent: View<String, u64>,
+}
+
+impl Fixture {
+    pub async fn start() -> Self {
+        let log = MemoryLog::new(MemoryOptions {
+            seed: 1,
+            clock: Arc::new(SystemClock),
+            ..MemoryOptions::default()
+        });
+        Self::on(log, MemoryStores::new(), 1).await
+    }
+
+    pub async fn on(log: MemoryLog, stores: MemoryStores, spent_version: u32) -> Self {
+        let Shop { app, orders, items, paid_items, spent } = shop(spent_version);
+        let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()));
+        let running = headwater.start(app).await.unwrap();
+        Self { log, stores, running, orders, items, paid_items, spent }
+    }
+
+    pub async fn place(
+        &self,
+        id: &str,
+        customer: &str,
+        item: &str,
+        pence: u64,
+    ) -> Result<Outcome<Order>, SendError> {
+        self.running.send(&self.orders, &id.to_owned(), Command::place(customer, item, pence)).await
+    }
+
+    pub fn items(&self) -> ViewQuery<(String, String), u64> {
+        self.running.view(&self.items).unwrap()
+    }
+
+    pub fn paid_items(&self) -> ViewQuery<(String, String), u64> {
+        self.running.view(&self.paid_items).unwrap()
+    }
+
+    pub fn spent(&self) -> ViewQuery<String, u64> {
+        self.running.view(&self.spent).unwrap()
+    }
+
+    pub fn store_names(&self) -> Vec<String> {
+        self.stores.names().unwrap()
+    }
+
+    pub async fn ready(&self) {
+        self.running.ready(Duration::from_secs(10)).await.unwrap();
+    }
+
+    pub async fn crash(self, keep_stores: bool) -> Self {
+        let log = self.log.crash();
+        self.running.stop(Duration::from_secs(10)).await;
+        let stores = if keep_stores { self.stores } else { MemoryStores::new() };
+        Self::on(log, stores, 1).await
+    }
+
+    pub async fn restart_with(self, spent_version: u32) -> Self {
+        self.running.stop(Duration::from_secs(10)).await;
+        Self::on(self.log, self.stores, spent_version).await
+    }
+
+    pub async fn stop(self) {
+        assert!(self.running.stop(Duration::from_secs(10)).await, "stops in bounded time");
+    }
+}
