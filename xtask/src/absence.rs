@@ -23,11 +23,30 @@ struct Independent {
     because: &'static str,
 }
 
-const UNNAMED: &[Unnamed] = &[Unnamed {
-    place: "crates/headwater-core/src",
-    paths: &["std::fs", "std::net", "std::os", "std::process", "std::thread", "tokio"],
-    because: "headwater-core knows no file, socket, process, thread or async runtime",
-}];
+const UNNAMED: &[Unnamed] = &[
+    Unnamed {
+        place: "crates/headwater-core/src",
+        paths: &["std::fs", "std::net", "std::os", "std::process", "std::thread", "tokio"],
+        because: "headwater-core knows no file, socket, process, thread or async runtime",
+    },
+    Unnamed {
+        place: "crates/headwater/src/engine",
+        paths: &[
+            "SystemTime",
+            "Instant",
+            "Clock",
+            "SystemClock",
+            "Timestamp::now",
+            "Zoned::now",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::thread",
+            "tokio",
+        ],
+        because: "the engine is pure: it is handed the time, and knows no clock, runtime, file or socket",
+    },
+];
 
 const INDEPENDENT: &[Independent] = &[
     Independent {

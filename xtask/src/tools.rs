@@ -7,7 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::process;
 
@@ -33,7 +33,7 @@ pub(crate) struct Tools {
 pub(crate) enum Need {
     /// The pinned cargo-deny; `cargo deny` finds it.
     CargoDeny,
-    /// A Chromium; `HEADWATER_CHROMIUM` names it.
+    /// A Chromium; `CHROMIUM` names it.
     #[allow(dead_code, reason = "the browser suite is not wired yet")]
     Chromium,
     /// A release build of this app; `HEADWATER_BIN_<APP>` names it.
@@ -81,26 +81,28 @@ impl Tools {
     }
 }
 
-/// Installs the packages that a folder's lock file names.
+/// Installs the packages that a folder's lock file names, unless they are the ones installed already.
 ///
 /// # Errors
-/// Says what is missing: the folder, npm, or a package.
+/// Says what is missing: the lock file, npm, or a package.
 pub(crate) fn install_npm_packages(tools: &Tools, folder: &str) -> Result<(), String> {
-    if !tools.root.join(folder).join("package-lock.json").is_file() {
-        return Err(format!("{folder}/package-lock.json is missing"));
-    }
+    let lock = tools.root.join(folder).join("package-lock.json");
+    let wanted = modified(&lock).ok_or_else(|| format!("{folder}/package-lock.json is missing"))?;
     if find_on_path("npm").is_none() {
         return Err("npm is missing; install Node.js 20 or later, which brings it".into());
     }
-    if !tools.may_install && tools.root.join(folder).join("node_modules").is_dir() {
+    // npm writes this file last, when all packages are in place.
+    let installed = modified(&tools.root.join(folder).join("node_modules/.package-lock.json"));
+    if installed.is_some_and(|installed| installed >= wanted) {
         return Ok(());
     }
+    let what = format!("a current {folder}/node_modules");
     let by_hand = format!("npm ci --prefix {folder}");
-    tools.install(
-        "the folder's npm packages",
-        &by_hand,
-        tools.npm(folder).args(["ci", "--no-audit", "--no-fund"]),
-    )
+    tools.install(&what, &by_hand, tools.npm(folder).args(["ci", "--no-audit", "--no-fund"]))
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    file.metadata().ok()?.modified().ok()
 }
 
 /// The version on `PATH` serves if it is the pinned one; another is left alone, and the pinned one lives beside it.
@@ -131,7 +133,7 @@ fn chromium(tools: &Tools) -> Result<Vec<Variable>, String> {
         tools.install("Chromium", CHROMIUM_INSTALL, Command::new("sh").args(["-c", CHROMIUM_INSTALL]))?;
     }
     let found = find_chromium().ok_or("Chromium was installed, but is not on PATH")?;
-    Ok(vec![("HEADWATER_CHROMIUM".into(), found.into())])
+    Ok(vec![("CHROMIUM".into(), found.into())])
 }
 
 /// Built as the root's `cargo run --release` builds it, so that one build serves both.
