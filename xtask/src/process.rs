@@ -4,7 +4,9 @@
 //! behind, and no pipe stays open.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// # Errors
 /// Says that it could not start, ended with a failure, or took longer than `limit`.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
+    let name = line(command);
     let mut child =
         command.stdin(Stdio::null()).spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
     match wait(&mut child, limit).map_err(|error| format!("cannot wait for {name}: {error}"))? {
@@ -31,7 +33,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), String> 
 /// # Errors
 /// Says that it could not start, or ended with a failure, with what it printed as its error.
 pub(crate) fn output(command: &mut Command) -> Result<String, String> {
-    let name = command.get_program().to_string_lossy().into_owned();
+    let name = line(command);
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| format!("cannot start {name}: {error}"))?;
     if !output.status.success() {
@@ -42,6 +44,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
         ));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The command as one would type it: the program by its name, not by where it is.
+fn line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words: Vec<_> = [program].into_iter().chain(command.get_args()).map(OsStr::to_string_lossy).collect();
+    format!("`{}`", words.join(" "))
 }
 
 fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
@@ -100,9 +109,9 @@ mod tests {
     fn a_command_passes_fails_or_is_missing() {
         let limit = Duration::from_secs(60);
         assert_eq!(shell("exit 0", limit), Ok(()));
-        assert_eq!(shell("exit 3", limit), Err("sh ended with exit status: 3".into()));
+        assert_eq!(shell("exit 3", limit), Err("`sh -c exit 3` ended with exit status: 3".into()));
         let missing = run(&mut Command::new("headwater-no-such-program"), limit).unwrap_err();
-        assert!(missing.starts_with("cannot start headwater-no-such-program"), "{missing}");
+        assert!(missing.starts_with("cannot start `headwater-no-such-program`"), "{missing}");
     }
 
     #[test]
