@@ -26,8 +26,8 @@ struct Independent {
 const UNNAMED: &[Unnamed] = &[
     Unnamed {
         place: "crates/headwater-core/src",
-        paths: &["std::fs", "std::net", "std::os", "std::process", "std::thread", "tokio"],
-        because: "headwater-core knows no file, socket, process, thread or async runtime",
+        paths: &["std::fs", "std::net", "std::os", "std::process", "tokio"],
+        because: "headwater-core knows no file, socket, process or async runtime",
     },
     Unnamed {
         place: "crates/headwater/src/engine",
