@@ -6,6 +6,7 @@
 pub mod aggregate;
 mod app;
 pub mod command;
+pub mod config;
 mod digest;
 mod engine;
 pub mod event;

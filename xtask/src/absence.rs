@@ -1,0 +1,221 @@
+//! The invariants of absence of ARCHITECTURE.md, checked on the source and on cargo's own dependency graph.
+//!
+//! A rule names a place that must exist, so that a renamed folder fails its rule instead of emptying it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::process;
+use crate::source;
+use crate::tools::Tools;
+
+/// Paths that the code of a place does not name.
+struct Unnamed {
+    place: &'static str,
+    paths: &'static [&'static str],
+    because: &'static str,
+}
+
+/// Packages that a crate does not depend on, at any depth, with all its features.
+struct Independent {
+    package: &'static str,
+    of: &'static [&'static str],
+    because: &'static str,
+}
+
+const UNNAMED: &[Unnamed] = &[
+    Unnamed {
+        place: "crates/headwater-core/src",
+        paths: &["std::fs", "std::net", "std::os", "std::process", "tokio"],
+        because: "headwater-core knows no file, socket, process or async runtime",
+    },
+    Unnamed {
+        place: "crates/headwater/src/engine",
+        paths: &[
+            "SystemTime",
+            "Instant",
+            "Clock",
+            "SystemClock",
+            "Timestamp::now",
+            "Zoned::now",
+            "std::fs",
+            "std::net",
+            "std::process",
+            "std::thread",
+            "tokio",
+        ],
+        because: "the engine is pure: it is handed the time, and knows no clock, runtime, file or socket",
+    },
+];
+
+const INDEPENDENT: &[Independent] = &[
+    Independent {
+        package: "headwater-core",
+        of: &[
+            "async-io",
+            "async-std",
+            "axum",
+            "heed",
+            "hyper",
+            "krafka",
+            "memmap2",
+            "mio",
+            "polling",
+            "rdkafka",
+            "redb",
+            "reqwest",
+            "smol",
+            "socket2",
+            "sqlx",
+            "tokio",
+            "tokio-util",
+        ],
+        because: "headwater-core knows no file, socket or async runtime",
+    },
+    Independent {
+        package: "headwater",
+        of: &["headwater-kafka", "krafka", "rdkafka"],
+        because: "headwater reaches Kafka only through the log contract",
+    },
+];
+
+/// Each crate, from the lowest up, and the words by which it would name a higher one, in code, docs or manifest.
+/// Underscores count as hyphens. The product's name alone names no crate.
+const HIGHER: &[(&str, &[&str])] = &[
+    (
+        "headwater-core",
+        &[
+            "headwater::",
+            "headwater.workspace",
+            "headwater-cli",
+            "headwater-http",
+            "headwater-kafka",
+            "headwater-sql",
+        ],
+    ),
+    ("headwater", &["headwater-cli", "headwater-http", "headwater-kafka", "headwater-sql"]),
+    ("headwater-http", &["headwater-cli", "headwater-kafka", "headwater-sql"]),
+];
+
+/// Checks every rule.
+///
+/// # Errors
+/// Lists what breaks a rule, a line each.
+pub(crate) fn check(tools: &Tools) -> Result<(), String> {
+    let root = &tools.root;
+    let mut findings = Vec::new();
+    for rule in UNNAMED {
+        findings.extend(names(root, rule)?);
+    }
+    for rule in INDEPENDENT {
+        findings.extend(depends(tools, rule)?);
+    }
+    for (package, higher) in HIGHER {
+        findings.extend(names_higher(root, package, higher)?);
+    }
+    findings.extend(unlayered(root)?);
+    findings.extend(unsafe_places(root)?);
+    if findings.is_empty() { Ok(()) } else { Err(findings.join("\n")) }
+}
+
+fn names(root: &Path, rule: &Unnamed) -> Result<Vec<String>, String> {
+    let mut findings = Vec::new();
+    let place = root.join(rule.place);
+    let is_program = |file: &&PathBuf| !file.strip_prefix(&place).is_ok_and(source::is_tests);
+    for file in source::files(&place, "rs")?.iter().filter(is_program) {
+        for path in rule.paths {
+            let lines = lines_that_name(file, path)?;
+            findings.extend(
+                lines.iter().map(|line| at(root, file, *line, &format!("names {path}; {}", rule.because))),
+            );
+        }
+    }
+    Ok(findings)
+}
+
+fn lines_that_name(file: &Path, path: &str) -> Result<Vec<usize>, String> {
+    let named = source::named(&read(file)?).map_err(|error| format!("{} {error}", file.display()))?;
+    Ok(named.iter().filter(|named| named.contains(path)).map(|named| named.line).collect())
+}
+
+fn depends(tools: &Tools, rule: &Independent) -> Result<Vec<String>, String> {
+    let tree =
+        ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--all-features", "--package"];
+    let tree = process::output(tools.cargo().args(tree).arg(rule.package))?;
+    let mut packages: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages.retain(|package| rule.of.contains(package));
+    Ok(packages
+        .iter()
+        .map(|package| format!("{} depends on {package}; {}", rule.package, rule.because))
+        .collect())
+}
+
+fn names_higher(root: &Path, package: &str, higher: &[&str]) -> Result<Vec<String>, String> {
+    let folder = root.join("crates").join(package);
+    let mut files = source::files(&folder, "rs")?;
+    files.extend(source::files(&folder, "toml")?);
+    let mut findings = Vec::new();
+    for file in files {
+        for (index, line) in read(&file)?.lines().enumerate() {
+            let named = higher.iter().filter(|name| mentions(line, name));
+            findings.extend(named.map(|name| {
+                at(root, &file, index + 1, &format!("names {name}, which stands above {package}"))
+            }));
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether a line has the word, not as a part of a longer one.
+fn mentions(line: &str, word: &str) -> bool {
+    let line = line.replace('_', "-");
+    let joins = |char: char| char.is_ascii_alphanumeric() || char == '-';
+    line.match_indices(word).any(|(start, _)| {
+        let (before, after) = (&line[..start], &line[start + word.len()..]);
+        !(before.ends_with(joins) || word.ends_with(joins) && after.starts_with(joins))
+    })
+}
+
+/// A new crate says where it stands.
+fn unlayered(root: &Path) -> Result<Vec<String>, String> {
+    let manifests = source::files(&root.join("crates"), "toml")?;
+    let folders = manifests
+        .iter()
+        .filter(|file| file.ends_with("Cargo.toml"))
+        .filter_map(|file| file.parent()?.file_name());
+    Ok(folders
+        .filter(|folder| !HIGHER.iter().any(|(package, _)| folder == package))
+        .map(|folder| format!("crates/{} has no line in xtask's table of layers", folder.display()))
+        .collect())
+}
+
+/// `unsafe` is denied by a lint; one file may lift it, the one that opens the engine.
+fn unsafe_places(root: &Path) -> Result<Vec<String>, String> {
+    let mut places = Vec::new();
+    for folder in ["crates", "apps"] {
+        for file in source::files(&root.join(folder), "rs")? {
+            if let Some(line) = lines_that_name(&file, "unsafe_code")?.first() {
+                places.push(at(
+                    root,
+                    &file,
+                    *line,
+                    "lifts the lint on unsafe code, as more than one file does",
+                ));
+            }
+        }
+    }
+    Ok(if places.len() > 1 { places } else { vec![] })
+}
+
+fn at(root: &Path, file: &Path, line: usize, what: &str) -> String {
+    format!("{}:{line}: {what}", file.strip_prefix(root).unwrap_or(file).display())
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! The table of suites: what the gate runs, in this order.
+//!
+//! Every suite builds with the same profile and the same `RUSTFLAGS`, so that nothing is compiled twice: warnings become
+//! errors through arguments of clippy and rustdoc, never through `RUSTFLAGS`. Cheap suites come first.
+
+use crate::absence;
+use crate::guarantees;
+use crate::tools::{Need, Tools};
+
+/// One line of the gate: a name, what it shows, what it needs, and how it runs.
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// Met before the suite runs; one that cannot be met fails the suite.
+    pub(crate) needs: &'static [Need],
+    pub(crate) check: Check,
+}
+
+/// How a suite runs.
+pub(crate) enum Check {
+    /// `cargo` with these arguments, at the root.
+    Cargo(&'static [&'static str]),
+    /// `npm test` in this folder, after its packages are installed from the lock file.
+    #[allow(dead_code, reason = "the browser suite is not wired yet")]
+    Npm(&'static str),
+    /// A check of the source tree; an error lists what it found.
+    Tree(fn(&Tools) -> Result<(), String>),
+}
+
+/// Warnings of rustdoc are errors, by an argument that no other unit's fingerprint contains.
+const RUSTDOC_WARNINGS: &str = "build.rustdocflags=['-D', 'warnings']";
+
+pub(crate) const SUITES: &[Suite] = &[
+    cargo("fmt", "the code is formatted by rustfmt", &["fmt", "--all", "--check"]),
+    tree("absence", "the invariants of absence in ARCHITECTURE.md hold", absence::check),
+    tree("guarantees", "every test that docs/guarantees.md names exists", guarantees::check),
+    cargo(
+        "deny",
+        "dependencies: licences, sources, bans",
+        &["deny", "--locked", "check", "bans", "licenses", "sources"],
+    )
+    .needs(&[Need::CargoDeny]),
+    cargo(
+        "clippy",
+        "no warnings",
+        &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    ),
+    cargo(
+        "rustdoc",
+        "the documentation builds",
+        &["doc", "--locked", "--workspace", "--no-deps", "--config", RUSTDOC_WARNINGS],
+    ),
+    cargo(
+        "test",
+        "unit and integration tests",
+        &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--examples"],
+    ),
+    cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
+    // npm("browser", "the pages in a headless browser", "apps/ordering/browser-tests").needs(&[Need::Chromium, Need::Release("ordering")]),
+];
+
+const fn cargo(name: &'static str, about: &'static str, args: &'static [&'static str]) -> Suite {
+    Suite { name, about, needs: &[], check: Check::Cargo(args) }
+}
+
+const fn tree(name: &'static str, about: &'static str, check: fn(&Tools) -> Result<(), String>) -> Suite {
+    Suite { name, about, needs: &[], check: Check::Tree(check) }
+}
+
+#[allow(dead_code, reason = "the browser suite is not wired yet")]
+const fn npm(name: &'static str, about: &'static str, folder: &'static str) -> Suite {
+    Suite { name, about, needs: &[], check: Check::Npm(folder) }
+}
+
+impl Suite {
+    const fn needs(mut self, needs: &'static [Need]) -> Suite {
+        self.needs = needs;
+        self
+    }
+}
