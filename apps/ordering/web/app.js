@@ -5,18 +5,23 @@ import { choose, chosenCustomer, forget, settleAddress } from "./customer.js";
 import { html } from "./html.js";
 import { Shop } from "./shop.js";
 import { render } from "./vendor/preact.js";
-import { useEffect, useState } from "./vendor/preact-hooks.js";
+import { useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact-hooks.js";
 
 function App() {
   const [customer, setCustomer] = useState(chosenCustomer);
   const [choosing, setChoosing] = useState(customer === undefined);
   const [refused, setRefused] = useState();
+  const focusNext = useRef();
 
   useEffect(() => followAddress(() => change(chosenCustomer())), []);
   useEffect(() => {
     if (customer && !refused) settleAddress(customer);
     document.title = customer && !choosing ? `${customer} · Ordering` : "Ordering";
   }, [customer, choosing, refused]);
+  useLayoutEffect(() => {
+    if (!choosing && focusNext.current) document.querySelector(focusNext.current)?.focus();
+    focusNext.current = undefined;
+  }, [choosing]);
 
   function change(next) {
     setRefused(undefined);
@@ -25,8 +30,14 @@ function App() {
   }
 
   function chosen(next) {
+    focusNext.current = "#label";
     choose(next);
     change(next);
+  }
+
+  function cancel() {
+    focusNext.current = ".masthead button";
+    setChoosing(false);
   }
 
   function onRefused(problem) {
@@ -41,7 +52,7 @@ function App() {
     <main>
       ${choosing && html`
         <${Chooser} key="chooser" current=${customer} refused=${refused} onChoose=${chosen}
-          onCancel=${hasShop ? () => setChoosing(false) : undefined} />`}
+          onCancel=${hasShop ? cancel : undefined} />`}
       ${hasShop && html`
         <div key=${`shop of ${customer}`} hidden=${choosing}>
           <${Shop} customerId=${customer} onRefused=${onRefused} />
@@ -54,7 +65,7 @@ function Masthead({ customer, onChange }) {
     <header class="masthead">
       <p class="name"><img src="favicon.svg" alt="" width="28" height="28" />Ordering</p>
       ${customer && html`
-        <p class="who"><bdi>${customer}</bdi><button class="quiet" type="button" onClick=${onChange}>Change<span class="unseen"> customer</span></button></p>`}
+        <p class="who"><bdi title=${customer}>${customer}</bdi><button class="quiet" type="button" onClick=${onChange}>Change<span class="unseen"> customer</span></button></p>`}
     </header>`;
 }
 

@@ -4,14 +4,14 @@ import { recentCustomers } from "./customer.js";
 import { Field, focusFirstProblem } from "./field.js";
 import { html } from "./html.js";
 import { customerProblem, normalText } from "./rules.js";
-import { useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact-hooks.js";
+import { useLayoutEffect, useRef, useState } from "./vendor/preact-hooks.js";
 
 /** `refused` is the server's complaint about the customer given; `onCancel` is absent when there is nothing to return to. */
 export function Chooser({ current, refused, onChoose, onCancel }) {
   const [name, setName] = useState(refused ? current : "");
   const [problem, setProblem] = useState(refused);
   const form = useRef();
-  useEffect(() => form.current.querySelector("input").focus(), []);
+  useLayoutEffect(() => form.current.querySelector("input").focus(), []);
   useLayoutEffect(() => focusFirstProblem(form.current), [problem]);
 
   function submit(event) {

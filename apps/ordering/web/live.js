@@ -10,6 +10,7 @@ import { openStream as open } from "./api.js";
 import { backoffMs, sleeper } from "./backoff.js";
 import { eventParser } from "./events.js";
 
+const ANSWER_MS_MAX = 10_000;
 const SILENCE_MS_MAX = 25_000;
 const RETRY_AFTER_MS_MAX = 60_000;
 const BACKOFF = { firstMs: 250, maxMs: 15_000 };
@@ -48,18 +49,20 @@ export function follow(customerId, { onEvents, onLink, openStream = open, silenc
   // A stream that ends without an error ended because the server stopped: that is a break like any other.
   async function readOneStream() {
     connection = new AbortController();
-    const watchdog = silenceWatch(connection, silenceMsMax);
+    const silence = silenceWatch(connection);
     try {
+      silence.allow(Math.min(ANSWER_MS_MAX, silenceMsMax));
       const response = await openStream(customerId, { lastEventId, signal: connection.signal });
+      silence.allow(silenceMsMax);
       reached();
       const feed = eventParser();
       for await (const chunk of chunks(response.body)) {
         if (stopped) return;
-        watchdog.heard();
+        silence.allow(silenceMsMax);
         deliver(feed(chunk));
       }
     } finally {
-      watchdog.end();
+      silence.end();
       connection.abort();
     }
   }
@@ -117,15 +120,15 @@ function isRefusal(problem) {
   return problem?.status === 400 || problem?.status === 422;
 }
 
-/** Aborts the connection when nothing, not even a comment, was heard for too long. */
-function silenceWatch(connection, silenceMsMax) {
+/** Aborts the connection when nothing, not even a comment, was heard for longer than was last allowed. */
+function silenceWatch(connection) {
   let timer;
-  const heard = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => connection.abort(), silenceMsMax);
+  const end = () => clearTimeout(timer);
+  const allow = (ms) => {
+    end();
+    timer = setTimeout(() => connection.abort(), ms);
   };
-  heard();
-  return { heard, end: () => clearTimeout(timer) };
+  return { allow, end };
 }
 
 async function* chunks(body) {

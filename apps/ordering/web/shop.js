@@ -77,6 +77,7 @@ function useShop(customerId, onRefused) {
 // Coming online is the best moment to end a wait.
 function pauseOutOfSight(live) {
   const onSight = () => (document.hidden ? live.pause() : live.resume());
+  if (document.hidden) live.pause();
   document.addEventListener("visibilitychange", onSight);
   window.addEventListener("online", live.retry);
   return () => {
