@@ -12,13 +12,14 @@ const STOP_MS_MAX = 10_000;
 
 /** A server on a free loopback port with a data directory of its own; it can be killed and started again. */
 export async function startServer() {
+  const command = program();
   const data = await mkdtemp(join(tmpdir(), "ordering-"));
   const listen = `127.0.0.1:${await freePort()}`;
-  let child = await ready(listen, data);
+  let child = await ready(command, listen, data);
   return {
     url: `http://${listen}/`,
     kill: () => stopped(child, "SIGKILL"),
-    restart: async () => (child = await ready(listen, data)),
+    restart: async () => (child = await ready(command, listen, data)),
     freeze: () => child.kill("SIGSTOP"),
     thaw: () => child.kill("SIGCONT"),
     async close() {
@@ -35,8 +36,7 @@ function program() {
   return [binary];
 }
 
-async function ready(listen, data) {
-  const [file, ...args] = program();
+async function ready([file, ...args], listen, data) {
   const child = spawn(file, [...args, "--listen", listen, "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
   const output = collect(child);
   await Promise.race([
