@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn a_bare_status_has_a_code() {
-        for (status, name) in [(404, "not-found"), (418, "bad-request"), (503, "unavailable"), (599, "internal")] {
+        for (status, name) in
+            [(404, "not-found"), (418, "bad-request"), (503, "unavailable"), (599, "internal")]
+        {
             assert_eq!(for_status(status).name, name);
         }
     }

@@ -34,7 +34,8 @@ async fn a_problem_says_everything_it_was_given() {
 
 #[tokio::test]
 async fn a_bare_error_becomes_a_problem_and_keeps_its_headers() {
-    let bare = Response::builder().status(405).header("allow", "GET,HEAD").body(Body::empty()).expect("valid");
+    let bare =
+        Response::builder().status(405).header("allow", "GET,HEAD").body(Body::empty()).expect("valid");
     let response = of_bare_error(bare);
     assert_eq!(response.headers()["allow"], "GET,HEAD");
     assert_eq!(json_of(response).await["code"], "method-not-allowed");

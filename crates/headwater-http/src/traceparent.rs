@@ -152,7 +152,8 @@ mod tests {
         let forbidden_version = format!("ff{}", &VALID[2..]);
         let signed = "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let upper = VALID.to_uppercase();
-        for text in ["", "00", "é", zero_trace, zero_parent, &more, &forbidden_version, signed, &upper, &VALID[..54]]
+        for text in
+            ["", "00", "é", zero_trace, zero_parent, &more, &forbidden_version, signed, &upper, &VALID[..54]]
         {
             assert_eq!(text.parse::<TraceParent>(), Err(InvalidTraceParent), "{text}");
         }

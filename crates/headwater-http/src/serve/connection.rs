@@ -93,8 +93,9 @@ pub(crate) struct Progress {
 impl Progress {
     /// The verdict on a connection at a time, if it has had long enough.
     pub(crate) fn verdict(&self, now: Millis, limits: &Limits) -> Option<Verdict> {
-        let longer_than =
-            |since: Millis, limit: std::time::Duration| u128::from(now.saturating_sub(since)) > limit.as_millis();
+        let longer_than = |since: Millis, limit: std::time::Duration| {
+            u128::from(now.saturating_sub(since)) > limit.as_millis()
+        };
         if self.blocked_since.is_some_and(|since| longer_than(since, limits.stalled_write_timeout)) {
             return Some(Verdict::StalledWrite);
         }

@@ -77,7 +77,8 @@ impl Server {
     /// When the address is not loopback (see [`Server::bind_exposed`]) or cannot be bound.
     pub async fn bind(address: SocketAddr, limits: Limits) -> std_io::Result<Self> {
         if !address.ip().is_loopback() {
-            let refusal = format!("{address} is not a loopback address: say explicitly that it may be reached");
+            let refusal =
+                format!("{address} is not a loopback address: say explicitly that it may be reached");
             return Err(std_io::Error::new(std_io::ErrorKind::InvalidInput, refusal));
         }
         Self::bind_exposed(address, limits).await

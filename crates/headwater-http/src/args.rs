@@ -1,0 +1,101 @@
+//! Parameters of the URL, read as strictly as bodies, with the offending one named.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, path::ErrorKind};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::codes;
+use crate::misfit::Misfit;
+use crate::problem::Problem;
+
+/// The query string, read into a value.
+///
+/// A type that denies unknown fields refuses unknown parameters, with a suggestion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryArgs<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for QueryArgs<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// Reads a query string into a value.
+///
+/// # Errors
+///
+/// A problem that names the offending parameter.
+pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        Misfit::from_serde(&error.path().to_string(), &error.inner().to_string()).into_parameter_problem()
+    })
+}
+
+/// The parameters of the path, read into a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathArgs<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathArgs<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(args) = Path::from_request_parts(parts, state).await.map_err(|r| path_problem(&r))?;
+        Ok(Self(args))
+    }
+}
+
+fn path_problem(rejection: &PathRejection) -> Problem {
+    let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
+        return Problem::internal(rejection);
+    };
+    let problem = Problem::new(&codes::INVALID_PARAMETER, failure.kind().to_string());
+    match failure.kind() {
+        ErrorKind::ParseErrorAtKey { key, .. }
+        | ErrorKind::InvalidUtf8InPathParam { key }
+        | ErrorKind::DeserializeError { key, .. } => problem.field(key.clone()),
+        _ => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Filter {
+        customer_id: String,
+        limit: Option<u16>,
+    }
+
+    #[test]
+    fn parameters_are_read() {
+        let filter: Filter = parse_query("customerId=a%20b&limit=10").expect("it fits");
+        assert_eq!((filter.customer_id.as_str(), filter.limit), ("a b", Some(10)));
+    }
+
+    #[test]
+    fn the_parameter_that_does_not_fit_is_named() {
+        let cases = [
+            ("", "customerId", "missing field `customerId`"),
+            ("customerId=a&limit=many", "limit", "invalid digit"),
+            ("customerId=a&limits=5", "limits", "did you mean `limit`?"),
+            ("customerId=a&customerId=b", "customerId", "duplicate field"),
+        ];
+        for (query, field, detail) in cases {
+            let problem = parse_query::<Filter>(query).expect_err(query);
+            assert_eq!(
+                (problem.code().name, problem.offending_field()),
+                ("invalid-parameter", Some(field)),
+                "{query}"
+            );
+            assert!(problem.detail().contains(detail), "{query}: {}", problem.detail());
+        }
+    }
+}
