@@ -1,7 +1,7 @@
 //! Parameters of the URL, read as strictly as bodies, with the offending one named.
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path, path::ErrorKind};
+use axum::extract::{FromRequestParts, Path, RawPathParams, path::ErrorKind};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -43,12 +43,22 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathArg
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(args) = Path::from_request_parts(parts, state).await.map_err(|r| path_problem(&r))?;
-        Ok(Self(args))
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(args)) => Ok(Self(args)),
+            Err(rejection) => Err(path_problem(&rejection, only_name(parts, state).await)),
+        }
     }
 }
 
-fn path_problem(rejection: &PathRejection) -> Problem {
+/// The name of the path's parameter where there is one, for axum names it only among several.
+async fn only_name<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
+    let params = RawPathParams::from_request_parts(parts, state).await.ok()?;
+    let mut names = params.iter().map(|(name, _)| name.to_owned());
+    let first = names.next();
+    first.filter(|_| names.next().is_none())
+}
+
+fn path_problem(rejection: &PathRejection, only_name: Option<String>) -> Problem {
     let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
         return Problem::internal(rejection);
     };
@@ -57,7 +67,10 @@ fn path_problem(rejection: &PathRejection) -> Problem {
         ErrorKind::ParseErrorAtKey { key, .. }
         | ErrorKind::InvalidUtf8InPathParam { key }
         | ErrorKind::DeserializeError { key, .. } => problem.field(key.clone()),
-        _ => problem,
+        _ => match only_name {
+            Some(name) => problem.field(name),
+            None => problem,
+        },
     }
 }
 

@@ -148,6 +148,20 @@ impl Serialize for ExactNumber {
     }
 }
 
+impl schemars::JsonSchema for ExactNumber {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ExactNumber".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": ["number", "string"],
+            "pattern": "^-?(0|[1-9][0-9]*)(\\.[0-9]+)?([eE][+-]?[0-9]+)?$",
+            "description": "A number, or a string that holds one; read exactly as written.",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
