@@ -11,6 +11,7 @@ mod digest;
 mod engine;
 pub mod event;
 pub mod log;
+pub mod metric_names;
 #[cfg_attr(not(feature = "planted"), allow(unreachable_pub))]
 pub mod planted;
 mod runtime;

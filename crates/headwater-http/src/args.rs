@@ -1,0 +1,114 @@
+//! Parameters of the URL, read as strictly as bodies, with the offending one named.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, RawPathParams, path::ErrorKind};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::codes;
+use crate::misfit::Misfit;
+use crate::problem::Problem;
+
+/// The query string, read into a value.
+///
+/// A type that denies unknown fields refuses unknown parameters, with a suggestion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryArgs<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for QueryArgs<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+/// Reads a query string into a value.
+///
+/// # Errors
+///
+/// A problem that names the offending parameter.
+pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+    serde_path_to_error::deserialize(pairs).map_err(|error| {
+        Misfit::from_serde(&error.path().to_string(), &error.inner().to_string()).into_parameter_problem()
+    })
+}
+
+/// The parameters of the path, read into a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathArgs<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathArgs<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(args)) => Ok(Self(args)),
+            Err(rejection) => Err(path_problem(&rejection, only_name(parts, state).await)),
+        }
+    }
+}
+
+/// The name of the path's parameter where there is one, for axum names it only among several.
+async fn only_name<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
+    let params = RawPathParams::from_request_parts(parts, state).await.ok()?;
+    let mut names = params.iter().map(|(name, _)| name.to_owned());
+    let first = names.next();
+    first.filter(|_| names.next().is_none())
+}
+
+fn path_problem(rejection: &PathRejection, only_name: Option<String>) -> Problem {
+    let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
+        return Problem::internal(rejection);
+    };
+    let problem = Problem::new(&codes::INVALID_PARAMETER, failure.kind().to_string());
+    match failure.kind() {
+        ErrorKind::ParseErrorAtKey { key, .. }
+        | ErrorKind::InvalidUtf8InPathParam { key }
+        | ErrorKind::DeserializeError { key, .. } => problem.field(key.clone()),
+        _ => match only_name {
+            Some(name) => problem.field(name),
+            None => problem,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    struct Filter {
+        customer_id: String,
+        limit: Option<u16>,
+    }
+
+    #[test]
+    fn parameters_are_read() {
+        let filter: Filter = parse_query("customerId=a%20b&limit=10").expect("it fits");
+        assert_eq!((filter.customer_id.as_str(), filter.limit), ("a b", Some(10)));
+    }
+
+    #[test]
+    fn the_parameter_that_does_not_fit_is_named() {
+        let cases = [
+            ("", "customerId", "missing field `customerId`"),
+            ("customerId=a&limit=many", "limit", "invalid digit"),
+            ("customerId=a&limits=5", "limits", "did you mean `limit`?"),
+            ("customerId=a&customerId=b", "customerId", "duplicate field"),
+        ];
+        for (query, field, detail) in cases {
+            let problem = parse_query::<Filter>(query).expect_err(query);
+            assert_eq!(
+                (problem.code().name, problem.offending_field()),
+                ("invalid-parameter", Some(field)),
+                "{query}"
+            );
+            assert!(problem.detail().contains(detail), "{query}: {}", problem.detail());
+        }
+    }
+}

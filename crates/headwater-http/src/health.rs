@@ -1,0 +1,160 @@
+//! Alive or ready, with reasons.
+//!
+//! `/livez` fails when the process should be replaced (a shard that stopped for good); `/readyz` fails while it
+//! should get no traffic (still catching up, a full disk). Both run their checks when asked, so checks have to be
+//! quick: read what something else has measured.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The checks of a process.
+///
+/// ```
+/// use headwater_http::health::Health;
+///
+/// let health = Health::new()
+///     .alive("shards", || Ok(()))
+///     .ready("items", || Err("1,200 records behind".to_owned()));
+/// let router: axum::Router = health.routes();
+/// ```
+#[derive(Default)]
+pub struct Health {
+    alive: Vec<(&'static str, Check)>,
+    ready: Vec<(&'static str, Check)>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names =
+            |checks: &[(&'static str, Check)]| checks.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        f.debug_struct("Health")
+            .field("alive", &names(&self.alive))
+            .field("ready", &names(&self.ready))
+            .finish()
+    }
+}
+
+impl Health {
+    /// A process without checks: alive and ready.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a check that decides whether the process is alive, with the reason why it is not.
+    #[must_use]
+    pub fn alive(
+        mut self,
+        name: &'static str,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.alive.push((name, Box::new(check)));
+        self
+    }
+
+    /// Adds a check that decides whether the process is ready, with the reason why it is not.
+    #[must_use]
+    pub fn ready(
+        mut self,
+        name: &'static str,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.ready.push((name, Box::new(check)));
+        self
+    }
+
+    /// The routes `/livez` and `/readyz`; whoever is not alive is not ready either.
+    pub fn routes<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        let live = Arc::new(self);
+        let ready = Arc::clone(&live);
+        Router::new().route("/livez", get(move || async move { answer("alive", &live.alive) })).route(
+            "/readyz",
+            get(move || async move { answer("ready", ready.alive.iter().chain(&ready.ready)) }),
+        )
+    }
+}
+
+/// One check's result.
+#[derive(Debug, Serialize)]
+struct Report {
+    name: &'static str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    status: String,
+    checks: Vec<Report>,
+}
+
+fn answer<'a>(word: &str, checks: impl IntoIterator<Item = &'a (&'static str, Check)>) -> Response {
+    let checks: Vec<Report> = checks.into_iter().map(|(name, check)| report(name, check)).collect();
+    let ok = checks.iter().all(|check| check.ok);
+    let (code, status) = match ok {
+        true => (StatusCode::OK, word.to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, format!("not {word}")),
+    };
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(Answer { status, checks })).into_response()
+}
+
+fn report(name: &'static str, check: &Check) -> Report {
+    let result =
+        catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| Err("the check panicked".to_owned()));
+    let reason = result.err();
+    Report { name, ok: reason.is_none(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use serde_json::{Value, json};
+    use tower_service::Service;
+
+    use super::*;
+
+    async fn ask(health: Health, path: &str) -> (u16, Value) {
+        let request = Request::get(path).body(Body::empty()).expect("a valid path");
+        let response = health.routes::<()>().call(request).await.expect("a router never fails");
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 16).await.expect("the body is whole");
+        (status, serde_json::from_slice(&body).expect("the body is JSON"))
+    }
+
+    fn health() -> Health {
+        Health::new().alive("shards", || Ok(())).ready("items", || Err("1200 records behind".to_owned()))
+    }
+
+    #[tokio::test]
+    async fn alive_is_told_from_ready() {
+        let shards = json!({"name": "shards", "ok": true});
+        let items = json!({"name": "items", "ok": false, "reason": "1200 records behind"});
+        assert_eq!(ask(health(), "/livez").await, (200, json!({"status": "alive", "checks": [shards]})));
+        let not_ready = json!({"status": "not ready", "checks": [shards, items]});
+        assert_eq!(ask(health(), "/readyz").await, (503, not_ready));
+    }
+
+    #[tokio::test]
+    async fn the_dead_are_not_ready() {
+        let dead = || Health::new().alive("shards", || Err("shard 3 stopped".to_owned()));
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(ask(dead(), path).await.0, 503);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_that_panics_fails() {
+        let (status, body) = ask(Health::new().ready("broken", || panic!("on purpose")), "/readyz").await;
+        assert_eq!((status, &body["checks"][0]["reason"]), (503, &json!("the check panicked")));
+    }
+}

@@ -1,0 +1,144 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::*;
+use crate::exact_number::ExactNumber;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Order {
+    customer_id: String,
+    #[serde(default)]
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    price: ExactNumber,
+    #[serde(default)]
+    colour: Option<Colour>,
+    #[serde(default)]
+    quantity: u8,
+    #[serde(default)]
+    notes: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Colour {
+    Red,
+    Green,
+}
+
+/// The code, the field and the detail of what is wrong with an order.
+fn wrong(json: &str) -> (&'static str, String, String) {
+    let problem = parse::<Order>(json.as_bytes()).expect_err(json);
+    let field = problem.offending_field().unwrap_or_default().to_owned();
+    (problem.code().name, field, problem.detail().to_owned())
+}
+
+#[test]
+fn what_fits_is_read() {
+    let order: Order = parse(
+        r#"{"customerId": "c1", "lines": [{"price": 5.00, "colour": "red", "quantity": 2, "notes": {"a": "b"}}]}"#
+            .as_bytes(),
+    )
+    .expect("it fits");
+    let line = &order.lines[0];
+    assert_eq!((order.customer_id.as_str(), line.price.as_str(), line.quantity), ("c1", "5.00", 2));
+    assert!(matches!(line.colour, Some(Colour::Red)) && line.notes["a"] == "b");
+}
+
+#[test]
+fn each_misfit_names_its_field() {
+    let cases = [
+        (
+            r#"{"customerId": 5}"#,
+            "invalid-value",
+            "customerId",
+            "invalid type: integer `5`, expected a string",
+        ),
+        (r#"{"custmerId": "c"}"#, "unknown-field", "custmerId", "did you mean `customerId`?"),
+        (r#"{"customerId": "c", "zebra": 1}"#, "unknown-field", "zebra", "known here: customerId, lines"),
+        (r#"{}"#, "missing-field", "customerId", "missing field `customerId`"),
+        (r#"{"customerId": "c", "lines": [{}]}"#, "missing-field", "lines[0].price", "missing field `price`"),
+        (r#"{"customerId": "c", "customerId": "d"}"#, "duplicate-field", "customerId", "duplicate field"),
+        (r#"{"customerId": "c", "lines": [{"price": null}]}"#, "invalid-value", "lines[0].price", "a number"),
+        (
+            r#"{"customerId": "c", "lines": [{"price": "five"}]}"#,
+            "invalid-value",
+            "lines[0].price",
+            "a number",
+        ),
+        (
+            r#"{"customerId": "c", "lines": [{"price": 1, "quantity": 256}]}"#,
+            "invalid-value",
+            "lines[0].quantity",
+            "invalid value: integer `256`",
+        ),
+        (
+            r#"{"customerId": "c", "lines": [{"price": 1, "colour": "gren"}]}"#,
+            "invalid-value",
+            "lines[0].colour",
+            "did you mean `green`?",
+        ),
+        (
+            r#"{"customerId": "c", "lines": [{"price": 1}, {"price": 1, "colur": "red"}]}"#,
+            "unknown-field",
+            "lines[1].colur",
+            "unknown field",
+        ),
+        (r#"[]"#, "invalid-value", "", "invalid length 0"),
+        (r#""text""#, "invalid-value", "", "expected struct Order"),
+    ];
+    for (json, code, field, detail) in cases {
+        let wrong = wrong(json);
+        assert_eq!((wrong.0, wrong.1.as_str()), (code, field), "{json}: {}", wrong.2);
+        assert!(wrong.2.contains(detail), "{json}: {}", wrong.2);
+        assert!(!wrong.2.contains(" at line "), "{json}: {}", wrong.2);
+    }
+}
+
+#[test]
+fn what_is_not_json_says_where() {
+    let cases = [
+        ("", "truncated-json", "the body is empty"),
+        ("  \n", "truncated-json", "the body is empty"),
+        (r#"{"customerId": "c"#, "truncated-json", "line 1 column"),
+        (r#"{"customerId": "c", "lines": [{"price": "#, "truncated-json", "line 1 column"),
+        (r#"{"customerId": "c"}}"#, "malformed-json", "trailing characters at line 1 column 20"),
+        (r#"{"customerId": 'c'}"#, "malformed-json", "expected value at line 1 column 16"),
+        (r#"{"customerId": "c", "lines": [{"price": NaN}]}"#, "malformed-json", "line 1"),
+        (r#"{"customerId": "\ud800"}"#, "malformed-json", "line 1"),
+        ("{\"customerId\": \"\u{1}\"}", "malformed-json", "control character"),
+    ];
+    for (json, code, detail) in cases {
+        let wrong = wrong(json);
+        assert_eq!(wrong.0, code, "{json}: {}", wrong.2);
+        assert!(wrong.2.contains(detail), "{json}: {}", wrong.2);
+    }
+    let not_utf8 = parse::<Order>(b"{\"customerId\": \"\xff\"}").expect_err("not UTF-8");
+    assert_eq!(not_utf8.code().name, "malformed-json");
+}
+
+#[test]
+fn nesting_is_bounded_wherever_it_is() {
+    let deep = "[".repeat(100_000);
+    let closed = format!("{deep}{}", "]".repeat(100_000));
+    for json in
+        [deep.clone(), closed.clone(), format!(r#"{{"customerId": {deep}"#), format!(r#"{{"x": {closed}}}"#)]
+    {
+        assert_eq!(wrong(&json).0, "json-too-deep");
+    }
+    assert!(parse::<serde_json::Value>(closed.as_bytes()).is_err_and(|p| p.code().name == "json-too-deep"));
+    let brackets = format!(r#"{{"customerId": "{}\"{deep}"}}"#, "\\\\");
+    assert!(parse::<Order>(brackets.as_bytes()).is_ok(), "brackets in strings nest nothing");
+}
+
+#[test]
+fn a_long_value_is_not_repeated_whole() {
+    let wrong = wrong(&format!(r#"{{"customerId": "c", "lines": "{}"}}"#, "x".repeat(10_000)));
+    assert!(wrong.2.chars().count() <= 300, "{}", wrong.2.len());
+}

@@ -1,0 +1,114 @@
+//! The names of every metric this crate records, each with its kind, unit, labels and meaning.
+//!
+//! Recording happens through the `metrics` facade, so an application chooses its own exporter. Names are part of
+//! the interface: dashboards and alerts hold them. `docs/metrics.md` lists them.
+
+/// What kind of series a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only rises.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution in buckets.
+    Histogram,
+}
+
+/// One metric: its name and what is to be known about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// The name as exported.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: MetricKind,
+    /// What one is one of.
+    pub unit: &'static str,
+    /// The labels of each series.
+    pub labels: &'static [&'static str],
+    /// What it tells, in one sentence.
+    pub help: &'static str,
+}
+
+/// Declares metrics once: as constants, and as the list that documentation and exporters read.
+#[macro_export]
+macro_rules! metric_names {
+    ($($constant:ident = $kind:ident $name:literal, $unit:literal, [$($label:literal),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: $crate::metric_names::Metric = $crate::metric_names::Metric {
+                name: $name,
+                kind: $crate::metric_names::MetricKind::$kind,
+                unit: $unit,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*
+        /// Every metric of this crate.
+        pub const ALL: &[$crate::metric_names::Metric] = &[$($constant),*];
+    };
+}
+
+metric_names! {
+    COMMANDS = Counter "headwater_commands_total", "commands", ["aggregate", "outcome"],
+        "Commands answered, by outcome: accepted, rejected, duplicate, conflict, overloaded, expired, panicked or unknown.";
+    COMMAND_DURATION = Histogram "headwater_command_duration_seconds", "seconds", ["aggregate"],
+        "Time from a command's arrival to its answer, which is after the commit.";
+    COMMANDS_WAITING = Gauge "headwater_commands_waiting", "commands", ["aggregate", "shard"],
+        "Commands in a shard's mailbox.";
+    LOG_TRANSACTIONS = Counter "headwater_log_transactions_total", "transactions", ["log", "outcome"],
+        "Transactions given to the log, by outcome: written, not_written, fenced or unknown.";
+    LOG_RECORDS_APPENDED = Counter "headwater_log_records_appended_total", "records", ["log"],
+        "Records appended to the log.";
+    LOG_BYTES_APPENDED = Counter "headwater_log_bytes_appended_total", "bytes", ["log"],
+        "Bytes of keys, values and headers appended to the log.";
+    LOG_COMMIT_DURATION = Histogram "headwater_log_commit_duration_seconds", "seconds", ["log"],
+        "Time from giving a transaction to the log to its answer.";
+    LOG_FSYNC_DURATION = Histogram "headwater_log_fsync_duration_seconds", "seconds", ["log"],
+        "Time of one engine commit with its fsync, which may carry many transactions.";
+    LOG_SIZE = Gauge "headwater_log_size_bytes", "bytes", ["log"],
+        "Size of the log on disk.";
+    LOG_FREE = Gauge "headwater_log_free_bytes", "bytes", ["log"],
+        "Part of the log's size that holds nothing and will be used again.";
+    LOG_CORRUPTIONS = Counter "headwater_log_corruptions_total", "records", ["log", "topic"],
+        "Records or pages of the log that failed their check and were quarantined.";
+    VIEW_LAG_RECORDS = Gauge "headwater_view_lag_records", "records", ["view", "shard"],
+        "Committed records of its input that a view has not folded yet.";
+    VIEW_LAG_SECONDS = Gauge "headwater_view_lag_seconds", "seconds", ["view", "shard"],
+        "Age of the oldest committed record that a view has not folded yet.";
+    VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],
+        "Records that a view has folded.";
+    VIEW_READS = Counter "headwater_view_reads_total", "reads", ["view"],
+        "Queries that a view has answered.";
+    STATE_SIZE = Gauge "headwater_state_size_bytes", "bytes", ["store"],
+        "Size of a state store on disk.";
+    STATE_FREE = Gauge "headwater_state_free_bytes", "bytes", ["store"],
+        "Part of a state store's size that holds nothing and will be used again.";
+    STATE_OVERLAY = Gauge "headwater_state_overlay_bytes", "bytes", ["store"],
+        "Committed changes held in memory until the next flush.";
+    STATE_FLUSH_DURATION = Histogram "headwater_state_flush_duration_seconds", "seconds", ["store"],
+        "Time of one flush of sorted changes with its fsync.";
+    USER_CODE_PANICS = Counter "headwater_user_code_panics_total", "panics", ["topology"],
+        "Panics of the application's own code that were contained.";
+    SHARDS_STOPPED = Gauge "headwater_shards_stopped", "shards", ["topology"],
+        "Shards that stopped on an error and wait to be understood.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+            assert!(metric.name.starts_with("headwater_"), "{}", metric.name);
+            let is_counter = metric.kind == MetricKind::Counter;
+            assert_eq!(metric.name.ends_with("_total"), is_counter, "{}", metric.name);
+            let base_unit = ["seconds", "bytes"].contains(&metric.unit);
+            assert!(!base_unit || metric.name.contains(metric.unit), "{} lacks its unit", metric.name);
+        }
+    }
+}
