@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use headwater::log::memory::{MemoryLog, MemoryOptions};
 use headwater_core::BoxFuture;
+use headwater_core::conformance::log::broken::{BrokenHarness, Defect};
 use headwater_core::conformance::log::{Harness, run_all};
 use headwater_core::log::Log;
 
@@ -81,5 +82,20 @@ fn the_memory_log_keeps_every_rule() {
     for markers in [false, true] {
         let report = block_on(run_all(&Memory::new(MemoryOptions { markers, ..MemoryOptions::default() })));
         report.assert_kept(&["an_unknown_commit_ends_its_writer"]);
+    }
+}
+
+#[test]
+fn the_suite_rejects_every_broken_log_by_the_rule_aimed_at_it() {
+    // With markers, since one of the defects shows only where a log leaves gaps.
+    let memory = Memory::new(MemoryOptions { markers: true, ..MemoryOptions::default() });
+    for defect in Defect::ALL {
+        let report = block_on(run_all(&BrokenHarness::new(&memory, defect)));
+        println!("{defect:?} is rejected by {:?}", report.broken());
+        assert!(
+            report.broken().contains(&defect.rule()),
+            "{defect:?} is not rejected by {}:\n{report}",
+            defect.rule()
+        );
     }
 }

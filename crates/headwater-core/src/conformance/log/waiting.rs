@@ -29,7 +29,7 @@ pub(super) async fn a_waiting_read_wakes_for_appends_and_commits(ground: Ground<
     for n in 0..4 {
         let value = format!("v-{n}");
         let mut read = wait(&ground, &at, ground.end(&at).await?);
-        poll_times(&mut read, 1).await;
+        withheld(&mut read, 1).await?;
         if n % 2 == 0 {
             ground.append(&at, &[&value]).await?;
         } else {
@@ -46,8 +46,7 @@ pub(super) async fn no_wake_up_is_lost_in_a_race(ground: Ground<'_>) -> Verdict 
         let value = format!("v-{round}");
         // The append comes before the read, between any two of its steps, and after it waits.
         let mut read = wait(&ground, &at, ground.end(&at).await?);
-        let early = poll_times(&mut read, round % 8).await;
-        ensure!(early.is_none(), "a read that waits at the end answered {early:?}");
+        withheld(&mut read, round % 8).await?;
         ground.append(&at, &[&value]).await?;
         woken(&ground, read, &value).await?;
 
@@ -71,7 +70,7 @@ pub(super) async fn every_waiting_read_wakes(ground: Ground<'_>) -> Verdict {
     let mut reads: Vec<_> = (0..8).map(|_| wait(&ground, &at, Offset::ZERO)).collect();
     let mut elsewhere = wait(&ground, &other, Offset::ZERO);
     for read in reads.iter_mut().chain([&mut elsewhere]) {
-        poll_times(read, 1).await;
+        withheld(read, 1).await?;
     }
     ground.append(&at, &["v"]).await?;
     let batches = ground.await_for("wake every read that waits", join_all(reads)).await;
@@ -91,7 +90,7 @@ pub(super) async fn a_cancelled_read_takes_no_wake_up_along(ground: Ground<'_>) 
         let end = ground.end(&at).await?;
         let mut reads: Vec<_> = (0..4).map(|_| wait(&ground, &at, end)).collect();
         for read in &mut reads {
-            poll_times(read, 1 + round % 3).await;
+            withheld(read, 1 + round % 3).await?;
         }
         let last = reads.split_off(3);
         // Some go before they are told, the others when they were told and have not looked.
@@ -109,6 +108,13 @@ type Read<'a> = BoxFuture<'a, Result<ReadBatch, LogError>>;
 
 fn wait<'a>(ground: &'a Ground<'_>, at: &'a TopicPartition, from: Offset) -> Read<'a> {
     ground.log.read(at, from, ReadLimit::default(), Wait::UntilMore)
+}
+
+/// Polls a read that has nothing to answer yet.
+async fn withheld(read: &mut Read<'_>, polls: usize) -> Verdict {
+    let early = poll_times(read, polls).await;
+    ensure!(early.is_none(), "a read that waits at the end answered {early:?}");
+    Ok(())
 }
 
 /// Whether a read wakes, and answers one record.
