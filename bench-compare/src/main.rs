@@ -1,0 +1,123 @@
+//! Runs the same commands on Headwater's peers and prints what each of them does with them.
+//!
+//! See `docs/performance.md`, section "Peers", for what is measured and how to repeat it.
+
+mod cluster;
+mod cqrs_es_postgres;
+mod drive;
+mod evento_fjall;
+mod machine;
+mod peer;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Parser;
+use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cqrs_es_postgres::{CqrsEs, Extra};
+use crate::drive::{Figures, Schedule, WORKLOADS, Workload};
+use crate::evento_fjall::Evento;
+use crate::machine::Machine;
+use crate::peer::Peer;
+use crate::report::{Report, Row};
+
+/// Runs the same commands on Headwater's peers and prints what each of them does with them.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Length of each measured window.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Time before each measured window.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    warm_up: u64,
+    /// Runs only peers whose name contains this.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    peer: String,
+    /// Runs only workloads whose name contains this.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    workload: String,
+    /// Keeps the data below this directory while it runs; not a memory file system, or an fsync costs nothing.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    dir: PathBuf,
+    /// Where the PostgreSQL server programs are.
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/postgresql/15/bin")]
+    postgres_bin: PathBuf,
+    /// Connections to PostgreSQL that the commands of a peer share.
+    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=90))]
+    connections: u32,
+    /// Prints JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let report = tokio::select! {
+        report = compare(&options) => report?,
+        // Dropping the comparison stops the servers that it started and removes their directories.
+        () = interrupted() => bail!("interrupted"),
+    };
+    match options.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print!("{report}"),
+    }
+    if report.rows.iter().any(|row| row.outcome.is_err()) {
+        bail!("not every run succeeded");
+    }
+    Ok(())
+}
+
+fn peers(options: &Options) -> Vec<Box<dyn Peer>> {
+    let Options { connections, ref postgres_bin, .. } = *options;
+    let cqrs_es = |extra| Box::new(CqrsEs { extra, connections, postgres_bin: postgres_bin.clone() });
+    vec![cqrs_es(Extra::Nothing), cqrs_es(Extra::View), cqrs_es(Extra::Snapshots), Box::new(Evento)]
+}
+
+async fn compare(options: &Options) -> anyhow::Result<Report> {
+    let mut peers = peers(options);
+    peers.retain(|peer| peer.name().contains(&options.peer));
+    let mut rows = Vec::new();
+    for workload in WORKLOADS.iter().filter(|workload| workload.name.contains(&options.workload)) {
+        for peer in &peers {
+            eprintln!("{}: {} ...", workload.name, peer.name());
+            let outcome = measure(&**peer, workload, options).await.map_err(|error| format!("{error:#}"));
+            rows.push(Row { workload: workload.name, peer: peer.name(), outcome, ratios: None });
+        }
+    }
+    let mut report = Report { machine: Machine::probe(&options.dir)?, seconds: options.seconds, rows };
+    report.compare();
+    Ok(report)
+}
+
+/// Runs one workload on accounts of its own, so that no run pays for what another left.
+async fn measure(peer: &dyn Peer, workload: &Workload, options: &Options) -> anyhow::Result<Figures> {
+    let schedule = Schedule {
+        warm_up: Duration::from_secs(options.warm_up),
+        measured: Duration::from_secs(options.seconds),
+    };
+    let accounts = peer.setup(scratch(&options.dir)?).await?;
+    drive::run(accounts, workload, schedule).await
+}
+
+fn scratch(dir: &Path) -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("bench-compare-").tempdir_in(dir)
+}
+
+async fn interrupted() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => drop(signals.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
