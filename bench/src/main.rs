@@ -1,2 +1,41 @@
-//! Entry point.
-fn main() {}
+//! Headwater's own benchmarks: one table of figures, each beside its mark.
+//!
+//! `cargo run --release -p headwater-bench` runs all; names after `--` choose. Every durable figure is measured on the
+//! embedded log in a temporary directory under the current one, so that it is a disk's and not memory's.
+
+mod commands;
+mod fixture;
+mod reads;
+mod rebuild;
+mod report;
+
+use report::Report;
+
+/// A benchmark: its name, what it measures, how.
+type Benchmark = (&'static str, fn(&mut Report));
+
+const BENCHMARKS: [Benchmark; 6] = [
+    ("commands", commands::many_callers),
+    ("latency", commands::one_caller),
+    ("hot", commands::hot_aggregate),
+    ("reads", reads::point_reads),
+    ("reads-under-writes", reads::under_writes),
+    ("rebuild", rebuild::rebuild),
+];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| BENCHMARKS.iter().all(|(known, _)| known != name)) {
+        let known: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
+        eprintln!("there is no benchmark \"{unknown}\"; there are: {}", known.join(", "));
+        std::process::exit(2);
+    }
+    let mut report = Report::default();
+    for (name, run) in BENCHMARKS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            eprintln!("running {name}");
+            run(&mut report);
+        }
+    }
+    println!("{report}");
+}

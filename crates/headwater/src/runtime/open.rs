@@ -1,0 +1,59 @@
+//! Opening a log and its stores as the settings say.
+
+use std::sync::Arc;
+
+use headwater_core::clock::SystemClock;
+use headwater_core::store::StoreError;
+
+use super::headwater::Headwater;
+use crate::config::{Config, LogChoice, Role};
+use crate::log::embedded::{EmbeddedLog, OpenError, Options};
+use crate::log::memory::{MemoryLog, MemoryOptions};
+use crate::runtime::start::Parts;
+use crate::store::memory::MemoryStores;
+
+/// Why a log could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenLogError {
+    /// The data directory's log.
+    #[error(transparent)]
+    Embedded(#[from] OpenError),
+    /// The data directory's state.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// A log that this program cannot speak to.
+    #[error("the log kafka://{0} cannot be used: this version has no Kafka log yet; choose \"embedded\" or \"memory\"")]
+    NoKafka(String),
+}
+
+impl Headwater {
+    /// Opens the log and the stores that the settings choose. Once per process and data directory.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenLogError`] says what is in the way and what to do.
+    pub fn open(config: &Config) -> Result<Self, OpenLogError> {
+        match &config.log {
+            LogChoice::Memory => {
+                let log = MemoryLog::new(MemoryOptions { clock: Arc::new(SystemClock), ..MemoryOptions::default() });
+                Ok(Self::on(Arc::new(log), Arc::new(MemoryStores::new())))
+            }
+            LogChoice::Embedded => {
+                let log = EmbeddedLog::open(&config.data, Options::default())?;
+                Ok(Self::on(log, Arc::new(MemoryStores::new())))
+            }
+            LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
+        }
+    }
+}
+
+impl From<Role> for Parts {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::All => Self::ALL,
+            Role::Command => Self::COMMANDS,
+            Role::Query => Self::QUERIES,
+        }
+    }
+}
