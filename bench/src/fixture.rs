@@ -70,7 +70,10 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 impl Bank {
     /// A new bank; with a view that counts each account's entries, or without.
     pub(crate) async fn open(with_view: bool) -> Self {
-        let dir = tempfile::Builder::new().prefix(".bench-").tempdir_in(".").expect("the current directory is writable");
+        let dir = tempfile::Builder::new()
+            .prefix(".bench-")
+            .tempdir_in(".")
+            .expect("the current directory is writable");
         Self::open_in(Arc::new(dir), with_view).await
     }
 
@@ -78,7 +81,8 @@ impl Bank {
         let config = Config { data: dir.path().to_owned(), log: LogChoice::Embedded, ..Config::default() };
         let mut app = App::new("bank").with(|options| options.snapshot_distance = 1_000_000);
         let accounts = app.aggregate::<Account>();
-        let entries = with_view.then(|| app.view(accounts.events().group_by_key().count(Store::named("entries"))));
+        let entries =
+            with_view.then(|| app.view(accounts.events().group_by_key().count(Store::named("entries"))));
         let headwater = Headwater::open(&config).expect("a new directory can be opened");
         let running = headwater.start(app).await.expect("the bank starts");
         running.ready(Duration::from_secs(120)).await.expect("the bank becomes ready");

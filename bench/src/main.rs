@@ -11,6 +11,9 @@ mod report;
 
 use report::Report;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A benchmark: its name, what it measures, how.
 type Benchmark = (&'static str, fn(&mut Report));
 

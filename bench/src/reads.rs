@@ -15,8 +15,10 @@ pub(crate) fn point_reads(report: &mut Report) {
     let runtime = runtime();
     let bank = Arc::new(runtime.block_on(filled()));
     let start = Instant::now();
-    let readers: Vec<_> = (0..2).map(|seed| runtime.spawn(read(bank.clone(), seed, start, 1 << 14))).collect();
-    let reads: usize = readers.into_iter().map(|reader| runtime.block_on(reader).expect("a reader ends").0).sum();
+    let readers: Vec<_> =
+        (0..2).map(|seed| runtime.spawn(read(bank.clone(), seed, start, 1 << 14))).collect();
+    let reads: usize =
+        readers.into_iter().map(|reader| runtime.block_on(reader).expect("a reader ends").0).sum();
     let per_second = reads as f64 / MEASURED.as_secs_f64();
     report.add("point reads of a view, two threads", per_second, "/s", Mark::AtLeast(1_000_000.0));
     runtime.block_on(Arc::into_inner(bank).expect("the readers are gone").close());
@@ -26,10 +28,13 @@ pub(crate) fn point_reads(report: &mut Report) {
 pub(crate) fn under_writes(report: &mut Report) {
     let runtime = runtime();
     let bank = Arc::new(runtime.block_on(filled()));
-    let idle = runtime.block_on(runtime.spawn(read(bank.clone(), 1, Instant::now(), 1))).expect("a reader ends").1;
+    let idle =
+        runtime.block_on(runtime.spawn(read(bank.clone(), 1, Instant::now(), 1))).expect("a reader ends").1;
     let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..64).map(|writer| runtime.spawn(write(bank.clone(), writer, stop.clone()))).collect();
-    let busy = runtime.block_on(runtime.spawn(read(bank.clone(), 2, Instant::now(), 1))).expect("a reader ends").1;
+    let writers: Vec<_> =
+        (0..64).map(|writer| runtime.spawn(write(bank.clone(), writer, stop.clone()))).collect();
+    let busy =
+        runtime.block_on(runtime.spawn(read(bank.clone(), 2, Instant::now(), 1))).expect("a reader ends").1;
     stop.store(true, Ordering::Relaxed);
     writers.into_iter().for_each(|writer| runtime.block_on(writer).expect("a writer ends"));
     report.add("read p99, idle", idle as f64 / 1_000.0, "µs", Mark::Told);

@@ -26,8 +26,8 @@ pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{Keyed, RecordMeta};
 pub use runtime::{
-    Answer, Changes, Headwater, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts, Phase, QueryError, Running,
-    Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
+    Answer, Changes, Headwater, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts, Phase,
+    QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
 pub use topology::{Description, Grouped, Store, Stream, Table, TopologyDescription};
 

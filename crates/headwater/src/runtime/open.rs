@@ -23,7 +23,9 @@ pub enum OpenLogError {
     #[error(transparent)]
     State(#[from] StoreError),
     /// A log that this program cannot speak to.
-    #[error("the log kafka://{0} cannot be used: this version has no Kafka log yet; choose \"embedded\" or \"memory\"")]
+    #[error(
+        "the log kafka://{0} cannot be used: this version has no Kafka log yet; choose \"embedded\" or \"memory\""
+    )]
     NoKafka(String),
 }
 
@@ -36,7 +38,10 @@ impl Headwater {
     pub fn open(config: &Config) -> Result<Self, OpenLogError> {
         match &config.log {
             LogChoice::Memory => {
-                let log = MemoryLog::new(MemoryOptions { clock: Arc::new(SystemClock), ..MemoryOptions::default() });
+                let log = MemoryLog::new(MemoryOptions {
+                    clock: Arc::new(SystemClock),
+                    ..MemoryOptions::default()
+                });
                 Ok(Self::on(Arc::new(log), Arc::new(MemoryStores::new())))
             }
             LogChoice::Embedded => {
