@@ -70,7 +70,11 @@ impl Serializer for FirstComponent {
     fn serialize_some<T: ?Sized + Serialize>(self, _: &T) -> Result<First, Cause> {
         Ok(None)
     }
-    fn serialize_newtype_struct<T: ?Sized + Serialize>(self, _: &'static str, value: &T) -> Result<First, Cause> {
+    fn serialize_newtype_struct<T: ?Sized + Serialize>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<First, Cause> {
         value.serialize(self)
     }
     fn serialize_newtype_variant<T: ?Sized + Serialize>(
