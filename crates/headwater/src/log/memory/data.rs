@@ -27,7 +27,7 @@ pub(super) struct Data {
     topics: BTreeMap<TopicName, Topic>,
     heads: BTreeMap<ShardId, Head>,
     /// Whether a transaction uses up an offset of every partition that it touches, as Kafka's markers do.
-    pub(super) markers: bool,
+    markers: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +48,10 @@ impl Topic {
 }
 
 impl Data {
+    pub(super) fn new(markers: bool) -> Self {
+        Self { markers, ..Self::default() }
+    }
+
     pub(super) fn describe(&self, name: &TopicName) -> Option<TopicDescription> {
         self.topics.get(name).map(|topic| topic.describe(name))
     }

@@ -93,6 +93,10 @@ impl Groups {
         self.shard(of).is_some_and(|shard| shard.owner.is_some() && shard.term == term)
     }
 
+    pub(super) fn has_owner(&self, of: &ShardId) -> bool {
+        self.shard(of).is_some_and(|shard| shard.owner.is_some())
+    }
+
     /// The claim of this term and its writer are gone.
     pub(super) fn release(&mut self, of: &ShardId, term: Term) {
         let Some(state) = self.groups.get_mut(&of.group) else { return };

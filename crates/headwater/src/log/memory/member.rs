@@ -1,8 +1,9 @@
 //! A member of a group, its claims on shards and the writers opened with them: handles on the log's state.
 //!
 //! A claim and its writers share a hold on the shard; the coordinator hears when the last of them is dropped.
+//! A commit that was called is under way, whether or not its future is driven.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use headwater_core::BoxFuture;
 use headwater_core::log::{
@@ -13,8 +14,10 @@ use tokio::sync::Notify;
 
 use super::MemoryLog;
 use super::data::ShardId;
+use super::faults::Op;
 use super::groups::{Change, MemberId, Term};
-use super::state::Epoch;
+use super::state::{Epoch, Write};
+use super::ticket::Ticket;
 
 pub(super) struct Member {
     log: MemoryLog,
@@ -93,35 +96,47 @@ impl Drop for Hold {
 struct MemoryClaim(Arc<Hold>);
 
 impl MemoryClaim {
-    fn open_now(&self) -> Result<Opened, LogError> {
+    async fn open_writer(&self) -> Result<Opened, LogError> {
         let Hold { log, of, term } = &*self.0;
-        let (epoch, head) = log.state()?.open(of, *term)?;
-        Ok(Opened { writer: Box::new(MemoryWriter { hold: self.0.clone(), epoch }), head })
+        log.gate(Op::Open).await?;
+        let now = log.now();
+        let (epoch, head) = log.state()?.open(of, *term, now)?;
+        let writer = MemoryWriter { hold: self.0.clone(), epoch, last: Weak::new() };
+        Ok(Opened { writer: Box::new(writer), head })
     }
 }
 
 impl Claim for MemoryClaim {
     fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>> {
-        Box::pin(async { self.open_now() })
+        Box::pin(self.open_writer())
     }
 }
 
 struct MemoryWriter {
     hold: Arc<Hold>,
     epoch: Epoch,
+    /// Alive until the last commit is answered or given up.
+    last: Weak<()>,
 }
 
 impl Writer for MemoryWriter {
+    /// # Panics
+    ///
+    /// If the last commit is neither answered nor dropped: the caller breaks the contract.
     fn commit(&mut self, transaction: Transaction) -> BoxFuture<'static, Result<Vec<Offset>, CommitError>> {
-        let (hold, epoch) = (self.hold.clone(), self.epoch);
-        Box::pin(async move { hold.commit_now(epoch, transaction) })
-    }
-}
-
-impl Hold {
-    fn commit_now(&self, epoch: Epoch, transaction: Transaction) -> Result<Vec<Offset>, CommitError> {
-        let now = self.log.now();
-        let mut state = self.log.state().map_err(|_| CommitError::Fenced)?;
-        state.commit(&self.of, epoch, transaction, now)
+        assert!(self.last.upgrade().is_none(), "a commit was called before the last one was answered");
+        let (hold, unanswered) = (self.hold.clone(), Arc::new(()));
+        self.last = Arc::downgrade(&unanswered);
+        let write = Write::Commit(hold.of.clone(), self.epoch, transaction);
+        let ticket = Ticket::submit(&hold.log, write);
+        Box::pin(async move {
+            let written = match ticket {
+                Ok(ticket) => ticket.answer().await,
+                Err(_) => Err(CommitError::Fenced),
+            };
+            // The hold outlasts the commit: the shard does not move on before.
+            drop((hold, unanswered));
+            written
+        })
     }
 }

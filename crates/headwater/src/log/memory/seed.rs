@@ -17,6 +17,16 @@ impl Seed {
         z ^ (z >> 31)
     }
 
+    /// A number below a bound that is not zero.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// Heads or tails.
+    pub(super) fn coin(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
     /// A number of 128 bits.
     pub(super) fn wide(&mut self) -> u128 {
         u128::from(self.next()) << 64 | u128::from(self.next())
