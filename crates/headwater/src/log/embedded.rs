@@ -1,1 +1,0 @@
-//! The embedded log: durable, in the same process.
