@@ -184,7 +184,7 @@ pub(super) fn cell_count(len: usize) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cell<'a> {
     pub(super) kind: u8,
-    check: u32,
+    pub(super) check: u32,
     pub(super) time: i64,
     /// The length of the whole content.
     pub(super) len: usize,
