@@ -210,7 +210,7 @@ pub fn of_bare_error(response: Response<Body>) -> Response<Body> {
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
-    if has_document(response.headers()) {
+    if has_document(response.headers(), response.body().is_end_stream()) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
@@ -223,9 +223,10 @@ pub fn of_bare_error(response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, problem_body)
 }
 
-fn has_document(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    kind.is_some_and(|kind| !kind.starts_with(b"text/plain"))
+/// Whether an error says what it is: a problem does even without its body, as the answer to HEAD.
+fn has_document(headers: &HeaderMap, is_empty: bool) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
+    kind == PROBLEM_JSON || (!is_empty && !kind.as_bytes().starts_with(b"text/plain"))
 }
 
 /// The text of a body that needs no waiting, which is what axum's own rejections are.

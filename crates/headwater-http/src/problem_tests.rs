@@ -42,6 +42,12 @@ async fn a_bare_error_becomes_a_problem_and_keeps_its_headers() {
 }
 
 #[tokio::test]
+async fn an_error_of_any_type_with_an_empty_body_becomes_a_problem() {
+    let empty = (StatusCode::NOT_FOUND, [("content-type", "text/html")], "").into_response();
+    assert_eq!(json_of(of_bare_error(empty)).await["code"], "not-found");
+}
+
+#[tokio::test]
 async fn plain_text_becomes_the_detail_and_the_status_stays() {
     let response = of_bare_error((StatusCode::IM_A_TEAPOT, "short and stout").into_response());
     assert_eq!(response.status(), 418);

@@ -9,7 +9,9 @@ use axum::body::{Body, Bytes};
 use axum::routing::{get, post};
 use common::{PATIENCE, start};
 use futures_util::stream;
-use headwater_http::serve::{EXPOSE_HELP, Limits, Server, Stopped};
+use headwater_http::codes;
+use headwater_http::problem::Problem;
+use headwater_http::serve::{EXPOSE_HELP, Limits, Server, Stopped, Stopping, raise_open_files};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -285,6 +287,42 @@ async fn stopping_cuts_what_does_not_end() {
     begins.recv().await.expect("the handler began");
     assert_eq!(server.stop().await, Stopped { connections_cut: 1 });
     assert_eq!(client.closed().await, b"");
+}
+
+#[tokio::test]
+async fn a_handler_that_waits_is_told_of_the_stop() {
+    let (begun, mut begins) = mpsc::channel(1);
+    let poll = get(move |stopping: Stopping| async move {
+        begun.send(()).await.expect("the test waits");
+        stopping.begun().await;
+        stopping.begun().await;
+        Problem::new(&codes::STOPPING, "the server is stopping")
+    });
+    let router = Router::new().route("/poll", poll);
+    let server = start(router, Limits { stop_timeout: PATIENCE * 10, ..limits() }).await;
+    let mut client = server.connect().await;
+    client.send(common::get("/poll").as_bytes()).await;
+    begins.recv().await.expect("the handler began");
+    assert_eq!(server.stop().await, Stopped { connections_cut: 0 });
+    let answer = client.answer(false).await.expect("an answer");
+    assert_eq!((answer.status, answer.code().as_str()), (503, "stopping"));
+}
+
+#[tokio::test]
+async fn a_server_whose_future_is_dropped_lets_go_of_its_clients() {
+    let server = start(router(), limits()).await;
+    let mut client = server.connect().await;
+    client.send(common::get("/").as_bytes()).await;
+    assert_eq!(client.answer(false).await.expect("an answer").status, 200);
+    server.abandon();
+    assert_eq!(client.closed().await, b"");
+}
+
+#[test]
+fn more_files_are_allowed_when_asked_for() {
+    let allowed = raise_open_files();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    assert_eq!((limit.current, limit.current), (limit.maximum, Some(allowed)));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use tracing::Instrument;
 use super::Shared;
 use super::body::{AnswerBody, RequestBody};
 use super::connection::Connection;
+use super::stopping::Stopping;
 use crate::codes;
 use crate::problem::{Problem, of_bare_error};
 use crate::traceparent::TraceParent;
@@ -34,7 +35,7 @@ pub(super) async fn answer(
             connection.leave_unread();
             problem.into_response()
         }
-        None => route(router, request.map(|body| RequestBody::of(body, &shared, &connection))).await,
+        None => route(router, request.map(|body| RequestBody::of(body, &shared, &connection)), &shared).await,
     };
     let (parts, body) = of_bare_error(response).into_parts();
     let body = AnswerBody::new(body, &parts.headers, busy, &shared);
@@ -56,9 +57,10 @@ fn body_too_large(limit: usize) -> Problem {
     Problem::new(&codes::BODY_TOO_LARGE, format!("the body may have at most {limit} bytes"))
 }
 
-async fn route(mut router: Router, mut request: Request<Body>) -> Response<Body> {
+async fn route(mut router: Router, mut request: Request<Body>, shared: &Arc<Shared>) -> Response<Body> {
     let trace = TraceParent::of_request(request.headers());
     request.extensions_mut().insert(trace);
+    request.extensions_mut().insert(Stopping::of(shared));
     let span = tracing::info_span!(
         "request",
         method = %request.method(),

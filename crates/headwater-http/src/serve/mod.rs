@@ -12,6 +12,7 @@ mod body;
 mod connection;
 mod io;
 mod limits;
+mod stopping;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -32,6 +33,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::connection::{Clock, Connection, Phase, Verdict};
@@ -42,7 +44,8 @@ use crate::problem::Problem;
 use crate::route_metrics::MeasureRoutes;
 
 pub use self::body::BodyTimedOut;
-pub use self::limits::Limits;
+pub use self::limits::{Limits, raise_open_files};
+pub use self::stopping::Stopping;
 
 /// The help text of the flag that allows an address other than loopback.
 pub const EXPOSE_HELP: &str = "Listen on an address other than loopback. There is no authentication yet: \
@@ -109,12 +112,23 @@ impl Server {
     /// get the stop timeout. Route metrics are cached on first use, so install the recorder before.
     pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> Stopped {
         let shared = Shared::new(self.limits);
-        let sweep = tokio::spawn(sweep(Arc::clone(&shared)));
-        accept_until(&self.listener, &router.layer(MeasureRoutes), &shared, stop).await;
+        let serving = Serving { sweep: tokio::spawn(sweep(Arc::clone(&shared))), shared };
+        accept_until(&self.listener, &router.layer(MeasureRoutes), &serving.shared, stop).await;
         drop(self.listener);
-        let stopped = shared.stop().await;
-        sweep.abort();
-        stopped
+        serving.shared.stop().await
+    }
+}
+
+/// Ends the server's tasks when it returns, and also when its future is dropped.
+struct Serving {
+    sweep: JoinHandle<()>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.sweep.abort();
+        self.shared.begin_stop();
     }
 }
 
@@ -123,6 +137,7 @@ pub(crate) struct Shared {
     limits: Limits,
     clock: Arc<Clock>,
     stopping: AtomicBool,
+    stop_begun: Notify,
     connections: Mutex<Connections>,
     all_closed: Notify,
     refusals: AtomicUsize,
@@ -141,6 +156,7 @@ impl Shared {
             limits,
             clock: Clock::new(),
             stopping: AtomicBool::new(false),
+            stop_begun: Notify::new(),
             connections: Mutex::default(),
             all_closed: Notify::new(),
             refusals: AtomicUsize::new(0),
@@ -166,10 +182,23 @@ impl Shared {
         Some(Admission { id, connection, shared: Arc::clone(self) })
     }
 
+    fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stop_begun.notify_waiters();
+        self.for_each(|connection| connection.wake());
+    }
+
+    /// Resolves once the server stops.
+    pub(crate) async fn stop_begun(&self) {
+        let begun = self.stop_begun.notified();
+        if !self.stopping.load(Ordering::SeqCst) {
+            begun.await;
+        }
+    }
+
     /// Ends everything in bounded time.
     async fn stop(&self) -> Stopped {
-        self.stopping.store(true, Ordering::Relaxed);
-        self.for_each(|connection| connection.wake());
+        self.begin_stop();
         if timeout(self.limits.stop_timeout, self.closed()).await.is_ok() {
             return Stopped { connections_cut: 0 };
         }
@@ -256,6 +285,7 @@ async fn accept_until(
 ) {
     let cap = shared.limits.connections_allowed();
     let mut stop = std::pin::pin!(stop);
+    let mut is_starved = false;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -263,10 +293,15 @@ async fn accept_until(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => take(stream, router, shared, cap),
+            Ok((stream, _)) => {
+                is_starved = false;
+                take(stream, router, shared, cap);
+            }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if !std::mem::replace(&mut is_starved, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 evict_idlest(&shared.connections.lock().open);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

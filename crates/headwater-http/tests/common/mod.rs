@@ -55,6 +55,13 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Drops the server's future where it is.
+    pub fn abandon(self) {
+        self.serving.abort();
+    }
+}
+
 /// A client's end of a connection.
 pub struct Client(pub TcpStream);
 
