@@ -288,7 +288,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
             answering.state.get_at(TABLE, &key).map_err(|error| self.view.unreadable(error))?;
         let frozen = answering.frozen_version;
         let value = value.map(|value| self.view.decode(&value, frozen.is_some())).transpose()?;
-        Ok(Answer { value, position: checkpoint.position, frozen_version: frozen })
+        Ok(Answer { value, position: checkpoint.position.clone(), frozen_version: frozen })
     }
 
     /// Rows of one shard whose keys lie in a range, up to `limit`, in order.
@@ -405,7 +405,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
             Ok((key, self.view.decode(value, frozen.is_some())?))
         };
         let value = page.rows.iter().map(row).collect::<Result<_, QueryError>>()?;
-        Ok((Answer { value, position: page.checkpoint.position, frozen_version: frozen }, last))
+        Ok((Answer { value, position: page.checkpoint.position.clone(), frozen_version: frozen }, last))
     }
 
     fn shard_of(&self, key: &K) -> Result<Partition, QueryError> {

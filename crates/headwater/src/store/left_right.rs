@@ -10,8 +10,11 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 /// What takes writes of type `Op`.
 pub(super) trait Absorb<Op> {
+    /// What a writer is told about its write.
+    type Effect;
+
     /// Takes a write on the first of the two copies.
-    fn absorb_first(&mut self, op: &mut Op);
+    fn absorb_first(&mut self, op: &mut Op) -> Self::Effect;
 
     /// Takes the same write on the second copy.
     fn absorb_second(&mut self, op: Op);
@@ -48,23 +51,24 @@ impl<T: Absorb<Op>, Op> LeftRight<T, Op> {
     }
 
     /// Writes; readers see it from now on.
-    pub(super) fn write(&self, op: Op) {
-        self.write_if(|_| Some(op));
+    pub(super) fn write(&self, op: Op) -> T::Effect {
+        self.write_if(|_| Some(op)).expect("the write is not declined")
     }
 
     /// Writes what `op` decides on after looking at the current value.
-    pub(super) fn write_if(&self, op: impl FnOnce(&T) -> Option<Op>) {
+    pub(super) fn write_if(&self, op: impl FnOnce(&T) -> Option<Op>) -> Option<T::Effect> {
         let mut lacking = self.lacking.lock();
         let active = self.active.load(Ordering::Acquire);
-        let Some(mut op) = op(&self.copies[active].read()) else { return };
+        let mut op = op(&self.copies[active].read())?;
         let mut passive = self.copies[1 - active].write();
         if let Some(missed) = lacking.take() {
             passive.absorb_second(missed);
         }
-        passive.absorb_first(&mut op);
+        let effect = passive.absorb_first(&mut op);
         drop(passive);
         self.active.store(1 - active, Ordering::Release);
         *lacking = Some(op);
+        Some(effect)
     }
 
     /// Gives the passive copy what it lacks, so that nothing of the last write is kept for later.
@@ -88,6 +92,8 @@ mod tests {
     struct Twins(u64, u64);
 
     impl Absorb<u64> for Twins {
+        type Effect = ();
+
         fn absorb_first(&mut self, op: &mut u64) {
             self.0 += *op;
             thread::yield_now();
@@ -138,8 +144,8 @@ mod tests {
     #[test]
     fn a_write_may_be_declined() {
         let twins = LeftRight::new(Twins::default);
-        twins.write_if(|found| (found.0 == 0).then_some(5));
-        twins.write_if(|found| (found.0 == 0).then_some(5));
+        assert!(twins.write_if(|found| (found.0 == 0).then_some(5)).is_some());
+        assert!(twins.write_if(|found| (found.0 == 0).then_some(5)).is_none());
         assert_eq!(twins.read().0, 5);
     }
 }

@@ -80,8 +80,7 @@ impl Shared {
     }
 
     fn write(&self, write: Write) {
-        self.contents.write(write);
-        self.size_bytes.store(self.contents.read().size_bytes, Ordering::Relaxed);
+        self.size_bytes.store(self.contents.write(write), Ordering::Relaxed);
     }
 }
 
@@ -102,11 +101,15 @@ enum Write {
 }
 
 impl Absorb<Write> for Contents {
-    fn absorb_first(&mut self, write: &mut Write) {
+    /// The size afterwards.
+    type Effect = u64;
+
+    fn absorb_first(&mut self, write: &mut Write) -> u64 {
         match write {
             Write::Apply(batches) => batches.iter().for_each(|batch| self.apply(batch)),
             Write::Clear(shard) => self.clear(*shard),
         }
+        self.size_bytes
     }
 
     fn absorb_second(&mut self, mut write: Write) {

@@ -1,0 +1,330 @@
+//! Brings the changes of all shards of a process to their stores, off the shards' own tasks.
+//!
+//! One thread flushes what is due: everything of a store in one atomic apply, with one sync. A store is due when one of
+//! its shards has changes of a certain age, when half of the memory budget is used, or when somebody asks. What fails is
+//! tried again, after a while that doubles, and each try is reported; meanwhile commits run into the budget and wait
+//! there, and reads go on.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use headwater_core::clock::{Clock, Timestamp};
+use headwater_core::store::{StateBatch, StateStore, StoreError, StoreErrorKind};
+use headwater_core::topic::Partition;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::budget::MemoryBudget;
+use super::overlay::{Flush, ShardState};
+
+/// How a [`Flusher`] works.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct FlusherOptions {
+    /// Bytes that unflushed changes of all stores may take together.
+    pub budget_bytes: usize,
+    /// The age at which changes are flushed.
+    pub age_ms: i64,
+    /// The pause after a flush that failed; it doubles up to `retry_ms_max`.
+    pub retry_ms: i64,
+    /// The longest pause after a flush that failed.
+    pub retry_ms_max: i64,
+}
+
+impl Default for FlusherOptions {
+    fn default() -> Self {
+        Self { budget_bytes: 64 << 20, age_ms: 5_000, retry_ms: 100, retry_ms_max: 10_000 }
+    }
+}
+
+/// What a flush of one store did.
+#[derive(Debug)]
+pub struct FlushReport<'a> {
+    /// The store's name.
+    pub store: &'a str,
+    /// How many shards had changes.
+    pub shards: usize,
+    /// How many keys changed.
+    pub changes: usize,
+    /// How long the store took, by the clock.
+    pub took_ms: i64,
+    /// Why it failed, if it did; it will be tried again.
+    pub error: Option<&'a StoreError>,
+}
+
+/// Hears of every flush: where health and metrics come from.
+pub type OnFlush = dyn Fn(&FlushReport<'_>) + Send + Sync;
+
+/// Flushes the shards that it has opened. Dropping it flushes once more and waits for that.
+pub struct Flusher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Flusher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flusher").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    options: FlusherOptions,
+    clock: Arc<dyn Clock>,
+    on_flush: Box<OnFlush>,
+    budget: Arc<MemoryBudget>,
+    inbox: Mutex<Inbox>,
+}
+
+/// What the thread is told.
+#[derive(Default)]
+struct Inbox {
+    opened: Vec<Opened>,
+    asked: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    stop: bool,
+}
+
+struct Opened {
+    store: Arc<str>,
+    state: Weak<ShardState>,
+}
+
+impl Flusher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system gives no thread.
+    pub fn start(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> io::Result<Self> {
+        let budget = Arc::new(MemoryBudget::new(options.budget_bytes));
+        let shared = Arc::new(Shared { options, clock, on_flush, budget, inbox: Mutex::default() });
+        let run = Run { shared: shared.clone(), stores: HashMap::new() };
+        let thread =
+            std::thread::Builder::new().name("headwater-flush".to_owned()).spawn(move || run.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Opens a shard's state, to be flushed from now on for as long as it lives.
+    ///
+    /// `name` is the store's, for reports. Shards of one store are flushed together if they are opened with clones of
+    /// one handle. Whoever had the shard open before must have [closed](ShardState::close) it.
+    ///
+    /// # Errors
+    ///
+    /// As [`StateStore::checkpoint`].
+    pub fn open(
+        &self,
+        name: &str,
+        store: Arc<dyn StateStore>,
+        shard: Partition,
+    ) -> Result<Arc<ShardState>, StoreError> {
+        let state = ShardState::open_within(store, shard, self.shared.budget.clone())?;
+        let opened = Opened { store: name.into(), state: Arc::downgrade(&state) };
+        self.shared.inbox.lock().opened.push(opened);
+        Ok(state)
+    }
+
+    /// The memory of all unflushed changes; whoever commits waits for [room](MemoryBudget::room) first.
+    pub fn budget(&self) -> &Arc<MemoryBudget> {
+        &self.shared.budget
+    }
+
+    /// Flushes what was committed before the call; durable when it is ready.
+    ///
+    /// # Errors
+    ///
+    /// The first failure; what failed is tried again later.
+    pub async fn flush_now(&self) -> Result<(), StoreError> {
+        self.ask().await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// The same, for a thread that may block.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush_now`](Self::flush_now).
+    ///
+    /// # Panics
+    ///
+    /// If called by a task of an async runtime.
+    pub fn flush_now_blocking(&self) -> Result<(), StoreError> {
+        self.ask().blocking_recv().unwrap_or_else(|_| Err(stopped()))
+    }
+
+    fn ask(&self) -> oneshot::Receiver<Result<(), StoreError>> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.inbox.lock().asked.push(answer);
+        self.shared.budget.bell.ring();
+        answered
+    }
+
+    /// Makes the thread look at what is due, which it otherwise does a few times a second.
+    #[cfg(test)]
+    fn look(&self) {
+        self.shared.budget.bell.ring();
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.shared.inbox.lock().stop = true;
+        self.shared.budget.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing to wait for.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, "the flusher has stopped: nothing is flushed any more")
+}
+
+/// How often the thread looks at what has grown old.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The thread.
+struct Run {
+    shared: Arc<Shared>,
+    /// By the address of the handle that shards were opened with, which lives as long as they do.
+    stores: HashMap<usize, Store>,
+}
+
+/// A store with its open shards.
+struct Store {
+    name: Arc<str>,
+    states: Vec<Weak<ShardState>>,
+    /// When changes were first seen that are not flushed.
+    dirty_since: Option<Timestamp>,
+    retry: Option<Retry>,
+}
+
+#[derive(Clone, Copy)]
+struct Retry {
+    not_before: Timestamp,
+    pause_ms: i64,
+}
+
+impl Run {
+    fn run(mut self) {
+        loop {
+            self.shared.budget.bell.wait(LOOK);
+            let inbox = std::mem::take(&mut *self.shared.inbox.lock());
+            inbox.opened.into_iter().for_each(|opened| self.opened(opened));
+            let all = inbox.stop || !inbox.asked.is_empty();
+            let result = self.flush_due(all);
+            for answer in inbox.asked {
+                // Whoever asked may have gone.
+                let _ = answer.send(result.as_ref().map(|()| ()).map_err(again));
+            }
+            if inbox.stop {
+                return;
+            }
+        }
+    }
+
+    fn opened(&mut self, opened: Opened) {
+        let Some(state) = opened.state.upgrade() else { return };
+        let address = Arc::as_ptr(state.store()).cast::<()>() as usize;
+        // An address whose shards are all gone may be another handle's by now.
+        self.stores.retain(|_, store| store.states.iter().any(|state| state.strong_count() > 0));
+        let fresh = || Store { name: opened.store, states: Vec::new(), dirty_since: None, retry: None };
+        self.stores.entry(address).or_insert_with(fresh).states.push(opened.state);
+    }
+
+    /// Flushes the stores that are due, or all; answers the first failure.
+    fn flush_due(&mut self, all: bool) -> Result<(), StoreError> {
+        let now = self.shared.clock.now();
+        let pressed = self.shared.budget.is_pressed();
+        let mut result = Ok(());
+        self.stores.retain(|_, store| {
+            store.states.retain(|state| state.strong_count() > 0);
+            let states: Vec<_> = store.states.iter().filter_map(Weak::upgrade).collect();
+            if all || store.is_due(&states, now, pressed, self.shared.options.age_ms) {
+                let flushed = store.flush(&states, &self.shared);
+                if result.is_ok() {
+                    result = flushed;
+                }
+            }
+            !store.states.is_empty()
+        });
+        result
+    }
+}
+
+impl Store {
+    fn is_due(&mut self, states: &[Arc<ShardState>], now: Timestamp, pressed: bool, age_ms: i64) -> bool {
+        if !states.iter().any(|state| state.is_dirty()) {
+            (self.dirty_since, self.retry) = (None, None);
+            return false;
+        }
+        let since = *self.dirty_since.get_or_insert(now);
+        match self.retry {
+            Some(retry) => now >= retry.not_before,
+            None => pressed || now.ms_since(since) >= age_ms,
+        }
+    }
+
+    /// Flushes what is frozen from before, and then what was committed since.
+    fn flush(&mut self, states: &[Arc<ShardState>], shared: &Shared) -> Result<(), StoreError> {
+        for _ in 0..2 {
+            let flushes: Vec<_> = states.iter().filter_map(|state| state.begin_flush()).collect();
+            if flushes.is_empty() {
+                break;
+            }
+            self.flush_once(states, flushes, shared)?;
+        }
+        Ok(())
+    }
+
+    fn flush_once(
+        &mut self,
+        states: &[Arc<ShardState>],
+        flushes: Vec<Flush<'_>>,
+        shared: &Shared,
+    ) -> Result<(), StoreError> {
+        let batches: Vec<_> = flushes.iter().map(Flush::batch).collect();
+        let began = shared.clock.now();
+        let result = apply(&**states[0].store(), &batches);
+        let ended = shared.clock.now();
+        flushes.into_iter().for_each(|flush| flush.end(result.is_ok()));
+        (shared.on_flush)(&FlushReport {
+            store: &self.name,
+            shards: batches.len(),
+            changes: batches.iter().map(|batch| batch.changes.len()).sum(),
+            took_ms: ended.ms_since(began),
+            error: result.as_ref().err(),
+        });
+        match &result {
+            Ok(()) => (self.dirty_since, self.retry) = (None, None),
+            Err(_) => self.retry = Some(self.next_retry(ended, &shared.options)),
+        }
+        result
+    }
+
+    fn next_retry(&self, now: Timestamp, options: &FlusherOptions) -> Retry {
+        let doubled = self.retry.map_or(options.retry_ms, |retry| retry.pause_ms.saturating_mul(2));
+        let pause_ms = doubled.min(options.retry_ms_max);
+        Retry { not_before: now.plus_ms(pause_ms), pause_ms }
+    }
+}
+
+/// Applies batches; a panic of the store is an error like another, so that one store does not end all flushing.
+fn apply(store: &dyn StateStore, batches: &[StateBatch]) -> Result<(), StoreError> {
+    catch_unwind(AssertUnwindSafe(|| store.apply(batches))).unwrap_or_else(|_| {
+        Err(StoreError::new(StoreErrorKind::Unavailable, "the store panicked while it applied a flush"))
+    })
+}
+
+/// The error once more, for another who asked.
+fn again(error: &StoreError) -> StoreError {
+    StoreError::new(error.kind(), error.to_string())
+}
+
+#[cfg(test)]
+#[path = "flusher_tests.rs"]
+mod tests;
