@@ -48,7 +48,9 @@ impl Groups {
     pub(super) fn join(self: &Arc<Self>, access: Access, group: &Group) -> Result<Member, LogError> {
         let name: Arc<str> = group.name.as_str().into();
         if name.is_empty() || name.len() > GROUP_BYTES_MAX || name.contains('\0') {
-            return Err(invalid(format!("a group's name has 1 to {GROUP_BYTES_MAX} bytes, none of them zero")));
+            return Err(invalid(format!(
+                "a group's name has 1 to {GROUP_BYTES_MAX} bytes, none of them zero"
+            )));
         }
         let mut groups = self.groups.lock();
         let seats = groups.entry(name.clone()).or_default();
@@ -181,7 +183,9 @@ impl EmbeddedWriter {
         }
         let Limits { transaction_bytes, .. } = self.access.limits;
         if transaction.note.len() > transaction_bytes {
-            return Err(refused(invalid(format!("a note is larger than the limit of {transaction_bytes} bytes"))));
+            return Err(refused(invalid(format!(
+                "a note is larger than the limit of {transaction_bytes} bytes"
+            ))));
         }
         let batch = Encoded::new(&self.access.catalogue, self.access.limits, &transaction.appends);
         let by = Statement {

@@ -377,10 +377,7 @@ impl Shared {
         self.stop.is_stopped()
     }
 
-    fn start_committer(
-        self: Arc<Self>,
-        commit: format::Commit,
-    ) -> Result<JoinHandle<bool>, OpenError> {
+    fn start_committer(self: Arc<Self>, commit: format::Commit) -> Result<JoinHandle<bool>, OpenError> {
         let committer = Committer {
             engine: self.engine.clone(),
             catalogue: self.catalogue.clone(),
@@ -442,9 +439,9 @@ fn create(directory: &Directory, options: &Options) -> Result<(), OpenError> {
 }
 
 fn load(engine: &Engine, commit: &format::Commit, directory: &Directory) -> Result<Catalogue, OpenError> {
-    let snapshot = engine
-        .snapshot()
-        .map_err(|error| OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error))?;
+    let snapshot = engine.snapshot().map_err(|error| {
+        OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error)
+    })?;
     catalogue::load(&mut snapshot.cursor(), commit)
         .map_err(|damage| OpenError::damaged(&directory.log(), &damage))
 }
@@ -460,12 +457,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Times need not rise with offsets, so every record is looked at until one is late enough.
-fn find_time(
-    engine: &Engine,
-    topic: &Topic,
-    partition: u32,
-    time: Timestamp,
-) -> Result<Offset, LogError> {
+fn find_time(engine: &Engine, topic: &Topic, partition: u32, time: Timestamp) -> Result<Offset, LogError> {
     let bounds = topic.partitions[partition as usize].bounds();
     let mut found = bounds.end;
     let damaged = &mut |range: std::ops::Range<u64>, fault: &Fault| -> Result<(), LogError> {
