@@ -14,13 +14,7 @@ use headwater_core::record::Append;
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
 
 use super::partition::PartitionLog;
-
-/// One shard of one group.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ShardId {
-    pub(super) group: Arc<str>,
-    pub(super) shard: Partition,
-}
+use crate::log::groups::ShardId;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Data {

@@ -12,9 +12,9 @@ use headwater_core::topic::Offset;
 use tokio::sync::Notify;
 
 use super::MemoryLog;
-use super::data::ShardId;
-use super::groups::{Change, MemberId, Term};
+
 use super::state::Epoch;
+use crate::log::groups::{Change, MemberId, ShardId, Term};
 
 pub(super) struct Member {
     log: MemoryLog,

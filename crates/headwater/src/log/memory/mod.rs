@@ -5,7 +5,6 @@
 //! behaves the same every time.
 
 mod data;
-mod groups;
 mod member;
 mod partition;
 mod seed;
@@ -25,7 +24,7 @@ use headwater_core::record::Append;
 use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use parking_lot::{Mutex, MutexGuard};
 
-use self::data::ShardId;
+use super::groups::ShardId;
 use self::member::Member;
 use self::seed::Seed;
 use self::state::State;

@@ -9,8 +9,8 @@ use headwater_core::log::{
 use headwater_core::record::Append;
 use headwater_core::topic::{Offset, TopicId, TopicName};
 
-use super::data::{Data, ShardId};
-use super::groups::{Groups, Term};
+use super::data::Data;
+use crate::log::groups::{Groups, ShardId, Term};
 use super::seed::Seed;
 
 /// Which writer of a shard; only the last one opened may commit.
