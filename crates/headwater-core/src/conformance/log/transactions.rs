@@ -104,9 +104,9 @@ pub(super) async fn a_refused_transaction_leaves_nothing(ground: Ground<'_>) -> 
         writer = shards.open(0).await?.writer;
         next += 1;
     }
+    let kept = noted(shards.transaction(0, next, appends(&places[0], &["kept"])), "kept");
+    writer.commit(kept).await?;
     if ground.inject(Fault::CommitNotWritten) {
-        let kept = noted(shards.transaction(0, next, appends(&places[0], &["kept"])), "kept");
-        writer.commit(kept.clone()).await?;
         let refused = noted(shards.transaction(0, next + 100, appends(&places[1], &["refused"])), "refused");
         let answer = writer.commit(refused).await;
         ensure!(
