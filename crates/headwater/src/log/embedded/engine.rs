@@ -110,6 +110,8 @@ impl Engine {
             faults: options.faults.clone(),
         };
         engine.seal(meta).map_err(|damage| OpenError::damaged(dir, &damage))?;
+        #[cfg(any(test, feature = "testing"))]
+        engine.faults.take_image(&engine.path);
         Ok((engine, commit))
     }
 
@@ -157,11 +159,7 @@ impl Engine {
                 return Ok(Snapshot { engine: self, meta, _txn: txn, _gate: gate });
             }
             drop(txn);
-            if attempt < 100 {
-                std::thread::yield_now()
-            } else {
-                std::thread::sleep(Duration::from_micros(50))
-            }
+            if attempt < 100 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(50)) }
         }
         Err(LogError::new(LogErrorKind::Unavailable, "the log's last commit is not announced; try again"))
     }
@@ -184,6 +182,8 @@ impl Engine {
 
     /// Grows the map and the file for what is about to be written.
     fn make_room(&self, bytes: u64, places: u64) -> Result<(), WriteError> {
+        #[cfg(any(test, feature = "testing"))]
+        self.faults.make_room().map_err(|error| write_error(error.into()))?;
         let page_bytes = self.pages.page_bytes() as u64;
         let used = (self.meta.lock().last_page + 1) * page_bytes;
         let need = used + 2 * bytes + (8 * places + 128) * page_bytes;
@@ -266,10 +266,6 @@ impl Engine {
             free_pages: (meta.last_page + 1).saturating_sub(used),
             leaf_bytes: meta.main.leaves * page_bytes,
         }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Gives back the reader slots of processes that died.
@@ -426,8 +422,7 @@ fn open_table(env: &Env<WithoutTls>) -> heed::Result<Database<'static, Bytes, By
 fn write_commit(env: &Env<WithoutTls>, log: LogId) -> heed::Result<()> {
     let table = open_table(env)?;
     let mut txn = env.write_txn()?;
-    let old =
-        table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
+    let old = table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
     let added = u64::from(old.is_none());
     let commit = Commit {
         txn: txn.id() as u64,
