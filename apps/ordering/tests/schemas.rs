@@ -14,6 +14,7 @@ fn the_committed_schema_is_that_of_the_events() {
 #[test]
 fn every_recorded_payload_is_read() {
     let events = testing::recorded::<Order>(format!("{SCHEMAS}/recorded"));
-    let read: Vec<_> = events.iter().map(|event| (event.order().label.as_str(), event.price().pence())).collect();
+    let read: Vec<_> =
+        events.iter().map(|event| (event.order().label.as_str(), event.price().pence())).collect();
     assert_eq!(read, [("café 🫖", 3_900), ("x", 99_999_999_999_999)]);
 }

@@ -99,7 +99,8 @@ pub(crate) fn read_payload<A: Aggregate>(
     version: u32,
     payload: &[u8],
 ) -> Result<A::Event, EventError> {
-    let failed = |e: serde_json::Error| EventError(format!("type \"{}.{type_name}\" cannot be read: {e}", A::NAME));
+    let failed =
+        |e: serde_json::Error| EventError(format!("type \"{}.{type_name}\" cannot be read: {e}", A::NAME));
     if version == A::EVENT_VERSION {
         return decode_payload(type_name, payload).map_err(failed);
     }

@@ -112,7 +112,12 @@ pub fn schema(file: impl AsRef<Path>, now: &serde_json::Value) {
     }
     let committed = fs::read_to_string(file).unwrap_or_default();
     let hint = "record a payload of the old shape, raise the event's version if it needs an upcaster";
-    assert_eq!(committed, now, "the events changed: {hint}, then run with {UPDATE}=1 to write {}", file.display());
+    assert_eq!(
+        committed,
+        now,
+        "the events changed: {hint}, then run with {UPDATE}=1 to write {}",
+        file.display()
+    );
 }
 
 /// Asserts that every payload recorded in a directory is still read: `<type>.v<version>.<anything>.json`.

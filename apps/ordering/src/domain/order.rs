@@ -125,7 +125,10 @@ mod tests {
 
     #[test]
     fn an_order_is_placed() {
-        given::<Order>([]).at(Timestamp(7)).when(Place(order("kettle", "39"))).accepted([placed("kettle", "39")]);
+        given::<Order>([])
+            .at(Timestamp(7))
+            .when(Place(order("kettle", "39")))
+            .accepted([placed("kettle", "39")]);
     }
 
     #[test]

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{PRICE_PENCE_MAX, Price, Unfit};
 
 /// A group of prices, from low to high.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PriceGroup {
     /// Below £5.
