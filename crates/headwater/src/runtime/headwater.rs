@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_core::clock::{Clock, SystemClock};
 use headwater_core::key::Key;
-use headwater_core::log::{Log, LogError};
+use headwater_core::log::{Log, LogError, LogId};
 use headwater_core::store::StateStores;
 use headwater_core::topic::{TopicId, TopicName};
 use parking_lot::Mutex;
@@ -119,6 +119,11 @@ impl Running {
     /// The app's name.
     pub fn name(&self) -> &str {
         &self.app.name
+    }
+
+    /// The log that it runs on; positions mean nothing on another.
+    pub fn log_id(&self) -> LogId {
+        self.app.shell.log.id()
     }
 
     fn handle<A: Aggregate>(&self, _: &Aggregates<A>) -> Option<Arc<AggregateHandle<A>>> {
