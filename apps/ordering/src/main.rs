@@ -1,2 +1,87 @@
-//! Entry point.
-fn main() {}
+//! The ordering service: commands, queries and the page in one process, or either of the first two.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use headwater::Headwater;
+use headwater::config::{Config, LogChoice, LogFormat};
+use headwater::log::embedded::check_if_asked;
+use headwater_http::logs;
+use headwater_http::metrics::Metrics;
+use headwater_http::serve::{Limits, Server, raise_open_files};
+use headwater_http::signals::shutdown_signal;
+use ordering::api;
+use ordering::shop::Shop;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The longest body: an order has less than 2 KB.
+const BODY_BYTES_MAX: usize = 64 * 1_024;
+/// How long requests in flight get when the service stops, and what is in flight behind them after that.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    check_if_asked();
+    let config = Config::load("ordering", "Online ordering: orders placed, and seen live, grouped by price");
+    match start(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "ordering: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
+    logs::install(match config.log_format {
+        LogFormat::Text => logs::LogFormat::Text,
+        LogFormat::Json => logs::LogFormat::Json,
+    })?;
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let signal = shutdown_signal()?;
+    // The address first: a second service by mistake is told so before it touches any data.
+    let server = bind(config).await?;
+    let metrics = Metrics::install()?;
+    let headwater = Headwater::open(config)?;
+    let shop = Shop::start(&headwater, config.role.into()).await?;
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "ordering listens on http://{}, {}", server.local_addr()?, place(config));
+    let _ = out.flush();
+    server
+        .serve(api::router(shop.clone(), Some(&metrics)), async {
+            tracing::info!(signal = signal.await, "stopping")
+        })
+        .await;
+    if !shop.stop(STOP_TIMEOUT).await {
+        tracing::warn!("not everything came to an end in time; what was acknowledged is durable");
+    }
+    Ok(())
+}
+
+async fn bind(config: &Config) -> Result<Server, String> {
+    let limits = Limits { body_bytes_max: BODY_BYTES_MAX, stop_timeout: STOP_TIMEOUT, ..Limits::default() };
+    let bound = match config.expose {
+        true => Server::bind_exposed(config.listen, limits).await,
+        false => Server::bind(config.listen, limits).await,
+    };
+    bound.map_err(|error| {
+        format!("cannot listen on {}: {error}; choose another address with --listen", config.listen)
+    })
+}
+
+/// Where the data is, in words.
+fn place(config: &Config) -> String {
+    match &config.log {
+        LogChoice::Memory => "with everything in memory, gone when it ends".to_owned(),
+        LogChoice::Embedded => format!("with its data in {}", config.data.display()),
+        LogChoice::Kafka(servers) => format!("on Kafka at {servers}"),
+    }
+}

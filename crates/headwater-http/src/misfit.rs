@@ -49,7 +49,7 @@ impl Misfit {
         if self.field.is_empty() {
             return problem;
         }
-        problem.errors(vec![FieldError::new(self.field, self.detail)])
+        problem.errors(vec![FieldError::new(self.field, self.detail).code(self.code.name)])
     }
 
     /// The problem of a parameter in the URL.

@@ -364,7 +364,11 @@ fn problem_schema() -> Value {
                 "items": {
                     "type": "object",
                     "required": ["field", "detail"],
-                    "properties": {"field": text("The field."), "detail": text("What is wrong with it.")},
+                    "properties": {
+                        "field": text("The field."),
+                        "code": text("What is wrong with it as a stable name."),
+                        "detail": text("What is wrong with it."),
+                    },
                 },
             },
             "retryAfter": {"type": "integer", "description": "Seconds to wait before trying again."},

@@ -32,6 +32,9 @@ const DETAIL_BYTES_MAX: usize = 2_048;
 pub struct FieldError {
     /// The field as a path, such as `lines[2].price`.
     pub field: String,
+    /// What is wrong with it, as a stable name in kebab-case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// What is wrong with it, in words.
     pub detail: String,
 }
@@ -39,7 +42,14 @@ pub struct FieldError {
 impl FieldError {
     /// An error of a field.
     pub fn new(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), detail: detail.into() }
+        Self { field: field.into(), code: None, detail: detail.into() }
+    }
+
+    /// Names what is wrong.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
     }
 }
 

@@ -90,7 +90,17 @@ pub(crate) fn read<A: Aggregate>(record: &Record) -> Result<A::Event, EventError
         })?;
     let payload = record.value.as_deref().unwrap_or(b"null");
     let version = header_number(&record.headers, "ce_dataversion").unwrap_or(1) as u32;
-    let failed = |e: serde_json::Error| EventError(format!("type \"{full_type}\" cannot be read: {e}"));
+    read_payload::<A>(type_name, version, payload)
+}
+
+/// Reads the payload of an event of this type that a program of this version wrote.
+pub(crate) fn read_payload<A: Aggregate>(
+    type_name: &str,
+    version: u32,
+    payload: &[u8],
+) -> Result<A::Event, EventError> {
+    let failed =
+        |e: serde_json::Error| EventError(format!("type \"{}.{type_name}\" cannot be read: {e}", A::NAME));
     if version == A::EVENT_VERSION {
         return decode_payload(type_name, payload).map_err(failed);
     }

@@ -22,11 +22,17 @@
 //! ```
 
 use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
 
 use headwater_core::clock::Timestamp;
 
 use crate::aggregate::{Aggregate, Context};
 use crate::command::CommandId;
+use crate::event::read_payload;
+
+/// Set to any value, it lets [`schema`] write the file instead of comparing.
+const UPDATE: &str = "UPDATE_SCHEMAS";
 
 /// An aggregate with these events behind it.
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
@@ -90,4 +96,53 @@ where
     pub fn rejected(self, rejection: A::Rejection) {
         assert_eq!(self.decided, Err(rejection));
     }
+}
+
+/// Asserts that a committed file holds the schema that the events have now.
+///
+/// # Panics
+///
+/// If they differ, saying how to update the file once the change is meant.
+#[track_caller]
+pub fn schema(file: impl AsRef<Path>, now: &serde_json::Value) {
+    let file = file.as_ref();
+    let now = format!("{now:#}\n");
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(file, &now).expect("the schema's file can be written");
+    }
+    let committed = fs::read_to_string(file).unwrap_or_default();
+    let hint = "record a payload of the old shape, raise the event's version if it needs an upcaster";
+    assert_eq!(
+        committed,
+        now,
+        "the events changed: {hint}, then run with {UPDATE}=1 to write {}",
+        file.display()
+    );
+}
+
+/// Asserts that every payload recorded in a directory is still read: `<type>.v<version>.<anything>.json`.
+///
+/// Answers the events, in the order of the files' names.
+///
+/// # Panics
+///
+/// If one cannot be read, or there is none.
+#[track_caller]
+pub fn recorded<A: Aggregate>(directory: impl AsRef<Path>) -> Vec<A::Event> {
+    let entries = fs::read_dir(directory).expect("the directory of recorded payloads can be read");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("its entries can be read").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "no payload is recorded");
+    files.iter().map(|file| recorded_event::<A>(file)).collect()
+}
+
+#[track_caller]
+fn recorded_event<A: Aggregate>(file: &Path) -> A::Event {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let mut parts = name.split('.');
+    let type_name = parts.next().unwrap_or_default();
+    let version = parts.next().and_then(|version| version.strip_prefix('v')?.parse().ok());
+    let version = version.unwrap_or_else(|| panic!("{name} is not named <type>.v<version>.<anything>.json"));
+    let payload = fs::read(file).expect("a recorded payload can be read");
+    read_payload::<A>(type_name, version, &payload).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

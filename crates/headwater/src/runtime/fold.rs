@@ -12,13 +12,13 @@ use headwater_core::BoxFuture;
 use headwater_core::log::{Claim, ReadLimit, Wait};
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
-use headwater_core::store::{Checkpoint, StateStore, StoreErrorKind};
+use headwater_core::store::{Checkpoint, StoreErrorKind};
 use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
-use super::shell::{Shell, Stop, pause_after};
+use super::shell::{NamedStore, Shell, Stop, pause_after};
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::decide::panic_message;
 use crate::engine::flow::{Flow, ProcessError};
@@ -39,7 +39,7 @@ pub(crate) struct Fold {
     pub(crate) shell: Shell,
     pub(crate) definition: Arc<Definition>,
     pub(crate) source: TopicName,
-    pub(crate) store: Arc<dyn StateStore>,
+    pub(crate) store: NamedStore,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
 }
 
@@ -71,6 +71,9 @@ impl Fold {
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
         let source = self.source.partition(shard.0);
+        if let Some(former) = cell.state() {
+            former.close();
+        }
         let state = self.open_state(shard, &source).await?;
         let mut run = FoldRun::begin(self, cell.clone(), source, state).await?;
         loop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_core::clock::{Clock, SystemClock};
 use headwater_core::key::Key;
-use headwater_core::log::{Log, LogError};
+use headwater_core::log::{Log, LogError, LogId};
 use headwater_core::store::StateStores;
 use headwater_core::topic::{TopicId, TopicName};
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
 use crate::command::{CommandId, SendError, Version};
+use crate::store::{Flusher, FlusherOptions};
 
 /// Stores of state, however they are kept.
 pub type Stores = Arc<dyn StateStores>;
@@ -40,8 +41,16 @@ impl Headwater {
     }
 
     /// The same with a clock of the caller's.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system gives no thread for flushing.
     pub fn with_clock(log: Arc<dyn Log>, stores: Stores, clock: Arc<dyn Clock>) -> Self {
-        Self { shell: Shell { log, clock }, stores, apps: Arc::default() }
+        let on_flush = Box::new(super::observe::flushed);
+        let flusher = Flusher::start(FlusherOptions::default(), clock.clone(), on_flush)
+            .expect("the operating system gives a thread");
+        let shell = Shell { log, clock, flusher: Arc::new(flusher) };
+        Self { shell, stores, apps: Arc::default() }
     }
 
     /// Starts an app, all of it.
@@ -110,6 +119,11 @@ impl Running {
     /// The app's name.
     pub fn name(&self) -> &str {
         &self.app.name
+    }
+
+    /// The log that it runs on; positions mean nothing on another.
+    pub fn log_id(&self) -> LogId {
+        self.app.shell.log.id()
     }
 
     fn handle<A: Aggregate>(&self, _: &Aggregates<A>) -> Option<Arc<AggregateHandle<A>>> {
@@ -236,6 +250,9 @@ impl Running {
         let ended = async {
             for group in groups {
                 let _ = group.await;
+            }
+            if let Err(error) = self.app.shell.flusher.flush_now().await {
+                tracing::warn!(%error, "the state could not be flushed; it will be read from the log again");
             }
         };
         let ended = tokio::time::timeout(within, ended).await.is_ok();

@@ -10,6 +10,7 @@ mod emitter;
 mod fold;
 mod headwater;
 mod membership;
+mod observe;
 mod open;
 mod shell;
 pub(crate) mod start;

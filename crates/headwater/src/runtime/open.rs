@@ -10,6 +10,7 @@ use crate::config::{Config, LogChoice, Role};
 use crate::log::embedded::{EmbeddedLog, OpenError, Options};
 use crate::log::memory::{MemoryLog, MemoryOptions};
 use crate::runtime::start::Parts;
+use crate::store::lmdb::{LmdbOptions, LmdbStores};
 use crate::store::memory::MemoryStores;
 
 /// Why a log could not be opened.
@@ -46,7 +47,8 @@ impl Headwater {
             }
             LogChoice::Embedded => {
                 let log = EmbeddedLog::open(&config.data, Options::default())?;
-                Ok(Self::on(log, Arc::new(MemoryStores::new())))
+                let stores = LmdbStores::new(&config.data, LmdbOptions::default())?;
+                Ok(Self::on(log, Arc::new(stores)))
             }
             LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
         }

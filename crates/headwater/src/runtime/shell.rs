@@ -9,6 +9,7 @@ use headwater_core::store::StateStore;
 use headwater_core::topic::{Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use crate::store::Flusher;
 use crate::store::overlay::ShardState;
 
 /// How long a shard waits after the log refused something.
@@ -19,6 +20,21 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Shell {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) flusher: Arc<Flusher>,
+}
+
+/// A store and its name.
+#[derive(Clone)]
+pub(crate) struct NamedStore {
+    pub(crate) name: String,
+    pub(crate) store: Arc<dyn StateStore>,
+}
+
+impl std::ops::Deref for NamedStore {
+    type Target = dyn StateStore;
+    fn deref(&self) -> &Self::Target {
+        &*self.store
+    }
 }
 
 /// Why a shard stops, in words that name the place.
@@ -101,12 +117,8 @@ pub(crate) async fn pause_after(
 
 impl Shell {
     /// Opens a shard's state, to be written through.
-    pub(crate) fn open_state(
-        &self,
-        store: &Arc<dyn StateStore>,
-        shard: Partition,
-    ) -> Result<Arc<ShardState>, Stop> {
-        ShardState::open(store.clone(), shard).map_err(Stop::new)
+    pub(crate) fn open_state(&self, store: &NamedStore, shard: Partition) -> Result<Arc<ShardState>, Stop> {
+        self.flusher.open(&store.name, store.store.clone(), shard).map_err(Stop::new)
     }
 
     /// Opens a shard's state that is only read.
@@ -119,7 +131,9 @@ impl Shell {
     }
 
     /// Waits until there is room for more unflushed changes.
-    pub(crate) async fn room(&self) {}
+    pub(crate) async fn room(&self) {
+        self.flusher.budget().room().await;
+    }
 }
 
 impl crate::engine::state::StateRead for ShardState {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater_core::log::{
     Cleanup, Group, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings,
 };
-use headwater_core::store::{StateStore, StateStores, StoreError};
+use headwater_core::store::{StateStores, StoreError, StoreErrorKind};
 use headwater_core::topic::{Partition, TopicName};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -17,7 +17,7 @@ use super::cell::{Phase, ShardCell};
 use super::emitter::Emitter;
 use super::fold::Fold;
 use super::membership::{RunShard, run_group};
-use super::shell::Shell;
+use super::shell::{NamedStore, Shell};
 use super::view::ViewState;
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::topology::{Definition, Kind, topic_of, versioned};
@@ -60,7 +60,7 @@ pub enum StartError {
 pub(crate) struct TopologyStatus {
     pub(crate) name: String,
     pub(crate) source: TopicName,
-    pub(crate) store: Option<Arc<dyn StateStore>>,
+    pub(crate) store: Option<NamedStore>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
 }
 
@@ -68,7 +68,7 @@ impl TopologyStatus {
     pub(crate) fn new(
         name: &str,
         source: TopicName,
-        store: impl Into<Option<Arc<dyn StateStore>>>,
+        store: impl Into<Option<NamedStore>>,
         cells: Arc<[Arc<ShardCell>]>,
     ) -> Self {
         Self { name: name.to_owned(), source, store: store.into(), cells }
@@ -265,8 +265,17 @@ impl Starting {
         Ok(names.into_iter().filter_map(|store| version_of(&store).map(|version| (version, store))).collect())
     }
 
-    pub(crate) fn open_store(&self, name: &str, tables: &[&str]) -> Result<Arc<dyn StateStore>, StartError> {
-        Ok(self.stores.open(name, tables)?)
+    /// Opens a store; a damaged one is thrown away, since its state is folded again from the log.
+    pub(crate) fn open_store(&self, name: &str, tables: &[&str]) -> Result<NamedStore, StartError> {
+        let store = match self.stores.open(name, tables) {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                tracing::error!(store = name, %error, "a damaged store is thrown away and built again from the log");
+                self.stores.remove(name)?;
+                self.stores.open(name, tables)?
+            }
+            opened => opened?,
+        };
+        Ok(NamedStore { name: name.to_owned(), store })
     }
 
     /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.

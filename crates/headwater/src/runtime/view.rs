@@ -510,7 +510,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
 }
 
 impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<(P, R), S> {
-    /// All rows of one partition part, in the order of the rest of their keys; at most [`PAGE_MAX`].
+    /// All rows of one partition part at one position, in the order of the rest of their keys.
     ///
     /// # Errors
     ///
@@ -518,7 +518,7 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery
     pub async fn of(&self, part: &P) -> Result<Answer<Vec<(R, S)>>, QueryError> {
         let (shard, keys) = self.part(part)?;
         let answering = self.ready(shard).await?;
-        let (rows, _) = self.rows(&answering, &keys, PAGE_MAX)?;
+        let (rows, _) = self.rows(&answering, &keys, usize::MAX)?;
         let Answer { value, position, frozen_version } = rows;
         let value = value.into_iter().map(|((_, rest), state)| (rest, state)).collect();
         Ok(Answer { value, position, frozen_version })

@@ -13,7 +13,7 @@ use headwater_core::topic::{Offset, Partition, TopicPartition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::view::{PAGE_MAX, QueryError, TABLE, ViewState};
+use super::view::{QueryError, TABLE, ViewState};
 
 /// What a watcher is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +109,7 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
     fn reset(&mut self) -> Result<(), QueryError> {
         let cell = &self.view.cells[self.shard.0 as usize];
         let state = cell.state().ok_or_else(|| QueryError::NotHere(self.view.name.clone()))?;
-        let page = state.page(TABLE, &self.keys, PAGE_MAX).map_err(|error| self.unreadable(error))?;
+        let page = state.page(TABLE, &self.keys, usize::MAX).map_err(|error| self.unreadable(error))?;
         let row = |(key, value): &(Bytes, Bytes)| {
             let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
             Ok((key, Json.decode(value).map_err(|error| self.unreadable(error))?))

@@ -23,6 +23,8 @@ pub(super) async fn a_member_gains_every_shard_once(ground: Ground<'_>) -> Verdi
 pub(super) async fn members_share_the_shards(ground: Ground<'_>) -> Verdict {
     let mut first = ground.shards("input", SHARDS).await?;
     let mut second = ground.join_late(&first.group).await?;
+    let early = ground.within_a_moment(second.next()).await;
+    ensure!(early.is_none(), "a member was told {early:?} while another holds every claim");
     ground.await_for("share the shards between two members", share(&mut first, &mut second)).await?;
     for members in [&first, &second] {
         for shard in claimed(members) {

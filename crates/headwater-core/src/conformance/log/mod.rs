@@ -91,6 +91,8 @@ pub trait Harness: Send + Sync {
     }
 
     /// Drops now what the topics' cleanup rules allow to drop; whether it did. By default it did not.
+    ///
+    /// Rules write records of 1970 and of 2020 and let those older than thirty years expire, by a clock of our days.
     fn clean<'a>(&'a self, log: &'a Arc<dyn Log>) -> BoxFuture<'a, bool> {
         let _ = log;
         Box::pin(async { false })

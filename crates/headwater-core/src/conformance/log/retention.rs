@@ -11,17 +11,22 @@ use crate::topic::{Offset, TopicPartition};
 /// Records before which nothing is dropped in most logs: enough to fill what they keep aside.
 const MANY: usize = 300;
 
+/// Older than thirty years, where most records are of 2020.
+const OLD: Timestamp = Timestamp(0);
+
+const THIRTY_YEARS_MS: u64 = 30 * 365 * 86_400_000;
+
 pub(super) async fn expiry_drops_old_records_from_the_front(ground: Ground<'_>) -> Verdict {
-    // A century: old records are of 1970, and recent ones of 2020 do not expire while anybody runs this.
-    let settings = TopicSettings::kept(1).cleanup(Cleanup::Expire { after_ms: 100 * 365 * 86_400_000 });
+    let settings = TopicSettings::kept(1).cleanup(Cleanup::Expire { after_ms: THIRTY_YEARS_MS });
     let at = ground.create("records", settings).await?.name.partition(0);
-    let old = Timestamp(TIME.0 - 200 * 365 * 86_400_000);
-    let records = (0..MANY).map(|_| Record { timestamp: old, ..record("old") });
+    let records = (0..MANY).map(|_| Record { timestamp: OLD, ..record("old") });
     ground.log.append(records.map(|record| Append { to: at.clone(), record }).collect()).await?;
     ground.append(&at, &["recent-1", "recent-2"]).await?;
+    let before = ground.end(&at).await?;
     let cleaned = ground.clean().await;
 
     let Bounds { start, end } = ground.bounds(&at).await?;
+    same("the end after what is old is dropped", end, before)?;
     let kept: Vec<String> = ground.records(&at).await?.iter().map(value_of).collect();
     ensure!(kept.ends_with(&["recent-1".into(), "recent-2".into()]), "recent records were dropped: {kept:?}");
     if !cleaned {
@@ -37,27 +42,23 @@ pub(super) async fn expiry_drops_old_records_from_the_front(ground: Ground<'_>) 
 }
 
 pub(super) async fn compaction_keeps_the_last_record_of_each_key(ground: Ground<'_>) -> Verdict {
-    let settings = TopicSettings::kept(1).cleanup(Cleanup::Compact { tombstones_ms: 100 * 365 * 86_400_000 });
+    let settings = TopicSettings::kept(1).cleanup(Cleanup::Compact { tombstones_ms: THIRTY_YEARS_MS });
     let at = ground.create("records", settings).await?.name.partition(0);
     let (shards, mut writer) = ground.writer().await?;
-    let keyed = |n: usize| (["a", "b", "c"][n % 3], format!("v-{n}"));
     let mut last = BTreeMap::new();
     for n in 0..MANY {
-        let (key, value) = keyed(n);
-        let offset = put(&ground, &at, key, Some(value)).await?;
-        last.insert(key, offset);
-        // What is not committed is no later record of its key, and leaves no record at the end.
-        if n + 1 == MANY {
-            let nowhere = ground.topic_name("nowhere")?.partition(0);
-            let refused = vec![append(&at, "refused"), append(&nowhere, "refused")];
-            let answer = writer.commit(shards.transaction(0, 1, refused)).await;
-            ensure!(answer.is_err(), "a transaction to a topic that is not there answered {answer:?}");
-        }
+        let (key, value) = (["a", "b", "c"][n % 3], format!("v-{n}"));
+        last.insert(key, put(&ground, &at, key, Some(value)).await?);
     }
     last.insert("b", put(&ground, &at, "b", None).await?);
+    // What is not committed is no later record of its key, and leaves what is no record at the end.
+    drop(shards.open(0).await?);
+    let answer = writer.commit(shards.transaction(0, 1, vec![append(&at, "of a zombie")])).await;
+    ensure!(answer.is_err(), "the commit of a fenced writer answered {answer:?}");
+    let end = ground.end(&at).await?;
     let cleaned = ground.clean().await;
 
-    let end = ground.end(&at).await?;
+    same("the end after what was superseded is dropped", ground.end(&at).await?, end)?;
     let kept = ground.records(&at).await?;
     for (key, offset) in &last {
         let of_key = |stored: &&StoredRecord| stored.record.key.as_deref() == Some(key.as_bytes());

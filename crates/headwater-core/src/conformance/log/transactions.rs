@@ -187,8 +187,9 @@ pub(super) async fn committed_covers_every_shard_of_one_group(ground: Ground<'_>
     let other = ground.join(other).await?;
     for (group, step) in [(&shards, 10), (&other, 20)] {
         for shard in 0..3 {
-            let transaction = group.transaction(shard, step + u64::from(shard), vec![]);
-            group.open(shard).await?.writer.commit(transaction).await?;
+            let mut opened = group.open(shard).await?;
+            same("the head before the shard's first commit", opened.head, None)?;
+            opened.writer.commit(group.transaction(shard, step + u64::from(shard), vec![])).await?;
         }
     }
     for (group, step) in [(&shards, 10), (&other, 20)] {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_core::log::{Bounds, Head, LogError, LogErrorKind, TopicDescription};
-use headwater_core::topic::{Offset, TopicName, TopicPartition};
+use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
@@ -19,6 +19,7 @@ use super::format::{
 use super::page::Damage;
 use super::reader::{Fault, read_cell};
 use super::tree::Cursor;
+use crate::log::groups::ShardId;
 
 /// One life of a topic.
 #[derive(Debug)]
@@ -81,13 +82,6 @@ impl PartitionState {
         self.end.store(end, Ordering::Release);
         self.moved.notify_waiters();
     }
-}
-
-/// A shard of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct ShardId {
-    pub(super) group: Arc<str>,
-    pub(super) shard: u32,
 }
 
 /// All topics by name, and all heads.
@@ -189,7 +183,7 @@ impl Rows {
 
     fn head(&mut self, key: &[u8], content: &[u8]) -> Result<(), Malformed> {
         let (shard, group) = parse_head_key(key).ok_or(Malformed("a head's key is malformed"))?;
-        let shard = ShardId { group: group.into(), shard };
+        let shard = ShardId { group: group.into(), shard: Partition(shard) };
         self.catalogue.heads.write().insert(shard, parse_head(content)?);
         Ok(())
     }

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::batch::{Encoded, EncodedRecord, Place};
-use super::catalogue::{Catalogue, ShardId, Topic, head_digest, partition_digest, unknown_topic};
+use super::catalogue::{Catalogue, Topic, head_digest, partition_digest, unknown_topic};
 use super::engine::{Engine, WriteError, Writing};
 use super::error::invalid;
 use super::format::{
@@ -33,6 +33,7 @@ use super::format::{
     write_header,
 };
 use super::options::FsyncHook;
+use crate::log::groups::{Groups, ShardId, Term};
 
 /// The most bytes of records that share a commit, unless one transaction alone has more.
 const BATCH_BYTES_MAX: usize = 32 << 20;
@@ -50,8 +51,8 @@ pub(super) enum Work {
 /// Gives out an epoch, and tells the shard's head.
 pub(super) struct Open {
     pub(super) shard: ShardId,
-    /// Whether the member that asks still has the shard.
-    pub(super) held: Arc<AtomicBool>,
+    /// Which gain of the shard the member that asks has.
+    pub(super) term: Term,
     pub(super) answer: Answer<Option<(u64, Option<Head>)>>,
 }
 
@@ -119,6 +120,16 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Refuses further work, and answers none of what waits: nobody is there to do it.
+    pub(super) fn abandon(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        let abandoned = std::mem::take(&mut waiting.work);
+        drop(waiting);
+        // Dropping the answers tells those who wait.
+        drop(abandoned);
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.waiting.lock().closed
     }
@@ -182,6 +193,7 @@ pub(super) struct Committer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) on_fsync: Option<FsyncHook>,
     pub(super) commit: Commit,
+    pub(super) groups: Arc<Mutex<Groups>>,
     pub(super) epochs: HashMap<ShardId, u64>,
     /// Why nothing can be written any more.
     pub(super) broken: Option<String>,
@@ -255,12 +267,14 @@ impl Committer {
     }
 
     fn stage_open(&mut self, open: Open, staged: &mut Staged) {
+        let held = self.groups.lock().holds(&open.shard, open.term);
         let epoch = self.epochs.entry(open.shard.clone()).or_default();
-        if open.held.load(Ordering::Acquire) {
+        if held {
             *epoch += 1;
             let head = staged.heads.get(&open.shard).cloned();
             let head = head.or_else(|| self.catalogue.heads.read().get(&open.shard).cloned());
-            staged.opened.push((open, *epoch, head));
+            let epoch = *epoch;
+            staged.opened.push((open, epoch, head));
         } else {
             let _ = open.answer.send(Ok(None));
         }
@@ -657,7 +671,7 @@ fn put_head(
     old: Option<&Head>,
     head: &Head,
 ) -> Result<(), WriteError> {
-    let key = head_key(&shard.group, shard.shard);
+    let key = head_key(&shard.group, shard.shard.0);
     commit.digest = commit.digest.wrapping_sub(head_digest(&key, old));
     commit.digest = commit.digest.wrapping_add(head_digest(&key, Some(head)));
     let count = put_row(writing, &key, &head_content(head))?;

@@ -110,6 +110,8 @@ impl Engine {
             faults: options.faults.clone(),
         };
         engine.seal(meta).map_err(|damage| OpenError::damaged(dir, &damage))?;
+        #[cfg(any(test, feature = "testing"))]
+        engine.faults.take_image(&engine.path);
         Ok((engine, commit))
     }
 
@@ -180,6 +182,8 @@ impl Engine {
 
     /// Grows the map and the file for what is about to be written.
     fn make_room(&self, bytes: u64, places: u64) -> Result<(), WriteError> {
+        #[cfg(any(test, feature = "testing"))]
+        self.faults.make_room().map_err(|error| write_error(error.into()))?;
         let page_bytes = self.pages.page_bytes() as u64;
         let used = (self.meta.lock().last_page + 1) * page_bytes;
         let need = used + 2 * bytes + (8 * places + 128) * page_bytes;
@@ -262,10 +266,6 @@ impl Engine {
             free_pages: (meta.last_page + 1).saturating_sub(used),
             leaf_bytes: meta.main.leaves * page_bytes,
         }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Gives back the reader slots of processes that died.

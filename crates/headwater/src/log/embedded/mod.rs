@@ -14,7 +14,7 @@
 //! that is answered has its checksum verified, which covers its place, and offsets have no gap but where a verified stub
 //! says so. After an unclean stop everything is read in the background (`check`); meanwhile everything is served.
 //!
-//! **Groups.** The first member of a group has all its shards; the next one gains them when the first has left.
+//! **Groups.** All members live in this process; they share the shards of their group round robin, as on the memory log.
 //!
 //! A data directory is opened once, by one process, and every app of that process shares the log. A program calls
 //! [`check_if_asked`] first in its `main`.
@@ -27,8 +27,8 @@ mod directory;
 mod engine;
 mod error;
 mod format;
-mod groups;
 mod maintenance;
+mod member;
 mod options;
 mod page;
 mod reader;
@@ -69,10 +69,12 @@ use committer::{Admin, Answer, Committer, Counts, Queue, Work};
 use directory::Directory;
 use engine::Engine;
 use error::closed;
-use groups::{Access, Groups, outcome, submit};
+use member::{Access, Member, outcome, submit};
 use maintenance::Upkeep;
 use reader::{Fault, Request, corrupt_at, is_short, out_of_range, scan};
 use upkeep::Stop;
+
+use super::groups::Groups;
 
 /// A log in a directory of this machine.
 ///
@@ -88,7 +90,7 @@ struct Shared {
     engine: Arc<Engine>,
     catalogue: Arc<Catalogue>,
     queue: Arc<Queue>,
-    groups: Arc<Groups>,
+    groups: Arc<Mutex<Groups>>,
     counts: Arc<Counts>,
     upkeep: Mutex<Upkeep>,
     damage: RwLock<Vec<DamagedRange>>,
@@ -184,7 +186,7 @@ impl EmbeddedLog {
         self.shared.queue.close();
         let upkeep = self.upkeep.lock().take().map(JoinHandle::join);
         let committer = self.committer.lock().take().map(JoinHandle::join);
-        self.shared.groups.wake();
+        self.shared.groups.lock().clear();
         self.shared.catalogue.topics.read().values().for_each(|topic| topic.wake());
         if matches!(upkeep, Some(Err(_))) {
             tracing::error!("the log's upkeep had panicked");
@@ -346,7 +348,7 @@ impl Log for EmbeddedLog {
 
     fn join<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Box<dyn Membership>, LogError>> {
         let joined = self.shared.check_open();
-        let joined = joined.and_then(|()| self.shared.groups.join(self.shared.access(), group));
+        let joined = joined.and_then(|()| Member::join(self.shared.access(), group));
         Box::pin(std::future::ready(joined.map(|member| Box::new(member) as Box<dyn Membership>)))
     }
 
@@ -366,7 +368,7 @@ impl Shared {
             record_bytes: self.options.record_bytes_max,
             transaction_bytes: self.options.transaction_bytes_max,
         };
-        Access { queue: self.queue.clone(), catalogue: self.catalogue.clone(), limits }
+        Access { queue: self.queue.clone(), groups: self.groups.clone(), catalogue: self.catalogue.clone(), limits }
     }
 
     fn check_open(&self) -> Result<(), LogError> {
@@ -388,11 +390,19 @@ impl Shared {
             clock: self.options.clock.clone(),
             on_fsync: self.options.on_fsync.clone(),
             commit,
+            groups: self.groups.clone(),
             epochs: HashMap::new(),
             broken: None,
         };
         let queue = self.queue.clone();
-        let run = move || committer.run(&queue);
+        let run = move || {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| committer.run(&queue)));
+            queue.abandon();
+            done.unwrap_or_else(|_| {
+                tracing::error!("the log's committer panicked; the log takes no more work");
+                false
+            })
+        };
         std::thread::Builder::new().name("log-committer".into()).spawn(run).map_err(no_thread)
     }
 

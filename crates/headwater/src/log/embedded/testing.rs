@@ -20,6 +20,7 @@ struct Switches {
     skip_syncs: AtomicBool,
     fail_syncs: AtomicBool,
     no_space: AtomicBool,
+    refuse_once: AtomicBool,
     syncs: AtomicU64,
     image: Mutex<Option<PathBuf>>,
 }
@@ -35,9 +36,14 @@ impl Faults {
         self.0.fail_syncs.store(fail, Ordering::SeqCst);
     }
 
-    /// Fills the disk, or frees it again.
+    /// Fills the disk, or frees it again: the file can grow no more, and is written as far as it has grown.
     pub fn fill_disk(&self, full: bool) {
         self.0.no_space.store(full, Ordering::SeqCst);
+    }
+
+    /// Lets the next write, and only that, find no space.
+    pub fn refuse_space_once(&self) {
+        self.0.refuse_once.store(true, Ordering::SeqCst);
     }
 
     /// How often the file was really synced after a commit.
@@ -64,15 +70,30 @@ impl Faults {
 
     pub(super) fn synced(&self, data: &Path) {
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        self.take_image(data);
+    }
+
+    pub(super) fn take_image(&self, data: &Path) {
         if let Some(image) = &*self.0.image.lock() {
             std::fs::copy(data, image).expect("the image of the synced file can be written");
         }
     }
 
+    pub(super) fn make_room(&self) -> io::Result<()> {
+        match self.0.refuse_once.swap(false, Ordering::SeqCst) {
+            true => Err(no_space()),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn allocate(&self) -> io::Result<()> {
         if self.0.no_space.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(no_space());
         }
         Ok(())
     }
+}
+
+fn no_space() -> io::Error {
+    rustix::io::Errno::NOSPC.into()
 }

@@ -3,7 +3,6 @@
 //! Nothing here waits, rolls dice or knows who may write; a write is checked first and then cannot fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{
@@ -14,13 +13,7 @@ use headwater_core::record::Append;
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
 
 use super::partition::PartitionLog;
-
-/// One shard of one group.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ShardId {
-    pub(super) group: Arc<str>,
-    pub(super) shard: Partition,
-}
+use crate::log::groups::ShardId;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Data {

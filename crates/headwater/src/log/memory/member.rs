@@ -13,11 +13,10 @@ use headwater_core::topic::Offset;
 use tokio::sync::Notify;
 
 use super::MemoryLog;
-use super::data::ShardId;
 use super::faults::Op;
-use super::groups::{Change, MemberId, Term};
 use super::state::{Epoch, Write};
 use super::ticket::Ticket;
+use crate::log::groups::{Change, MemberId, ShardId, Term};
 
 pub(super) struct Member {
     log: MemoryLog,
@@ -34,10 +33,8 @@ impl Member {
 
     async fn next_change(&mut self) -> Result<ShardChange, LogError> {
         loop {
+            // Made before looking, so that no change in between is missed.
             let woken = self.wake.notified();
-            tokio::pin!(woken);
-            // Listen before looking, so that no change in between is missed.
-            woken.as_mut().enable();
             let change = self.log.state()?.groups.next_change(&self.group, self.id);
             match change {
                 Some(change) => return Ok(self.shard_change(change)),

@@ -3,10 +3,23 @@
 //! The reference for the contract of [`Log`] and the log of tests and of `--log memory`. It needs no runtime: every
 //! future is woken by the log itself, and nothing waits for real time. With one seed and one order of calls it
 //! behaves the same every time.
+//!
+//! It is stricter than the contract asks: a commit that is called before the last one was answered panics, a commit
+//! that is dropped unanswered ends its writer, and a record without a key is refused where the topic is compacted.
+//!
+//! ```
+//! use headwater::log::memory::{FaultKind, Faults, MemoryLog, MemoryOptions, Op};
+//!
+//! let faults = Faults::every(10).rate(FaultKind::RefusedForGood, 0);
+//! let log = MemoryLog::new(MemoryOptions { seed: 7, faults, ..MemoryOptions::default() });
+//! log.inject(Op::Commit, FaultKind::UnknownLate);
+//! // ... run what is to be tested on `log.clone()`, and end it without warning:
+//! let log = log.crash();
+//! println!("{:?}", log.fault_hits());
+//! ```
 
 mod data;
 mod faults;
-mod groups;
 mod member;
 mod partition;
 mod seed;
@@ -28,13 +41,13 @@ use headwater_core::record::Append;
 use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use parking_lot::{Mutex, MutexGuard};
 
-use self::data::ShardId;
 use self::faults::Dice;
 pub use self::faults::{FaultKind, Faults, Op};
 use self::member::Member;
 use self::seed::Seed;
 use self::state::{State, Write};
 use self::ticket::{Ticket, turns};
+use super::groups::ShardId;
 
 /// What a memory log is made with.
 #[derive(Clone)]
@@ -211,9 +224,8 @@ impl MemoryLog {
     async fn until_released(&self, op: Op) {
         loop {
             let released = self.shared.state.lock().released.clone();
+            // Made before looking, so that no release in between is missed.
             let woken = released.notified();
-            tokio::pin!(woken);
-            woken.as_mut().enable();
             if !self.state().is_ok_and(|state| state.dice.is_held(op)) {
                 return;
             }
@@ -255,10 +267,8 @@ impl MemoryLog {
         self.gate(Op::Read).await?;
         loop {
             let tail = self.state()?.data.partition(at)?.tail().clone();
+            // Made before looking, so that no append in between is missed.
             let woken = tail.notified();
-            tokio::pin!(woken);
-            // Listen before looking, so that no append in between is missed.
-            woken.as_mut().enable();
             let batch = self.read_now(at, from, limit)?;
             if batch.next != from || wait == Wait::No {
                 return Ok(batch);

@@ -16,9 +16,9 @@ use headwater_core::record::Append;
 use headwater_core::topic::{Offset, TopicId, TopicName};
 use tokio::sync::Notify;
 
-use super::data::{Data, ShardId};
+use super::data::Data;
 use super::faults::{Dice, FaultKind, Op};
-use super::groups::{Groups, Term};
+use crate::log::groups::{Groups, ShardId, Term};
 
 /// Which writer of a shard; only the last one opened may commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::task::Poll;
 use headwater_core::log::LogError;
 
 use super::MemoryLog;
-use super::data::ShardId;
 use super::faults::Op;
 use super::state::{Epoch, FlightId, Write, Written};
+use crate::log::groups::ShardId;
 
 /// A write that was handed over. Dropped before it was answered, it happens or not.
 pub(super) struct Ticket {

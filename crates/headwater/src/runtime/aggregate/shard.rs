@@ -12,7 +12,7 @@ use headwater_core::log::{
 };
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
-use headwater_core::store::{Checkpoint, StateStore};
+use headwater_core::store::Checkpoint;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -28,7 +28,7 @@ use crate::engine::state::Delta;
 use crate::event::header_number;
 use crate::runtime::cell::Phase;
 use crate::runtime::membership::RunShard;
-use crate::runtime::shell::{Regained, Shell, Stop};
+use crate::runtime::shell::{NamedStore, Regained, Shell, Stop};
 use crate::store::overlay::ShardState;
 
 /// Commands that one batch holds at most.
@@ -46,7 +46,7 @@ pub(super) struct AggregateShards<A: Aggregate> {
     pub(super) options: AppOptions,
     pub(super) source: String,
     pub(super) topics: Topics,
-    pub(super) store: Arc<dyn StateStore>,
+    pub(super) store: NamedStore,
     pub(super) cells: Arc<[AggregateCell<A>]>,
 }
 

@@ -21,27 +21,25 @@ async fn gain(member: &mut Box<dyn Membership>) -> (u32, Box<dyn headwater_core:
 }
 
 #[tokio::test]
-async fn the_first_member_has_all_shards_and_the_next_gains_them_when_it_leaves() {
+async fn a_shard_goes_on_when_its_claim_and_writer_are_dropped_or_its_member_leaves() {
     let dir = tempfile::tempdir().unwrap();
     let log = log_with_events(dir.path()).await;
-    let mut first = log.join(&group("app.x", 3)).await.unwrap();
-    let mut second = log.join(&group("app.x", 3)).await.unwrap();
-    let mut claims = Vec::new();
-    for expected in 0..3 {
-        let (shard, claim) = gain(&mut first).await;
-        assert_eq!(shard, expected);
-        claims.push(claim);
-    }
-    assert!(timeout(Duration::from_millis(20), second.next()).await.is_err(), "the second member waits");
+    let mut first = log.join(&group("app.x", 2)).await.unwrap();
+    let (zero, one) = (gain(&mut first).await.1, gain(&mut first).await.1);
+    let writer = one.open().await.unwrap().writer;
+    let mut second = log.join(&group("app.x", 2)).await.unwrap();
+    assert!(matches!(first.next().await.unwrap(), ShardChange::Revoked(shard) if shard.0 == 1));
+    drop(one);
+    assert!(timeout(Duration::from_millis(20), second.next()).await.is_err(), "its writer is still there");
+    drop(writer);
+    assert_eq!(gain(&mut second).await.0, 1);
     first.leave().await.unwrap();
     assert_eq!(gain(&mut second).await.0, 0);
-    drop(second);
-    let mut third = log.join(&group("app.x", 3)).await.unwrap();
-    assert_eq!(gain(&mut third).await.0, 0);
-    let claim = &claims[0];
-    assert_eq!(claim.open().await.unwrap_err().kind(), LogErrorKind::Fenced);
+    assert_eq!(zero.open().await.unwrap_err().kind(), LogErrorKind::Fenced);
     let other_count = log.join(&group("app.x", 4)).await.err().unwrap();
     assert_eq!(other_count.kind(), LogErrorKind::Invalid);
+    log.close();
+    assert_eq!(second.next().await.unwrap_err().kind(), LogErrorKind::Closed);
 }
 
 #[tokio::test]

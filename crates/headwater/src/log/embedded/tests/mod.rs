@@ -1,6 +1,7 @@
 //! The embedded log, proved by what it answers and by what lies on the disk.
 
 mod basics;
+mod conformance;
 mod damage;
 mod directory;
 mod durability;
@@ -119,4 +120,13 @@ impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         *self.0.lock()
     }
+}
+
+/// A data directory as a loss of power would leave it: what was synced, and no mark of a good end.
+fn directory_of_image(image: &Path) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("format"), "headwater 1\n").unwrap();
+    std::fs::create_dir(dir.path().join("log")).unwrap();
+    std::fs::copy(image, dir.path().join("log/data.mdb")).unwrap();
+    dir
 }

@@ -1,4 +1,4 @@
-//! Who has which shard: the coordinator of the groups of one log, as a state machine.
+//! Who has which shard: the coordinator of the groups of a log of one process, as a state machine.
 //!
 //! Shards go round robin to members in the order in which they joined. A shard that moves is revoked first and gained
 //! by the next member only when the old one has let go of it, or has left. Every gain has a term of its own; a claim
@@ -11,7 +11,12 @@ use headwater_core::log::{Group, LogError, LogErrorKind};
 use headwater_core::topic::Partition;
 use tokio::sync::Notify;
 
-use super::data::ShardId;
+/// One shard of one group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ShardId {
+    pub(super) group: Arc<str>,
+    pub(super) shard: Partition,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct MemberId(u64);

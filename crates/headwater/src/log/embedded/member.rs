@@ -1,9 +1,8 @@
-//! Members, claims and writers.
+//! A member of a group, its claims on shards, and their writers: handles that do not keep the log open.
 //!
-//! All members live in this process, so sharing a group's shards between them would gain nothing: the member that
-//! joined first has every shard at once, and the next one gains them when it leaves or is dropped.
+//! A claim, its writers and their commits on the way share a hold on the shard; when the last of them is dropped, a
+//! shard that was revoked goes on to the next member.
 
-use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,103 +11,69 @@ use headwater_core::BoxFuture;
 use headwater_core::log::{
     Claim, CommitError, Group, LogError, LogErrorKind, Membership, Opened, ShardChange, Transaction, Writer,
 };
-use headwater_core::topic::{Offset, Partition};
+use headwater_core::topic::Offset;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Encoded, Limits};
-use super::catalogue::{Catalogue, ShardId};
+use super::catalogue::Catalogue;
 use super::committer::{Open, Queue, Statement, Work, Write};
 use super::error::{closed, invalid};
 use super::format::GROUP_BYTES_MAX;
+use crate::log::groups::{Change, Groups, MemberId, ShardId, Term};
 
-/// What a member needs of its log; it does not keep the log open.
+/// What a member needs of its log.
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) queue: Arc<Queue>,
+    pub(super) groups: Arc<Mutex<Groups>>,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) limits: Limits,
 }
 
-/// Who is in which group, in the order of joining.
-#[derive(Debug, Default)]
-pub(super) struct Groups {
-    groups: Mutex<HashMap<Arc<str>, VecDeque<Seat>>>,
-    changed: Notify,
-}
-
-#[derive(Debug)]
-struct Seat {
-    shards: u32,
-    /// Tells the seats apart, and is false once the member has left.
-    held: Arc<AtomicBool>,
-}
-
-impl Groups {
-    pub(super) fn join(self: &Arc<Self>, access: Access, group: &Group) -> Result<Member, LogError> {
-        let name: Arc<str> = group.name.as_str().into();
-        if name.is_empty() || name.len() > GROUP_BYTES_MAX || name.contains('\0') {
-            return Err(invalid(format!("a group's name has 1 to {GROUP_BYTES_MAX} bytes, none of them zero")));
-        }
-        let mut groups = self.groups.lock();
-        let seats = groups.entry(name.clone()).or_default();
-        if let Some(other) = seats.iter().find(|seat| seat.shards != group.shards) {
-            return Err(invalid(format!("group {name} has {} shards, not {}", other.shards, group.shards)));
-        }
-        let held = Arc::new(AtomicBool::new(true));
-        seats.push_back(Seat { shards: group.shards, held: held.clone() });
-        Ok(Member { groups: self.clone(), access, group: name, shards: group.shards, told: 0, held })
-    }
-
-    /// Wakes every member, so that it notices that the log is closed.
-    pub(super) fn wake(&self) {
-        self.changed.notify_waiters();
-    }
-
-    fn is_first(&self, member: &Member) -> bool {
-        let groups = self.groups.lock();
-        let first = groups.get(&member.group).and_then(VecDeque::front);
-        first.is_some_and(|seat| Arc::ptr_eq(&seat.held, &member.held))
-    }
-
-    fn leave(&self, member: &Member) {
-        member.held.store(false, Ordering::Release);
-        if let Some(seats) = self.groups.lock().get_mut(&member.group) {
-            seats.retain(|seat| !Arc::ptr_eq(&seat.held, &member.held));
-        }
-        self.changed.notify_waiters();
-    }
-}
-
 pub(super) struct Member {
-    groups: Arc<Groups>,
     access: Access,
     group: Arc<str>,
-    shards: u32,
-    /// How many shards it has been told of.
-    told: u32,
-    held: Arc<AtomicBool>,
+    id: MemberId,
+    wake: Arc<Notify>,
 }
 
 impl Member {
+    pub(super) fn join(access: Access, group: &Group) -> Result<Self, LogError> {
+        let name = &group.name;
+        if name.is_empty() || name.len() > GROUP_BYTES_MAX || name.contains('\0') {
+            return Err(invalid(format!("a group's name has 1 to {GROUP_BYTES_MAX} bytes, none of them zero")));
+        }
+        let (id, wake) = access.groups.lock().join(group)?;
+        Ok(Self { access, group: name.as_str().into(), id, wake })
+    }
+
     async fn next_change(&mut self) -> Result<ShardChange, LogError> {
         loop {
-            let mut changed = pin!(self.groups.changed.notified());
+            let mut woken = pin!(self.wake.notified());
             // Listen before looking, so that no change in between is missed.
-            changed.as_mut().enable();
+            woken.as_mut().enable();
             if self.access.queue.is_closed() {
                 return Err(closed());
             }
-            if self.told < self.shards && self.groups.is_first(self) {
-                break;
+            let change = self.access.groups.lock().next_change(&self.group, self.id);
+            match change {
+                Some(change) => return Ok(self.shard_change(change)),
+                None => woken.await,
             }
-            changed.await;
         }
-        let shard = self.told;
-        self.told += 1;
-        let id = ShardId { group: self.group.clone(), shard };
-        let claim = EmbeddedClaim { access: self.access.clone(), shard: id, held: self.held.clone() };
-        Ok(ShardChange::Gained(Partition(shard), Box::new(claim)))
+    }
+
+    fn shard_change(&self, change: Change) -> ShardChange {
+        match change {
+            Change::Gained(shard, term) => {
+                let of = ShardId { group: self.group.clone(), shard };
+                let hold = Hold { access: self.access.clone(), of, term };
+                ShardChange::Gained(shard, Box::new(EmbeddedClaim(Arc::new(hold))))
+            }
+            Change::Revoked(shard) => ShardChange::Revoked(shard),
+            Change::Lost(shard) => ShardChange::Lost(shard),
+        }
     }
 }
 
@@ -125,32 +90,36 @@ impl Membership for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.groups.clone().leave(self);
+        self.access.groups.lock().leave(&self.group, self.id);
     }
 }
 
-struct EmbeddedClaim {
+/// What keeps a revoked shard from going on to the next member.
+struct Hold {
     access: Access,
-    shard: ShardId,
-    held: Arc<AtomicBool>,
+    of: ShardId,
+    term: Term,
 }
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.access.groups.lock().release(&self.of, self.term);
+    }
+}
+
+struct EmbeddedClaim(Arc<Hold>);
 
 impl EmbeddedClaim {
     async fn open_writer(&self) -> Result<Opened, LogError> {
+        let Hold { access, of, term } = &*self.0;
         let (answer, answered) = oneshot::channel();
-        let open = Open { shard: self.shard.clone(), held: self.held.clone(), answer };
-        self.access.queue.push(Work::Open(open)).map_err(|_| closed())?;
+        let open = Open { shard: of.clone(), term: *term, answer };
+        access.queue.push(Work::Open(open)).map_err(|_| closed())?;
         let Some((epoch, head)) = answered.await.map_err(|_| closed())?? else {
-            let shard = self.shard.shard;
-            let message = format!("shard {shard} of {} is no longer this member's", self.shard.group);
+            let message = format!("shard {} of {} is no longer this member's", of.shard, of.group);
             return Err(LogError::new(LogErrorKind::Fenced, message));
         };
-        let writer = EmbeddedWriter {
-            access: self.access.clone(),
-            shard: self.shard.clone(),
-            epoch,
-            dead: Arc::default(),
-        };
+        let writer = EmbeddedWriter { hold: self.0.clone(), epoch, dead: Arc::default() };
         Ok(Opened { writer: Box::new(writer), head })
     }
 }
@@ -162,8 +131,7 @@ impl Claim for EmbeddedClaim {
 }
 
 struct EmbeddedWriter {
-    access: Access,
-    shard: ShardId,
+    hold: Arc<Hold>,
     epoch: u64,
     /// Once it was fenced, or does not know what became of a commit.
     dead: Arc<AtomicBool>,
@@ -179,18 +147,19 @@ impl EmbeddedWriter {
         if transaction.positions.is_empty() {
             return Err(refused(invalid("a transaction commits at least one position")));
         }
-        let Limits { transaction_bytes, .. } = self.access.limits;
+        let access = &self.hold.access;
+        let Limits { transaction_bytes, .. } = access.limits;
         if transaction.note.len() > transaction_bytes {
             return Err(refused(invalid(format!("a note is larger than the limit of {transaction_bytes} bytes"))));
         }
-        let batch = Encoded::new(&self.access.catalogue, self.access.limits, &transaction.appends);
+        let batch = Encoded::new(&access.catalogue, access.limits, &transaction.appends);
         let by = Statement {
-            shard: self.shard.clone(),
+            shard: self.hold.of.clone(),
             epoch: self.epoch,
             positions: transaction.positions,
             note: transaction.note,
         };
-        submit(&self.access.queue, batch.map_err(refused)?, Some(by))
+        submit(&access.queue, batch.map_err(refused)?, Some(by))
     }
 }
 
@@ -214,8 +183,9 @@ pub(super) async fn outcome(answered: Answered) -> Result<Vec<Offset>, CommitErr
 impl Writer for EmbeddedWriter {
     fn commit(&mut self, transaction: Transaction) -> BoxFuture<'static, Result<Vec<Offset>, CommitError>> {
         let submitted = self.submit(transaction);
-        let dead = self.dead.clone();
+        let (dead, hold) = (self.dead.clone(), self.hold.clone());
         Box::pin(async move {
+            let _hold = hold;
             let result = match submitted {
                 Ok(answered) => outcome(answered).await,
                 Err(error) => Err(error),
