@@ -379,6 +379,19 @@ impl<A: Aggregate> Decider<A> {
         Ok(())
     }
 
+    /// Removes an outcome that has been kept long enough, unless the batch has just decided it anew.
+    pub(crate) fn expire(&self, key: &Bytes, row: &[u8], now: Timestamp, batch: &mut Decided) {
+        #[derive(Deserialize)]
+        struct Age {
+            at: Timestamp,
+        }
+        let Ok(age) = serde_json::from_slice::<Age>(row) else { return };
+        let is_old = now.ms_since(age.at) > self.settings.outcomes_kept_ms;
+        if is_old && batch.delta.get(OUTCOMES, key).is_none() {
+            batch.delta.put(OUTCOMES, key.clone(), None);
+        }
+    }
+
     /// Folds an event of the tail into the state: what a restart does with events that its store has not.
     pub(crate) fn replay(
         &mut self,

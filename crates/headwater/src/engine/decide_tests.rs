@@ -199,6 +199,27 @@ fn an_outcome_is_forgotten_when_it_has_been_kept_long_enough() {
 }
 
 #[test]
+fn an_old_outcome_is_removed_unless_it_was_decided_anew() {
+    let mut shard = Shard::new();
+    shard.send("a", "1", Command::Deposit(5)).unwrap();
+    shard.send("a", "2", Command::Deposit(5)).unwrap();
+    shard.commit();
+    let rows = |shard: &Shard| -> Vec<(Bytes, Bytes)> {
+        let outcomes = shard.committed.0.iter().filter(|((table, _), _)| *table == OUTCOMES);
+        outcomes.map(|((_, key), row)| (key.clone(), row.clone())).collect()
+    };
+    for (kept_ms, left) in [(1_000, 2), (1_001, 1)] {
+        shard.now = Timestamp(5_000).plus_ms(kept_ms);
+        let _ = shard.send("a", "1", Command::Deposit(5));
+        for (key, row) in rows(&shard) {
+            shard.decider.expire(&key, &row, shard.now, &mut shard.open);
+        }
+        shard.commit();
+        assert_eq!(rows(&shard).len(), left);
+    }
+}
+
+#[test]
 fn a_command_of_the_topic_that_is_older_than_outcomes_is_expired_and_not_executed() {
     let mut shard = Shard::new();
     let old = shard.now.plus_ms(-1_001);

@@ -49,8 +49,16 @@ impl Headwater {
         let on_flush = Box::new(super::observe::flushed);
         let flusher = Flusher::start(FlusherOptions::default(), clock.clone(), on_flush)
             .expect("the operating system gives a thread");
-        let shell = Shell { log, clock, flusher: Arc::new(flusher) };
+        let log_metrics = super::observe::LogMetrics::new("custom");
+        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size: None };
         Self { shell, stores, apps: Arc::default() }
+    }
+
+    /// The same with the log's name and size for metrics.
+    pub(crate) fn observed(mut self, log: &'static str, size: Option<super::observe::LogSize>) -> Self {
+        self.shell.log_metrics = super::observe::LogMetrics::new(log);
+        self.shell.log_size = size;
+        self
     }
 
     /// Starts an app, all of it.

@@ -131,6 +131,13 @@ impl Starting {
         };
         match self.start_parts(app, wanted, &mut started).await {
             Ok(()) => {
+                self.spawn(super::observe::sample(
+                    self.shell.log.clone(),
+                    self.shell.clock.clone(),
+                    self.shell.log_size.clone(),
+                    started.topologies.clone(),
+                    self.stop.clone(),
+                ));
                 *started.groups.lock() = std::mem::take(&mut *self.groups.lock());
                 Ok(started)
             }

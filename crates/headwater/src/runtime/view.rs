@@ -156,6 +156,7 @@ pub(crate) struct ViewState {
     pub(crate) source: TopicName,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     older: RwLock<Vec<OlderVersion>>,
+    reads: metrics::Counter,
 }
 
 /// Which state answers for a shard.
@@ -171,7 +172,8 @@ impl ViewState {
         cells: Arc<[Arc<ShardCell>]>,
         older: Vec<OlderVersion>,
     ) -> Self {
-        Self { name: definition.name.clone(), source, cells, older: RwLock::new(older) }
+        let reads = super::observe::view_reads(&definition.name);
+        Self { name: definition.name.clone(), source, cells, older: RwLock::new(older), reads }
     }
 
     /// Drops older versions once every shard has caught up.
@@ -422,6 +424,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         if let Some(receipt) = &self.after {
             self.wait_for(receipt, shard, deadline).await?;
         }
+        self.view.reads.increment(1);
         self.view.answering(shard, deadline).await
     }
 
