@@ -307,12 +307,19 @@ impl Committer {
         {
             return Err(CommitError::Fenced);
         }
-        match write.batch.places.iter().find(|place| !place.topic.is_live()) {
-            None => Ok(()),
-            Some(place) => {
-                Err(CommitError::NotWritten { retry: false, error: unknown_topic(&place.topic.row.name) })
-            }
+        for place in &write.batch.places {
+            let error = if !place.topic.is_live() {
+                unknown_topic(&place.topic.row.name)
+            } else if place.topic.partitions[place.partition as usize].is_damaged() {
+                let at = place.topic.place(place.partition);
+                let message = format!("the end of {at} is damaged, so nothing is appended: restore it from a copy");
+                LogError::new(LogErrorKind::Corrupt, message)
+            } else {
+                continue;
+            };
+            return Err(CommitError::NotWritten { retry: false, error });
         }
+        Ok(())
     }
 
     /// The head that a writer's statement leads to: what it does not mention, stays.

@@ -71,7 +71,7 @@ use engine::Engine;
 use error::closed;
 use member::{Access, Member, outcome, submit};
 use maintenance::Upkeep;
-use reader::{Fault, Request, corrupt_at, is_short, out_of_range, scan};
+use reader::{Fault, Request, check_end, corrupt_at, is_short, out_of_range, scan};
 use upkeep::Stop;
 
 use super::groups::Groups;
@@ -406,26 +406,19 @@ impl Shared {
         std::thread::Builder::new().name("log-committer".into()).spawn(run).map_err(no_thread)
     }
 
-    /// Reads the last record of every partition: the end that the rows name must be there.
+    /// Reads the last record of every partition: the end that its row names must be there.
+    ///
+    /// A partition whose end is damaged takes no more records, since they would be written to the damaged page.
     fn check_ends(&self) {
         for topic in self.catalogue.topics.read().values() {
-            for partition in 0..topic.row.settings.partitions {
-                let bounds = topic.partitions[partition as usize].bounds();
-                if bounds.start == bounds.end {
-                    continue;
-                }
-                let last = bounds.end.0 - 1;
-                let limit = ReadLimit { records: 1, bytes: 1 };
-                let request = Request { topic, partition, from: last, end: bounds.end.0, limit };
-                if let Err(error) = reader::read(&self.engine, &request) {
-                    tracing::error!(%error, "the end of a partition is damaged");
-                    self.damage.write().push(DamagedRange {
-                        partition: topic.place(partition),
-                        first: Offset(last),
-                        last: Offset(last),
-                        what: error.to_string(),
-                    });
-                }
+            for (partition, state) in (0..).zip(&topic.partitions) {
+                let Err(error) = check_end(&self.engine, topic, partition) else { continue };
+                tracing::error!(%error, "the end of a partition is damaged; it takes no more records");
+                state.set_damaged();
+                let last = Offset(state.bounds().end.0.saturating_sub(1));
+                let what = error.to_string();
+                let damaged = DamagedRange { partition: topic.place(partition), first: last, last, what };
+                self.damage.write().push(damaged);
             }
         }
     }

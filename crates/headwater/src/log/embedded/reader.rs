@@ -124,6 +124,24 @@ pub(super) fn read(engine: &Engine, request: &Request<'_>) -> Result<ReadBatch, 
     gathered.finish(request, next)
 }
 
+/// Whether the last record of a partition is there, and the pages sound that the next one will be written to.
+pub(super) fn check_end(engine: &Engine, topic: &Topic, partition: u32) -> Result<(), LogError> {
+    let bounds = topic.partitions[partition as usize].bounds();
+    let (from, end) = (bounds.end.0.saturating_sub(1).max(bounds.start.0), bounds.end.0);
+    let request = Request { topic, partition, from, end, limit: ReadLimit { records: 1, bytes: 1 } };
+    let sound = |fault: Damage| corrupt(&request, from, &fault);
+    if bounds.start < bounds.end {
+        read(engine, &request)?;
+    }
+    let snapshot = engine.snapshot()?;
+    for offset in [from, end] {
+        let mut cursor = snapshot.cursor();
+        cursor.seek(&record_key(topic.number, partition, offset)).map_err(sound)?;
+        cursor.check_leaf().map_err(sound)?;
+    }
+    Ok(())
+}
+
 /// Steps through the records of a partition, expecting each.
 pub(super) struct Records<'r, 'e> {
     request: &'r Request<'r>,
