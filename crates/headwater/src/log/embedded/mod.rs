@@ -69,9 +69,9 @@ use committer::{Admin, Answer, Committer, Counts, Queue, Work};
 use directory::Directory;
 use engine::Engine;
 use error::closed;
-use maintenance::Upkeep;
 use member::{Access, Member, outcome, submit};
-use reader::{Fault, Request, corrupt_at, is_short, out_of_range, scan};
+use maintenance::Upkeep;
+use reader::{Fault, Request, check_end, corrupt_at, is_short, out_of_range, scan};
 use upkeep::Stop;
 
 use super::groups::Groups;
@@ -368,12 +368,7 @@ impl Shared {
             record_bytes: self.options.record_bytes_max,
             transaction_bytes: self.options.transaction_bytes_max,
         };
-        Access {
-            queue: self.queue.clone(),
-            groups: self.groups.clone(),
-            catalogue: self.catalogue.clone(),
-            limits,
-        }
+        Access { queue: self.queue.clone(), groups: self.groups.clone(), catalogue: self.catalogue.clone(), limits }
     }
 
     fn check_open(&self) -> Result<(), LogError> {
@@ -384,7 +379,10 @@ impl Shared {
         self.stop.is_stopped()
     }
 
-    fn start_committer(self: Arc<Self>, commit: format::Commit) -> Result<JoinHandle<bool>, OpenError> {
+    fn start_committer(
+        self: Arc<Self>,
+        commit: format::Commit,
+    ) -> Result<JoinHandle<bool>, OpenError> {
         let committer = Committer {
             engine: self.engine.clone(),
             catalogue: self.catalogue.clone(),
@@ -408,26 +406,19 @@ impl Shared {
         std::thread::Builder::new().name("log-committer".into()).spawn(run).map_err(no_thread)
     }
 
-    /// Reads the last record of every partition: the end that the rows name must be there.
+    /// Reads the last record of every partition: the end that its row names must be there.
+    ///
+    /// A partition whose end is damaged takes no more records, since they would be written to the damaged page.
     fn check_ends(&self) {
         for topic in self.catalogue.topics.read().values() {
-            for partition in 0..topic.row.settings.partitions {
-                let bounds = topic.partitions[partition as usize].bounds();
-                if bounds.start == bounds.end {
-                    continue;
-                }
-                let last = bounds.end.0 - 1;
-                let limit = ReadLimit { records: 1, bytes: 1 };
-                let request = Request { topic, partition, from: last, end: bounds.end.0, limit };
-                if let Err(error) = reader::read(&self.engine, &request) {
-                    tracing::error!(%error, "the end of a partition is damaged");
-                    self.damage.write().push(DamagedRange {
-                        partition: topic.place(partition),
-                        first: Offset(last),
-                        last: Offset(last),
-                        what: error.to_string(),
-                    });
-                }
+            for (partition, state) in (0..).zip(&topic.partitions) {
+                let Err(error) = check_end(&self.engine, topic, partition) else { continue };
+                tracing::error!(%error, "the end of a partition is damaged; it takes no more records");
+                state.set_damaged();
+                let last = Offset(state.bounds().end.0.saturating_sub(1));
+                let what = error.to_string();
+                let damaged = DamagedRange { partition: topic.place(partition), first: last, last, what };
+                self.damage.write().push(damaged);
             }
         }
     }
@@ -454,9 +445,9 @@ fn create(directory: &Directory, options: &Options) -> Result<(), OpenError> {
 }
 
 fn load(engine: &Engine, commit: &format::Commit, directory: &Directory) -> Result<Catalogue, OpenError> {
-    let snapshot = engine.snapshot().map_err(|error| {
-        OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error)
-    })?;
+    let snapshot = engine
+        .snapshot()
+        .map_err(|error| OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error))?;
     catalogue::load(&mut snapshot.cursor(), commit)
         .map_err(|damage| OpenError::damaged(&directory.log(), &damage))
 }
@@ -472,7 +463,12 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Times need not rise with offsets, so every record is looked at until one is late enough.
-fn find_time(engine: &Engine, topic: &Topic, partition: u32, time: Timestamp) -> Result<Offset, LogError> {
+fn find_time(
+    engine: &Engine,
+    topic: &Topic,
+    partition: u32,
+    time: Timestamp,
+) -> Result<Offset, LogError> {
     let bounds = topic.partitions[partition as usize].bounds();
     let mut found = bounds.end;
     let damaged = &mut |range: std::ops::Range<u64>, fault: &Fault| -> Result<(), LogError> {

@@ -16,8 +16,8 @@ use headwater_core::topic::Offset;
 use super::catalogue::{Topic, unknown_topic};
 use super::engine::{Engine, Snapshot};
 use super::format::{
-    Cell, LONG, Malformed, STUB, parse_key, parse_partition, parse_record, parse_record_key, parse_stub,
-    part_key, partition_key, record_key,
+    Cell, LONG, Malformed, STUB, parse_key, parse_partition, parse_record, parse_record_key, parse_stub, part_key,
+    partition_key, record_key,
 };
 use super::page::Damage;
 use super::tree::Cursor;
@@ -124,6 +124,24 @@ pub(super) fn read(engine: &Engine, request: &Request<'_>) -> Result<ReadBatch, 
     gathered.finish(request, next)
 }
 
+/// Whether the last record of a partition is there, and the pages sound that the next one will be written to.
+pub(super) fn check_end(engine: &Engine, topic: &Topic, partition: u32) -> Result<(), LogError> {
+    let bounds = topic.partitions[partition as usize].bounds();
+    let (from, end) = (bounds.end.0.saturating_sub(1).max(bounds.start.0), bounds.end.0);
+    let request = Request { topic, partition, from, end, limit: ReadLimit { records: 1, bytes: 1 } };
+    let sound = |fault: Damage| corrupt(&request, from, &fault);
+    if bounds.start < bounds.end {
+        read(engine, &request)?;
+    }
+    let snapshot = engine.snapshot()?;
+    for offset in [from, end] {
+        let mut cursor = snapshot.cursor();
+        cursor.seek(&record_key(topic.number, partition, offset)).map_err(sound)?;
+        cursor.check_leaf().map_err(sound)?;
+    }
+    Ok(())
+}
+
 /// Steps through the records of a partition, expecting each.
 pub(super) struct Records<'r, 'e> {
     request: &'r Request<'r>,
@@ -135,7 +153,8 @@ pub(super) struct Records<'r, 'e> {
 
 impl<'r, 'e> Records<'r, 'e> {
     fn seek(snapshot: &Snapshot<'e>, request: &'r Request<'r>) -> Self {
-        let mut records = Self { request, cursor: snapshot.cursor(), next: request.from, placed: Ok(()) };
+        let mut records =
+            Self { request, cursor: snapshot.cursor(), next: request.from, placed: Ok(()) };
         records.placed = records.place();
         records
     }
@@ -149,11 +168,7 @@ impl<'r, 'e> Records<'r, 'e> {
             return Ok(());
         }
         // Something always follows a record: births of partitions that do not exist end every topic.
-        if found
-            && self.cursor.prev()?
-            && let Some(last) = self.stub()?
-            && last >= from
-        {
+        if found && self.cursor.prev()? && let Some(last) = self.stub()? && last >= from {
             self.next = last + 1;
             self.cursor.next()?;
             return Ok(());
