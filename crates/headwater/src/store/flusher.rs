@@ -78,6 +78,8 @@ struct Shared {
     on_flush: Box<OnFlush>,
     budget: Arc<MemoryBudget>,
     inbox: Mutex<Inbox>,
+    /// Who has which shard of which store open, the store by the address of its handle.
+    open: Mutex<HashMap<(usize, Partition), Weak<ShardState>>>,
 }
 
 /// What the thread is told.
@@ -101,7 +103,14 @@ impl Flusher {
     /// If the operating system gives no thread.
     pub fn start(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> io::Result<Self> {
         let budget = Arc::new(MemoryBudget::new(options.budget_bytes));
-        let shared = Arc::new(Shared { options, clock, on_flush, budget, inbox: Mutex::default() });
+        let shared = Arc::new(Shared {
+            options,
+            clock,
+            on_flush,
+            budget,
+            inbox: Mutex::default(),
+            open: Mutex::default(),
+        });
         let run = Run { shared: shared.clone(), stores: HashMap::new() };
         let thread =
             std::thread::Builder::new().name("headwater-flush".to_owned()).spawn(move || run.run())?;
@@ -111,7 +120,9 @@ impl Flusher {
     /// Opens a shard's state, to be flushed from now on for as long as it lives.
     ///
     /// `name` is the store's, for reports. Shards of one store are flushed together if they are opened with clones of
-    /// one handle. Whoever had the shard open before must have [closed](ShardState::close) it.
+    /// one handle. A state that was opened before for the same shard, with the same handle, is
+    /// [closed](ShardState::close): what it had not flushed is not part of the new one. Who clears a shard's rows, or
+    /// opens it with another handle, closes it first.
     ///
     /// # Errors
     ///
@@ -122,7 +133,13 @@ impl Flusher {
         store: Arc<dyn StateStore>,
         shard: Partition,
     ) -> Result<Arc<ShardState>, StoreError> {
+        let mut open = self.shared.open.lock();
+        let place = (address(&store), shard);
+        if let Some(former) = open.get(&place).and_then(Weak::upgrade) {
+            former.close();
+        }
         let state = ShardState::open_within(store, shard, self.shared.budget.clone())?;
+        open.insert(place, Arc::downgrade(&state));
         let opened = Opened { store: name.into(), state: Arc::downgrade(&state) };
         self.shared.inbox.lock().opened.push(opened);
         Ok(state)
@@ -180,6 +197,11 @@ impl Drop for Flusher {
     }
 }
 
+/// The address of a store's handle.
+fn address(store: &Arc<dyn StateStore>) -> usize {
+    Arc::as_ptr(store).cast::<()>() as usize
+}
+
 fn stopped() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "the flusher has stopped: nothing is flushed any more")
 }
@@ -233,7 +255,7 @@ impl Run {
 
     fn opened(&mut self, opened: Opened) {
         let Some(state) = opened.state.upgrade() else { return };
-        let address = Arc::as_ptr(state.store()).cast::<()>() as usize;
+        let address = address(state.store());
         // An address whose shards are all gone may be another handle's by now.
         self.stores.retain(|_, store| store.states.iter().any(|state| state.strong_count() > 0));
         let fresh = || Store { name: opened.store, states: Vec::new(), dirty_since: None, retry: None };

@@ -186,3 +186,21 @@ fn a_shard_that_is_gone_gives_its_memory_back() {
     bench.flusher.flush_now_blocking().unwrap();
     assert_eq!(bench.store.applied(), 0);
 }
+
+#[test]
+fn opening_a_shard_again_starts_from_what_is_durable() {
+    let bench = Bench::new(FlusherOptions::default());
+    let former = bench.shard(0);
+    commit(&former, 1);
+    bench.flusher.flush_now_blocking().unwrap();
+    commit(&former, 2);
+    let state = bench.shard(0);
+    assert_eq!(state.checkpoint(), Some(at(1)));
+    bench.flusher.flush_now_blocking().unwrap();
+    assert_eq!(
+        bench.store.checkpoint(Partition(0)).unwrap(),
+        Some(at(1)),
+        "the former state is not flushed any more"
+    );
+    assert_eq!(former.get(TableId(0), b"k").unwrap().unwrap(), "2", "and still readable");
+}

@@ -24,6 +24,9 @@ use super::rows::{self, FORMAT_VERSION, HEADER_KEY, Header, ShardRow, WRITER_KEY
 use crate::store::catalogue::{Catalogue, TableNumbers, number};
 use crate::store::memory::{bounds, fits};
 
+/// Where a check that ran beside the reads leaves what it found, so that the next opening knows before it serves.
+const DAMAGED_FILE: &str = "damaged";
+
 /// One open store, whoever has it.
 pub(super) struct OpenStore {
     name: String,
@@ -124,6 +127,9 @@ impl OpenStore {
                 && let Some(error) = (Named { store: &name, dir: &dir }).unsound(&unsound, &catalogue)
             {
                 tracing::error!(store = name, %error, "a check of the store's pages found damage");
+                if let Err(unmarked) = std::fs::write(dir.join(DAMAGED_FILE), error.to_string()) {
+                    tracing::warn!(store = name, error = %unmarked, "the damage is only known until the store is closed");
+                }
                 check.damage.set(error.to_string()).expect("one check runs, and sets this once");
             }
         };
@@ -221,6 +227,9 @@ struct Named<'a> {
 impl Named<'_> {
     /// Checks the file before the engine sees it; `false` if that is left for later.
     fn check_first(self, options: &LmdbOptions) -> Result<bool, StoreError> {
+        if let Ok(found) = std::fs::read_to_string(self.dir.join(DAMAGED_FILE)) {
+            return Err(StoreError::new(StoreErrorKind::Corrupt, found));
+        }
         let mut catalogue = Catalogue::default();
         let mut checked = || -> Result<bool, Unsound> {
             let file = match File::open(self.dir.join(DATA_FILE)) {

@@ -290,6 +290,10 @@ fn a_large_store_is_checked_while_it_serves() {
     assert_eq!(store.apply(&[]).map_err(|error| error.kind()), Ok(()));
     let batch = StateBatch { shard: Partition(7), changes: vec![], checkpoint: Checkpoint::default() };
     names_the_place(&store.apply(&[batch]).unwrap_err());
+    drop(store);
+    names_the_place(&dir.stores().open("s", &["orders"]).err().unwrap());
+    dir.stores().remove("s").unwrap();
+    assert!(dir.stores().open("s", &["orders"]).is_ok());
 }
 
 #[test]
