@@ -16,19 +16,21 @@ pub enum Bug {
 
 #[cfg(feature = "planted")]
 mod switch {
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::cell::Cell;
 
     use super::Bug;
 
-    static PLANTED: AtomicU8 = AtomicU8::new(0);
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
 
-    /// Plants one bug in this process, or none.
+    /// Plants one bug, or none, in whatever this thread runs: tests of other threads do not see it.
     pub fn plant(bug: Option<Bug>) {
-        PLANTED.store(bug.map_or(0, |bug| bug as u8 + 1), Ordering::SeqCst);
+        PLANTED.set(bug);
     }
 
     pub(super) fn planted(bug: Bug) -> bool {
-        PLANTED.load(Ordering::Relaxed) == bug as u8 + 1
+        PLANTED.get() == Some(bug)
     }
 }
 

@@ -94,7 +94,9 @@ impl Emitter {
                     continue;
                 }
             };
-            let whole = whole_commands(&batch.records);
+            let records = &batch.records;
+            let whole =
+                if crate::planted::split_commands() { records.len() } else { whole_commands(records) };
             if whole == 0 && !batch.records.is_empty() {
                 limit = ReadLimit { records: limit.records * 2, bytes: limit.bytes * 2 };
                 continue;

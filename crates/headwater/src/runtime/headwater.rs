@@ -235,6 +235,20 @@ impl Running {
         if troubles.is_empty() { Ok(()) } else { Err(troubles) }
     }
 
+    /// Flushes every shard's state now, on this thread: for tests that drive flushes by hand.
+    ///
+    /// # Panics
+    ///
+    /// If a store refuses.
+    #[cfg(feature = "testing")]
+    pub fn flush_states(&self) {
+        for cell in self.app.topologies.iter().flat_map(|topology| topology.cells.iter()) {
+            if let Some(state) = cell.state() {
+                state.flush().expect("the store of a test takes what it is given");
+            }
+        }
+    }
+
     /// Stops: what is in flight is finished and committed, states are flushed, groups are left.
     ///
     /// Answers whether that was done `within` the time given.

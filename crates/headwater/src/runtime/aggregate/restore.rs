@@ -41,7 +41,7 @@ impl<A: Aggregate> AggregateShards<A> {
         let events = self.shell.bounds(&partitions.events).await?;
         let outcomes = self.shell.bounds(&partitions.outcomes).await?;
         let commands = self.shell.bounds(&partitions.commands).await?;
-        if head.is_none() && events.end > events.start {
+        if head.is_none() && self.has_records(&partitions.events, events, stop).await? {
             return Err(Stop(format!(
                 "{} has records, but the shard has no head: the group's positions are lost; restore them, or start \
                  from an empty data directory",
@@ -70,6 +70,24 @@ impl<A: Aggregate> AggregateShards<A> {
             return Ok(None);
         }
         Ok(Some(restoring.finish(commands_next, tail)))
+    }
+
+    /// Whether a partition holds a record: its end alone may also have moved over aborted transactions.
+    async fn has_records(
+        &self,
+        partition: &TopicPartition,
+        bounds: Bounds,
+        stop: &CancellationToken,
+    ) -> Result<bool, Stop> {
+        let mut next = bounds.start;
+        while next < bounds.end && !stop.is_cancelled() {
+            match self.shell.log.read(partition, next, ReadLimit { records: 1, ..CHUNK }, Wait::No).await {
+                Ok(batch) if batch.records.is_empty() => next = batch.next,
+                Ok(_) => return Ok(true),
+                Err(error) => pause_after(error, partition, stop).await?,
+            }
+        }
+        Ok(false)
     }
 }
 

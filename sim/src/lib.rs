@@ -1,0 +1,18 @@
+//! A seeded simulation of a whole app on the memory log: callers, readers, crashes, lost shards and refusals, and an
+//! oracle that reads the raw log and knows what everybody was told.
+//!
+//! One seed is one world, on one thread, with paused time. A seed that fails is printed, and is enough to see it again:
+//! `HEADWATER_SIM_SEED=n cargo test -p headwater-sim`.
+
+mod bank;
+mod client;
+mod clock;
+mod history;
+mod oracle;
+mod reader;
+mod seeds;
+mod stores;
+mod world;
+
+pub use seeds::{Hits, Seeds};
+pub use world::{Plan, Report, run};
