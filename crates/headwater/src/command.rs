@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::LogId;
+use headwater_core::log::{LogError, LogErrorKind, LogId};
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
@@ -243,6 +243,9 @@ pub enum SendError {
     /// The log refused the command for now; nothing happened.
     #[error("the log refused the command, which was not executed: {0}")]
     Unavailable(String),
+    /// There is no space left to write the command; nothing happened.
+    #[error("there is no space left to write the command, which was not executed: {0}")]
+    Full(String),
     /// The shard does not run here, or has stopped.
     #[error("shard {shard} of {topology} does not run: {reason}")]
     NotRunning {
@@ -253,6 +256,16 @@ pub enum SendError {
         /// Why.
         reason: String,
     },
+}
+
+impl SendError {
+    /// The error of a command that the log did not write.
+    pub(crate) fn not_written(error: &LogError) -> Self {
+        match error.kind() {
+            LogErrorKind::Full => Self::Full(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -556,7 +556,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             if retry && pending.attempts < ATTEMPTS {
                 self.requeue.push(pending);
             } else {
-                pending.answer(Err(SendError::Unavailable(error.to_string())));
+                pending.answer(Err(SendError::not_written(error)));
             }
         }
     }
