@@ -141,17 +141,10 @@ impl Engine {
         })
     }
 
-    /// The row of the last commit.
-    pub(super) fn read_commit(&self) -> Result<Commit, LogError> {
-        let snapshot = self.snapshot()?;
-        read_commit(&self.pages, &snapshot.meta).map_err(|damage| {
-            LogError::new(LogErrorKind::Corrupt, format!("{} is damaged, {damage}", self.path.display()))
-        })
-    }
-
     /// A moment of the log.
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>, LogError> {
-        let gate = self.gate.read();
+        // Recursive, since who scans may look at another moment meanwhile.
+        let gate = self.gate.read_recursive();
         for attempt in 0..SNAPSHOT_TRIES {
             let txn = self.env.read_txn().map_err(|error| unavailable("cannot begin to read", &error))?;
             let meta = self.announced(txn.id() as u64);
@@ -159,7 +152,11 @@ impl Engine {
                 return Ok(Snapshot { engine: self, meta, _txn: txn, _gate: gate });
             }
             drop(txn);
-            if attempt < 100 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(50)) }
+            if attempt < 100 {
+                std::thread::yield_now()
+            } else {
+                std::thread::sleep(Duration::from_micros(50))
+            }
         }
         Err(LogError::new(LogErrorKind::Unavailable, "the log's last commit is not announced; try again"))
     }
@@ -297,6 +294,11 @@ impl<'e> Snapshot<'e> {
     pub(super) fn cursor(&self) -> Cursor<'e> {
         Cursor::new(&self.engine.pages, self.meta.main)
     }
+
+    /// The row of the commit that made this moment.
+    pub(super) fn commit(&self) -> Result<Commit, Damage> {
+        read_commit(&self.engine.pages, &self.meta)
+    }
 }
 
 /// A transaction of the engine.
@@ -422,7 +424,8 @@ fn open_table(env: &Env<WithoutTls>) -> heed::Result<Database<'static, Bytes, By
 fn write_commit(env: &Env<WithoutTls>, log: LogId) -> heed::Result<()> {
     let table = open_table(env)?;
     let mut txn = env.write_txn()?;
-    let old = table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
+    let old =
+        table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
     let added = u64::from(old.is_none());
     let commit = Commit {
         txn: txn.id() as u64,
