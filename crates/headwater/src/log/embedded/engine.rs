@@ -141,17 +141,10 @@ impl Engine {
         })
     }
 
-    /// The row of the last commit.
-    pub(super) fn read_commit(&self) -> Result<Commit, LogError> {
-        let snapshot = self.snapshot()?;
-        read_commit(&self.pages, &snapshot.meta).map_err(|damage| {
-            LogError::new(LogErrorKind::Corrupt, format!("{} is damaged, {damage}", self.path.display()))
-        })
-    }
-
     /// A moment of the log.
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>, LogError> {
-        let gate = self.gate.read();
+        // Recursive, since who scans may look at another moment meanwhile.
+        let gate = self.gate.read_recursive();
         for attempt in 0..SNAPSHOT_TRIES {
             let txn = self.env.read_txn().map_err(|error| unavailable("cannot begin to read", &error))?;
             let meta = self.announced(txn.id() as u64);
@@ -300,6 +293,11 @@ pub(super) struct Snapshot<'e> {
 impl<'e> Snapshot<'e> {
     pub(super) fn cursor(&self) -> Cursor<'e> {
         Cursor::new(&self.engine.pages, self.meta.main)
+    }
+
+    /// The row of the commit that made this moment.
+    pub(super) fn commit(&self) -> Result<Commit, Damage> {
+        read_commit(&self.engine.pages, &self.meta)
     }
 }
 

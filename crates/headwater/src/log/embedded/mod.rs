@@ -43,7 +43,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use headwater_core::BoxFuture;
@@ -94,6 +94,8 @@ struct Shared {
     counts: Arc<Counts>,
     upkeep: Mutex<Upkeep>,
     damage: RwLock<Vec<DamagedRange>>,
+    /// Whether the log needs a check: it was not closed in order, and none has finished since.
+    unchecked: AtomicBool,
     stop: Stop,
     id: LogId,
     options: Options,
@@ -109,10 +111,11 @@ impl EmbeddedLog {
     /// format, no permission, no space, damage.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::hold(dir.as_ref())?;
-        if !directory.log().exists() {
+        let is_new = !directory.log().exists();
+        if is_new {
             create(&directory, &options)?;
         }
-        let was_clean = directory.take_clean()?;
+        let was_clean = directory.take_clean()? || is_new;
         let (engine, commit) = Engine::open(&directory.log(), &options)?;
         let catalogue = load(&engine, &commit, &directory)?;
         let shared = Arc::new(Shared {
@@ -123,6 +126,7 @@ impl EmbeddedLog {
             counts: Arc::default(),
             upkeep: Mutex::default(),
             damage: RwLock::default(),
+            unchecked: AtomicBool::new(!was_clean),
             stop: Stop::default(),
             id: commit.log,
             options,
@@ -130,7 +134,7 @@ impl EmbeddedLog {
         });
         shared.check_ends();
         let committer = shared.clone().start_committer(commit)?;
-        let upkeep = shared.clone().start_upkeep(was_clean)?;
+        let upkeep = shared.clone().start_upkeep()?;
         Ok(Arc::new(Self { shared, committer: Mutex::new(Some(committer)), upkeep: Mutex::new(upkeep) }))
     }
 
@@ -426,11 +430,11 @@ impl Shared {
     }
 
     fn mark_clean(&self, in_order: bool) {
-        if in_order
-            && self.damage.read().is_empty()
-            && let Err(error) = self.directory.put_clean()
-        {
-            tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
+        let checked = !self.unchecked.load(Ordering::Relaxed) && self.damage.read().is_empty();
+        if in_order && checked {
+            if let Err(error) = self.directory.put_clean() {
+                tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
+            }
         }
     }
 }

@@ -209,7 +209,7 @@ async fn a_waiting_read_is_woken_by_every_append_and_by_the_end_of_its_topic_and
         let (log, from) = (log.clone(), from.clone());
         async move {
             let mut next = Offset(0);
-            while next < Offset(500) {
+            while next < Offset(200) {
                 let batch = log.read(&from, next, ReadLimit::default(), Wait::UntilMore).await.unwrap();
                 assert!(batch.next > next);
                 next = batch.next;
@@ -217,7 +217,7 @@ async fn a_waiting_read_is_woken_by_every_append_and_by_the_end_of_its_topic_and
             log.read(&from, next, ReadLimit::default(), Wait::UntilMore).await.unwrap_err().kind()
         }
     });
-    for n in 0..500 {
+    for n in 0..200 {
         log.append(vec![append(&from, n, 5)]).await.unwrap();
     }
     log.delete(&topic("events")).await.unwrap();
