@@ -431,10 +431,11 @@ impl Shared {
 
     fn mark_clean(&self, in_order: bool) {
         let checked = !self.unchecked.load(Ordering::Relaxed) && self.damage.read().is_empty();
-        if in_order && checked {
-            if let Err(error) = self.directory.put_clean() {
-                tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
-            }
+        if in_order
+            && checked
+            && let Err(error) = self.directory.put_clean()
+        {
+            tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
         }
     }
 }
