@@ -2,9 +2,11 @@
 //!
 //! This test has a `main` of its own, since it starts itself again: as the process that is killed, and, by the library,
 //! as the one that checks. It tells what it did in one line per test.
+// All of this file is a test.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,16 +21,11 @@ use headwater_core::topic::{Offset, TopicName, TopicPartition};
 
 /// The directory to write to, for the process that will be killed.
 const WRITE: &str = "HEADWATER_TEST_WRITE";
-/// Where a process that checks leaves its mark.
-const MARK: &str = "HEADWATER_TEST_MARK";
-
 const KILLS: u64 = 12;
 
 fn main() {
-    if std::env::var_os("HEADWATER_CHECK").is_some()
-        && let Some(mark) = std::env::var_os(MARK)
-    {
-        std::fs::write(mark, "").unwrap();
+    if let Some(dir) = std::env::var_os("HEADWATER_CHECK") {
+        std::fs::write(mark_of(Path::new(&dir)), "").unwrap();
     }
     check_if_asked();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -41,6 +38,11 @@ fn main() {
     runtime.block_on(damage_is_named_by_a_process_of_its_own_after_a_kill());
     println!("test damage_is_named_by_a_process_of_its_own_after_a_kill ... ok");
     println!("2 passed, 0 failed");
+}
+
+/// Where a process that checks a directory leaves its mark.
+fn mark_of(dir: &Path) -> PathBuf {
+    dir.join("checked-by-a-child")
 }
 
 fn events() -> TopicPartition {
@@ -129,16 +131,9 @@ async fn damage_is_named_by_a_process_of_its_own_after_a_kill() {
     let value = read_all(&sound).await[123].1.value.clone().unwrap();
     drop(sound);
     damage(&dir.path().join("log/data.mdb"), &value);
-    let mark = dir.path().with_extension("mark");
-    // SAFETY: nothing else of this process reads or writes the environment now.
-    #[allow(unsafe_code)]
-    unsafe {
-        std::env::set_var(MARK, &mark);
-    }
     let log = EmbeddedLog::open(dir.path(), options()).unwrap();
     let named = wait_for_damage(&log).await;
-    assert!(mark.exists(), "the check ran in a process of its own");
-    std::fs::remove_file(&mark).unwrap();
+    assert!(mark_of(dir.path()).exists(), "the check ran in a process of its own");
     let [DamagedRange { partition, first, last, .. }] = &named[..] else { panic!("{named:?}") };
     assert_eq!((partition, *first, *last), (&events(), Offset(123), Offset(123)));
     let limit = ReadLimit::default();

@@ -286,3 +286,28 @@ async fn partitions_begin_on_pages_of_their_own_and_fill_them() {
     let fill = stats.record_bytes as f64 / stats.leaf_bytes as f64;
     assert!(fill > 0.7, "pages are {:.0} % full of records", fill * 100.0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_map_grows_before_it_is_full_while_readers_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    faults.map_at_first(4 << 20);
+    let log = EmbeddedLog::open(dir.path(), with_faults(&faults)).unwrap();
+    create(&log, "events", TopicSettings::kept(1)).await;
+    let from = at("events", 0);
+    let reader = tokio::spawn({
+        let (log, from) = (log.clone(), from.clone());
+        async move {
+            let mut next = Offset(0);
+            while next < Offset(1_600) {
+                let batch = log.read(&from, next, ReadLimit::default(), Wait::UntilMore).await.unwrap();
+                let mut expected = next.0..;
+                assert!(batch.records.iter().all(|s| s.record == record(expected.next().unwrap(), 10_000)));
+                next = batch.next;
+            }
+        }
+    });
+    fill(&log, &from, 0..1_600, 10_000).await;
+    assert!(log.stats().used_bytes > 16 << 20);
+    tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
+}
