@@ -76,7 +76,8 @@ impl Aggregate for Account {
             return Err(Rejection::Overdrawn { pocket: command.from, holds });
         }
         let account = account_of(context.command_id().as_str()).to_owned();
-        let moved = |(pocket, amount)| Event::Moved { account: account.clone(), pocket, amount, tag: command.tag };
+        let moved =
+            |(pocket, amount)| Event::Moved { account: account.clone(), pocket, amount, tag: command.tag };
         Ok(command.events().into_iter().map(moved).collect())
     }
 
@@ -99,7 +100,8 @@ pub(crate) fn account_of(command_id: &str) -> &str {
 
 /// Whose account it is.
 pub(crate) fn owner_of(account: &str) -> String {
-    let number: u64 = account.trim_start_matches('a').parse().expect("an account is named \"a\" and a number");
+    let number: u64 =
+        account.trim_start_matches('a').parse().expect("an account is named \"a\" and a number");
     format!("o{}", number % OWNERS)
 }
 
@@ -164,7 +166,8 @@ pub(crate) fn bank(settings: BankOptions) -> Bank {
     });
     let accounts = app.aggregate::<Account>();
     let by_account = accounts.events().group_by_key();
-    let fold = by_account.fold(Store::named("ledger"), |account: &mut Account, event| account.evolve(event.value));
+    let fold =
+        by_account.fold(Store::named("ledger"), |account: &mut Account, event| account.evolve(event.value));
     let ledger = app.view(fold);
     let by_owner = accounts.events().group_by(BY_OWNER, |event| {
         let Event::Moved { pocket, .. } = event.value;

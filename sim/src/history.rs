@@ -36,7 +36,9 @@ impl Told {
             Ok(Outcome::Rejected(rejection)) => Self::Rejected(rejection),
             Ok(Outcome::Unknown(_)) => Self::Unknown,
             Err(SendError::IdConflict { .. }) => Self::IdConflict,
-            Err(SendError::VersionConflict { expected, actual }) => Self::VersionConflict(expected.0, actual.0),
+            Err(SendError::VersionConflict { expected, actual }) => {
+                Self::VersionConflict(expected.0, actual.0)
+            }
             Err(_) => Self::Refused,
         }
     }

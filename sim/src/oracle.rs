@@ -129,9 +129,9 @@ async fn read_all(world: &World, log: &MemoryLog) -> Raw {
     let mut raw = Raw::default();
     for partition in 0..PARTITIONS {
         let events = records(log, "account.events", partition).await;
-        raw.events.push(events.iter().map(|stored| logged(stored)).collect());
+        raw.events.push(events.iter().map(logged).collect());
         let by_owner = records(log, BY_OWNER, partition).await;
-        raw.by_owner.push(by_owner.iter().map(|stored| repartitioned(stored)).collect());
+        raw.by_owner.push(by_owner.iter().map(repartitioned).collect());
         for stored in records(log, "account.outcomes", partition).await {
             match outcome(&stored) {
                 Ok((id, outcome)) => raw.outcomes.entry(id).or_default().push(outcome),
@@ -185,8 +185,8 @@ fn repartitioned(stored: &StoredRecord) -> Logged {
 fn outcome(stored: &StoredRecord) -> Result<(String, LoggedOutcome), String> {
     let key = stored.record.key.as_deref().unwrap_or_default();
     let (_, id): (String, String) = decode_text(key).map_err(|e| e.to_string())?;
-    let value: serde_json::Value =
-        serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default()).map_err(|e| e.to_string())?;
+    let value: serde_json::Value = serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default())
+        .map_err(|e| e.to_string())?;
     let number = |name: &str| value[name].as_u64().unwrap_or(u64::MAX);
     let told = match value["outcome"].as_str().unwrap_or_default() {
         "accepted" => Told::Accepted(number("to")),
@@ -331,7 +331,8 @@ fn check_repartition(world: &World, raw: &Raw) {
         }
         *last = logged.version;
     }
-    let (events, repartitioned) = (raw.events.iter().flatten().count(), raw.by_owner.iter().flatten().count());
+    let (events, repartitioned) =
+        (raw.events.iter().flatten().count(), raw.by_owner.iter().flatten().count());
     if events != repartitioned {
         world.history.violation(format!("{events} events became {repartitioned} records of the repartition"));
     }
@@ -369,8 +370,7 @@ fn check_command(
     let [outcome] = outcomes else {
         return Err(format!("it was decided in a clean life, and has {} outcomes", outcomes.len()));
     };
-    let mine: BTreeSet<u64> =
-        sent.iter().filter(|s| s.told.is_outcome()).map(|s| s.command.tag).collect();
+    let mine: BTreeSet<u64> = sent.iter().filter(|s| s.told.is_outcome()).map(|s| s.command.tag).collect();
     let content = match mine.len() {
         1 => sent.iter().find(|s| mine.contains(&s.command.tag)).expect("its tag is of a sending"),
         0 => return Err("nobody was told its outcome, not even by a clean life".to_owned()),

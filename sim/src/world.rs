@@ -175,7 +175,8 @@ async fn go_through(world: &Arc<World>, rng: &mut Rng) {
 }
 
 fn ended<T>(world: &World, task: Result<T, tokio::task::JoinError>) -> Option<T> {
-    task.map_err(|error| world.history.violation(format!("a task of the simulation ended badly: {error}"))).ok()
+    task.map_err(|error| world.history.violation(format!("a task of the simulation ended badly: {error}")))
+        .ok()
 }
 
 /// Something goes wrong, or is done at an odd moment.
@@ -251,8 +252,7 @@ async fn start(
     options: BankOptions,
 ) -> Result<Life, String> {
     for _ in 0..1_000 {
-        let headwater =
-            Headwater::with_clock(Arc::new(log.clone()), Arc::new(stores.clone()), clock.clone());
+        let headwater = Headwater::with_clock(Arc::new(log.clone()), Arc::new(stores.clone()), clock.clone());
         let Bank { app, handles } = bank(options);
         match headwater.start(app).await {
             Ok(running) => {

@@ -64,7 +64,8 @@ async fn open_writers(log: &EmbeddedLog) -> Result<Vec<Box<dyn Writer>>> {
 /// What `commands` commands of a shard append: an event of 200 B with all headers, and an outcome, for each.
 fn transaction(shard: u32, commands: u64, n: &mut u64) -> Transaction {
     let (events, outcomes) = (TopicName::new("events"), TopicName::new("outcomes"));
-    let (events, outcomes) = (events.expect("legal").partition(shard), outcomes.expect("legal").partition(shard));
+    let (events, outcomes) =
+        (events.expect("legal").partition(shard), outcomes.expect("legal").partition(shard));
     let mut appends = Vec::with_capacity(2 * commands as usize);
     for _ in 0..commands {
         *n += 1;
@@ -98,7 +99,8 @@ fn event(n: u64) -> Record {
 }
 
 fn outcome(n: u64) -> Record {
-    let headers = Headers::builder().push("hw_command_id", n.to_be_bytes()).push("hw_digest", [9; 16]).build();
+    let headers =
+        Headers::builder().push("hw_command_id", n.to_be_bytes()).push("hw_digest", [9; 16]).build();
     Record { headers, ..Record::new(format!("account-{}", n % 100_000), vec![b'o'; 60], Timestamp(1)) }
 }
 
@@ -171,7 +173,8 @@ async fn scan(log: &EmbeddedLog) -> Result<()> {
 fn cpu_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
+    let ticks: f64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
     ticks / 100.0
 }
 

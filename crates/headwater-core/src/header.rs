@@ -165,7 +165,10 @@ impl HeadersBuilder {
     }
 }
 
-fn split_header(bytes: &[u8]) -> Option<(&str, Option<&[u8]>, &[u8])> {
+/// A header's name and value, and the bytes after it.
+type Split<'a> = (&'a str, Option<&'a [u8]>, &'a [u8]);
+
+fn split_header(bytes: &[u8]) -> Option<Split<'_>> {
     let (&tag, rest) = bytes.split_first()?;
     let (name, rest) = match tag {
         0 => {

@@ -50,7 +50,7 @@ impl Envelope<'_> {
         version: Version,
     ) -> Result<Record, EventError> {
         let (type_name, value) = encode_payload(event).map_err(|e| EventError(e.to_string()))?;
-        let headers = self.headers(&type_name, index, version);
+        let headers = self.headers(type_name, index, version);
         Ok(Record { key: Some(key), value: Some(value.into()), headers, timestamp: self.time })
     }
 

@@ -143,7 +143,8 @@ impl Starting {
             }
             Err(error) => {
                 self.stop.cancel();
-                for group in std::mem::take(&mut *self.groups.lock()) {
+                let groups = std::mem::take(&mut *self.groups.lock());
+                for group in groups {
                     let _ = group.await;
                 }
                 Err(error)

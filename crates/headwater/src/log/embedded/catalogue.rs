@@ -13,8 +13,8 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::format::{
-    Commit, HEAD, Malformed, PARTITION, TOPIC, TopicNumber, TopicRow, head_content, parse_head, parse_head_key,
-    parse_partition, parse_topic_key, partition_content, partition_key, row_digest,
+    Commit, HEAD, Malformed, PARTITION, TOPIC, TopicNumber, TopicRow, head_content, parse_head,
+    parse_head_key, parse_partition, parse_topic_key, partition_content, partition_key, row_digest,
 };
 use super::page::Damage;
 use super::reader::{Fault, read_cell};

@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn a_report_survives_the_way_to_the_parent() {
         let partition = TopicName::new("orders").unwrap().partition(3);
-        let range = DamagedRange { partition, first: Offset(7), last: Offset(9), what: "page 4: torn".into() };
+        let range =
+            DamagedRange { partition, first: Offset(7), last: Offset(9), what: "page 4: torn".into() };
         let lines = "noise\ndamaged\torders\t3\t7\t9\tpage 4: torn\nverified\t12\n";
         assert_eq!(parse(lines.as_bytes()), Some(CheckReport { entries: 12, damaged: vec![range] }));
         assert_eq!(parse("damaged\torders\t3\t7\t9\tpage 4: torn\n".as_bytes()), None);

@@ -159,7 +159,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
     lock.set_len(0)
         .and_then(|()| lock.rewind())
-        .and_then(|()| write!(lock, "{}\n", std::process::id()))
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
         .map_err(|error| failed("write to", path, error))?;
     Ok(lock)
 }

@@ -159,7 +159,11 @@ impl Engine {
                 return Ok(Snapshot { engine: self, meta, _txn: txn, _gate: gate });
             }
             drop(txn);
-            if attempt < 100 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(50)) }
+            if attempt < 100 {
+                std::thread::yield_now()
+            } else {
+                std::thread::sleep(Duration::from_micros(50))
+            }
         }
         Err(LogError::new(LogErrorKind::Unavailable, "the log's last commit is not announced; try again"))
     }
@@ -422,7 +426,8 @@ fn open_table(env: &Env<WithoutTls>) -> heed::Result<Database<'static, Bytes, By
 fn write_commit(env: &Env<WithoutTls>, log: LogId) -> heed::Result<()> {
     let table = open_table(env)?;
     let mut txn = env.write_txn()?;
-    let old = table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
+    let old =
+        table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
     let added = u64::from(old.is_none());
     let commit = Commit {
         txn: txn.id() as u64,

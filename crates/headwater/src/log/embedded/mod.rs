@@ -69,8 +69,8 @@ use committer::{Admin, Answer, Committer, Counts, Queue, Work};
 use directory::Directory;
 use engine::Engine;
 use error::closed;
-use member::{Access, Member, outcome, submit};
 use maintenance::Upkeep;
+use member::{Access, Member, outcome, submit};
 use reader::{Fault, Request, check_end, corrupt_at, is_short, out_of_range, scan};
 use upkeep::Stop;
 
@@ -368,7 +368,12 @@ impl Shared {
             record_bytes: self.options.record_bytes_max,
             transaction_bytes: self.options.transaction_bytes_max,
         };
-        Access { queue: self.queue.clone(), groups: self.groups.clone(), catalogue: self.catalogue.clone(), limits }
+        Access {
+            queue: self.queue.clone(),
+            groups: self.groups.clone(),
+            catalogue: self.catalogue.clone(),
+            limits,
+        }
     }
 
     fn check_open(&self) -> Result<(), LogError> {
@@ -379,10 +384,7 @@ impl Shared {
         self.stop.is_stopped()
     }
 
-    fn start_committer(
-        self: Arc<Self>,
-        commit: format::Commit,
-    ) -> Result<JoinHandle<bool>, OpenError> {
+    fn start_committer(self: Arc<Self>, commit: format::Commit) -> Result<JoinHandle<bool>, OpenError> {
         let committer = Committer {
             engine: self.engine.clone(),
             catalogue: self.catalogue.clone(),
@@ -424,10 +426,11 @@ impl Shared {
     }
 
     fn mark_clean(&self, in_order: bool) {
-        if in_order && self.damage.read().is_empty() {
-            if let Err(error) = self.directory.put_clean() {
-                tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
-            }
+        if in_order
+            && self.damage.read().is_empty()
+            && let Err(error) = self.directory.put_clean()
+        {
+            tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
         }
     }
 }
@@ -445,9 +448,9 @@ fn create(directory: &Directory, options: &Options) -> Result<(), OpenError> {
 }
 
 fn load(engine: &Engine, commit: &format::Commit, directory: &Directory) -> Result<Catalogue, OpenError> {
-    let snapshot = engine
-        .snapshot()
-        .map_err(|error| OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error))?;
+    let snapshot = engine.snapshot().map_err(|error| {
+        OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error)
+    })?;
     catalogue::load(&mut snapshot.cursor(), commit)
         .map_err(|damage| OpenError::damaged(&directory.log(), &damage))
 }
@@ -463,12 +466,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Times need not rise with offsets, so every record is looked at until one is late enough.
-fn find_time(
-    engine: &Engine,
-    topic: &Topic,
-    partition: u32,
-    time: Timestamp,
-) -> Result<Offset, LogError> {
+fn find_time(engine: &Engine, topic: &Topic, partition: u32, time: Timestamp) -> Result<Offset, LogError> {
     let bounds = topic.partitions[partition as usize].bounds();
     let mut found = bounds.end;
     let damaged = &mut |range: std::ops::Range<u64>, fault: &Fault| -> Result<(), LogError> {

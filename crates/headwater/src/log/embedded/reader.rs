@@ -16,8 +16,8 @@ use headwater_core::topic::Offset;
 use super::catalogue::{Topic, unknown_topic};
 use super::engine::{Engine, Snapshot};
 use super::format::{
-    Cell, LONG, Malformed, STUB, parse_key, parse_partition, parse_record, parse_record_key, parse_stub, part_key,
-    partition_key, record_key,
+    Cell, LONG, Malformed, STUB, parse_key, parse_partition, parse_record, parse_record_key, parse_stub,
+    part_key, partition_key, record_key,
 };
 use super::page::Damage;
 use super::tree::Cursor;
@@ -153,8 +153,7 @@ pub(super) struct Records<'r, 'e> {
 
 impl<'r, 'e> Records<'r, 'e> {
     fn seek(snapshot: &Snapshot<'e>, request: &'r Request<'r>) -> Self {
-        let mut records =
-            Self { request, cursor: snapshot.cursor(), next: request.from, placed: Ok(()) };
+        let mut records = Self { request, cursor: snapshot.cursor(), next: request.from, placed: Ok(()) };
         records.placed = records.place();
         records
     }
@@ -168,7 +167,11 @@ impl<'r, 'e> Records<'r, 'e> {
             return Ok(());
         }
         // Something always follows a record: births of partitions that do not exist end every topic.
-        if found && self.cursor.prev()? && let Some(last) = self.stub()? && last >= from {
+        if found
+            && self.cursor.prev()?
+            && let Some(last) = self.stub()?
+            && last >= from
+        {
             self.next = last + 1;
             self.cursor.next()?;
             return Ok(());

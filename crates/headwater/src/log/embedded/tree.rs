@@ -236,7 +236,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, number: u64, level: usize, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<(), Damage> {
+    fn visit(
+        &mut self,
+        number: u64,
+        level: usize,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<(), Damage> {
         self.pages.take(number)?;
         if level < self.depth {
             return self.visit_branch(number, level, from, to);

@@ -43,7 +43,10 @@ impl Stop {
 
 impl Shared {
     /// Starts the thread, if it has anything to do.
-    pub(super) fn start_upkeep(self: Arc<Self>, was_clean: bool) -> Result<Option<JoinHandle<()>>, OpenError> {
+    pub(super) fn start_upkeep(
+        self: Arc<Self>,
+        was_clean: bool,
+    ) -> Result<Option<JoinHandle<()>>, OpenError> {
         let check = self.options.check_after_crash && !was_clean;
         let every = self.options.maintenance_every;
         if !check && every.is_none() {

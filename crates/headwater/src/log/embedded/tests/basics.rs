@@ -181,7 +181,9 @@ async fn a_transaction_moves_records_positions_and_note_together() {
     writer.commit(transaction(vec![], (&outcomes, 4), long_note)).await.unwrap();
     let without = Transaction { positions: Default::default(), ..transaction(vec![], (&events, 0), "") };
     let refused = writer.commit(without).await;
-    assert!(matches!(refused, Err(CommitError::NotWritten { retry: false, error }) if error.kind() == LogErrorKind::Invalid));
+    assert!(
+        matches!(refused, Err(CommitError::NotWritten { retry: false, error }) if error.kind() == LogErrorKind::Invalid)
+    );
     drop((member, writer, log));
 
     let log = open(dir.path());

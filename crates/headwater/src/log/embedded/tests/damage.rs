@@ -62,7 +62,8 @@ impl Specimen {
         for tree in [newest.main, newest.free] {
             let mut level = vec![tree.root];
             for depth in 1..=tree.depth {
-                let (kind, flags) = if depth == tree.depth { (Kind::Leaf, LEAF) } else { (Kind::Branch, BRANCH) };
+                let (kind, flags) =
+                    if depth == tree.depth { (Kind::Leaf, LEAF) } else { (Kind::Branch, BRANCH) };
                 pages.extend(level.iter().map(|page| (flags, *page)));
                 level = level.iter().flat_map(|number| below(&file, *number, kind)).collect();
             }
@@ -94,7 +95,10 @@ impl Specimen {
             Ok(log) => log,
             Err(error) => {
                 assert_eq!(error.kind(), OpenErrorKind::Corrupt, "{error}");
-                assert!(error.to_string().contains("page ") && error.to_string().contains("data.mdb"), "{error}");
+                assert!(
+                    error.to_string().contains("page ") && error.to_string().contains("data.mdb"),
+                    "{error}"
+                );
                 return Found::Refused;
             }
         };
@@ -131,7 +135,8 @@ impl Specimen {
                     assert!(batch.next > next && batch.next <= bounds.end);
                     let found: BTreeMap<_, _> =
                         batch.records.into_iter().map(|stored| (stored.offset.0, stored.record)).collect();
-                    let expected = records.range(next.0..batch.next.0).map(|(o, r)| (*o, r.clone())).collect();
+                    let expected =
+                        records.range(next.0..batch.next.0).map(|(o, r)| (*o, r.clone())).collect();
                     assert_eq!(found, expected, "{place} from {next}");
                     next = batch.next;
                 }
