@@ -50,7 +50,7 @@ macro_rules! metric_names {
 
 metric_names! {
     COMMANDS = Counter "headwater_commands_total", "commands", ["aggregate", "outcome"],
-        "Commands answered, by outcome: accepted, rejected, unknown, id_conflict, version_conflict, overloaded, panicked, invalid, expired, unavailable or not_running.";
+        "Commands answered, by outcome: accepted, rejected, unknown, id_conflict, version_conflict, overloaded, panicked, invalid, expired, unavailable, full or not_running.";
     COMMAND_DURATION = Histogram "headwater_command_duration_seconds", "seconds", ["aggregate"],
         "Time from a command's arrival to its answer, which is after the commit.";
     LOG_TRANSACTIONS = Counter "headwater_log_transactions_total", "transactions", ["log", "outcome"],

@@ -99,6 +99,7 @@ fn refusal_name(refusal: &SendError) -> &'static str {
         SendError::Invalid(_) => "invalid",
         SendError::Expired => "expired",
         SendError::Unavailable(_) => "unavailable",
+        SendError::Full(_) => "full",
         SendError::NotRunning { .. } => "not_running",
     }
 }
