@@ -10,6 +10,7 @@ pub mod config;
 mod digest;
 mod engine;
 pub mod event;
+mod lock_file;
 pub mod log;
 pub mod metric_names;
 #[cfg_attr(not(feature = "planted"), allow(unreachable_pub))]

@@ -4,7 +4,6 @@
 //! as the one that checks. It tells what it did in one line per test.
 // All of this file is a test.
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

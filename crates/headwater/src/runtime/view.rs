@@ -60,7 +60,7 @@ pub enum QueryError {
     /// The view does not run here.
     #[error("view \"{0}\" does not run in this instance")]
     NotHere(String),
-    /// A shard of the view stopped, and the answer needs what comes after.
+    /// A shard of the view stopped, and its state does not suffice for the answer.
     #[error("view \"{view}\" stopped: {reason}")]
     Stopped {
         /// The view.
@@ -214,9 +214,12 @@ impl ViewState {
             return Ok(Answering { state, frozen_version: Some(newest.version) });
         }
         match (cell.phase(), cell.state()) {
-            (Phase::Running | Phase::Stopped { .. }, Some(state)) => {
+            (Phase::Running, Some(state)) => Ok(Answering { state, frozen_version: None }),
+            (Phase::Stopped { .. }, Some(state)) if cell.is_whole() => {
                 Ok(Answering { state, frozen_version: None })
             }
+            // What it folded before it had caught up would look like all there is.
+            (Phase::Stopped { reason }, _) => Err(QueryError::Stopped { view: self.name.clone(), reason }),
             (Phase::Restoring { done, total }, _) => {
                 Err(QueryError::Building { view: self.name.clone(), done, total })
             }

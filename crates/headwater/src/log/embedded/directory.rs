@@ -188,11 +188,7 @@ fn locked(path: &Path, lock: &mut File) -> OpenError {
 
 fn failed(what: &str, path: &Path, error: io::Error) -> OpenError {
     let kind = OpenErrorKind::of_io(&error);
-    let advice = match kind {
-        OpenErrorKind::ReadOnly => ": give a data directory that this user may write",
-        OpenErrorKind::Full => ": free some space",
-        _ => "",
-    };
+    let advice = kind.advice();
     OpenError::new(kind, format!("cannot {what} {}: {error}{advice}", path.display())).with_source(error)
 }
 

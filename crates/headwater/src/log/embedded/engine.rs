@@ -27,6 +27,7 @@ use super::format::{COMMIT_KEY, Cell, Commit, WHOLE, cell};
 use super::options::Options;
 use super::page::{Damage, Meta, PageFile, Seal, page_bytes_of};
 use super::tree::{Cursor, check_structure};
+use crate::lock_file;
 
 /// The file that LMDB keeps everything in.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -216,11 +217,18 @@ impl Engine {
                     self.reserved.store(to, Ordering::Relaxed);
                     return Ok(());
                 }
-                Err(error) if to == need => return Err(write_error(error.into())),
+                Err(error) if to == need => return Err(self.cannot_grow(error)),
                 Err(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn cannot_grow(&self, error: io::Error) -> WriteError {
+        match write_error(error.into()) {
+            WriteError::Full(why) => WriteError::Full(format!("{}: {why}", self.path.display())),
+            other => other,
+        }
     }
 
     /// Allocates the file's bytes `from..to`: by the file system, or by writing zeros where it cannot.
@@ -380,6 +388,10 @@ fn open_file(dir: &Path) -> Result<File, OpenError> {
 }
 
 fn open_env(dir: &Path, options: &Options, extra: EnvFlags) -> Result<(Env<WithoutTls>, u64), OpenError> {
+    if !extra.contains(EnvFlags::READ_ONLY) {
+        lock_file::allocate(dir, READERS_MAX)
+            .map_err(|error| OpenError::io("cannot open the log", dir, error.into()))?;
+    }
     let mut last = None;
     for size in map_sizes(options) {
         match open_env_of(dir, size, extra | extra_flags(options)) {
@@ -548,6 +560,7 @@ impl OpenError {
             heed::Error::Io(io) => OpenErrorKind::of_io(io),
             _ => OpenErrorKind::Unavailable,
         };
-        Self::new(kind, format!("{what} {}: {error}", path.display())).with_source(error)
+        let advice = kind.advice();
+        Self::new(kind, format!("{what} {}: {error}{advice}", path.display())).with_source(error)
     }
 }

@@ -13,8 +13,13 @@ use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use parking_lot::RwLock;
 
+use crate::lock_file;
+
 /// The engine's name of its data file.
 pub(super) const DATA_FILE: &str = "data.mdb";
+
+/// Reader slots: more than a runtime has threads.
+const READERS_MAX: u32 = 1_024;
 
 /// How often the map is doubled for one write, at most: from one page to everything an address reaches.
 const DOUBLINGS_MAX: usize = 40;
@@ -62,7 +67,8 @@ impl Environment {
         let fresh = !dir.join(DATA_FILE).exists();
         let map_bytes = map_bytes.max(file_bytes(dir)?).next_multiple_of(1 << 16);
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(map_bytes).max_readers(1_024);
+        options.map_size(map_bytes).max_readers(READERS_MAX);
+        lock_file::allocate(dir, READERS_MAX)?;
         // SAFETY: no unsafe flag is set. The directory belongs to this process alone (its lock file says so), and heed
         // refuses to open one environment twice in a process.
         let env = unsafe { options.open(dir)? };

@@ -313,7 +313,8 @@ impl Named<'_> {
             ) => Corrupt,
             _ => Unavailable,
         };
-        let message = format!("store {} in {} {what}: {error}", self.store, self.dir.display());
+        let advice = super::advice(kind);
+        let message = format!("store {} in {} {what}: {error}{advice}", self.store, self.dir.display());
         StoreError::new(kind, message).with_source(error)
     }
 }
