@@ -129,9 +129,9 @@ async fn read_all(world: &World, log: &MemoryLog) -> Raw {
     let mut raw = Raw::default();
     for partition in 0..PARTITIONS {
         let events = records(log, "account.events", partition).await;
-        raw.events.push(events.iter().map(|stored| logged(stored)).collect());
+        raw.events.push(events.iter().map(logged).collect());
         let by_owner = records(log, BY_OWNER, partition).await;
-        raw.by_owner.push(by_owner.iter().map(|stored| repartitioned(stored)).collect());
+        raw.by_owner.push(by_owner.iter().map(repartitioned).collect());
         for stored in records(log, "account.outcomes", partition).await {
             match outcome(&stored) {
                 Ok((id, outcome)) => raw.outcomes.entry(id).or_default().push(outcome),

@@ -29,10 +29,24 @@ fn main() -> ExitCode {
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "ordering: {error}");
+            let _ = writeln!(std::io::stderr(), "ordering: {}", told(&*error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error in one line, with the causes that it does not name itself.
+fn told(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+        cause = error.source();
+    }
+    line.replace('\n', " ")
 }
 
 fn start(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {

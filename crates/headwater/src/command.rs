@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::LogId;
+use headwater_core::log::{LogError, LogErrorKind, LogId};
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +103,6 @@ pub struct Origin {
 }
 
 /// What became of a command.
-#[derive(Debug)]
 pub enum Outcome<A: Aggregate> {
     /// It took effect: the receipt tells where.
     Accepted(Receipt),
@@ -111,6 +110,16 @@ pub enum Outcome<A: Aggregate> {
     Rejected(A::Rejection),
     /// It may have taken effect or not: ask again under the same id.
     Unknown(CommandId),
+}
+
+impl<A: Aggregate<Rejection: fmt::Debug>> fmt::Debug for Outcome<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted(receipt) => f.debug_tuple("Accepted").field(receipt).finish(),
+            Self::Rejected(rejection) => f.debug_tuple("Rejected").field(rejection).finish(),
+            Self::Unknown(command_id) => f.debug_tuple("Unknown").field(command_id).finish(),
+        }
+    }
 }
 
 impl<A: Aggregate> Outcome<A> {
@@ -234,6 +243,9 @@ pub enum SendError {
     /// The log refused the command for now; nothing happened.
     #[error("the log refused the command, which was not executed: {0}")]
     Unavailable(String),
+    /// There is no space left to write the command; nothing happened.
+    #[error("there is no space left to write the command, which was not executed: {0}")]
+    Full(String),
     /// The shard does not run here, or has stopped.
     #[error("shard {shard} of {topology} does not run: {reason}")]
     NotRunning {
@@ -244,6 +256,16 @@ pub enum SendError {
         /// Why.
         reason: String,
     },
+}
+
+impl SendError {
+    /// The error of a command that the log did not write.
+    pub(crate) fn not_written(error: &LogError) -> Self {
+        match error.kind() {
+            LogErrorKind::Full => Self::Full(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
 }
 
 #[cfg(test)]

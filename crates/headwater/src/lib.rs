@@ -10,6 +10,7 @@ pub mod config;
 mod digest;
 mod engine;
 pub mod event;
+mod lock_file;
 pub mod log;
 pub mod metric_names;
 #[cfg_attr(not(feature = "planted"), allow(unreachable_pub))]
@@ -40,3 +41,8 @@ pub mod prelude {
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::{Store, Stream};
 }
+
+/// Compiles and runs the program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

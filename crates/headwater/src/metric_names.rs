@@ -50,11 +50,9 @@ macro_rules! metric_names {
 
 metric_names! {
     COMMANDS = Counter "headwater_commands_total", "commands", ["aggregate", "outcome"],
-        "Commands answered, by outcome: accepted, rejected, duplicate, conflict, overloaded, expired, panicked or unknown.";
+        "Commands answered, by outcome: accepted, rejected, unknown, id_conflict, version_conflict, overloaded, panicked, invalid, expired, unavailable, full or not_running.";
     COMMAND_DURATION = Histogram "headwater_command_duration_seconds", "seconds", ["aggregate"],
         "Time from a command's arrival to its answer, which is after the commit.";
-    COMMANDS_WAITING = Gauge "headwater_commands_waiting", "commands", ["aggregate", "shard"],
-        "Commands in a shard's mailbox.";
     LOG_TRANSACTIONS = Counter "headwater_log_transactions_total", "transactions", ["log", "outcome"],
         "Transactions given to the log, by outcome: written, not_written, fenced or unknown.";
     LOG_RECORDS_APPENDED = Counter "headwater_log_records_appended_total", "records", ["log"],
@@ -69,8 +67,6 @@ metric_names! {
         "Size of the log on disk.";
     LOG_FREE = Gauge "headwater_log_free_bytes", "bytes", ["log"],
         "Part of the log's size that holds nothing and will be used again.";
-    LOG_CORRUPTIONS = Counter "headwater_log_corruptions_total", "records", ["log", "topic"],
-        "Records or pages of the log that failed their check and were quarantined.";
     VIEW_LAG_RECORDS = Gauge "headwater_view_lag_records", "records", ["view", "shard"],
         "Committed records of its input that a view has not folded yet.";
     VIEW_LAG_SECONDS = Gauge "headwater_view_lag_seconds", "seconds", ["view", "shard"],
@@ -81,10 +77,6 @@ metric_names! {
         "Queries that a view has answered.";
     STATE_SIZE = Gauge "headwater_state_size_bytes", "bytes", ["store"],
         "Size of a state store on disk.";
-    STATE_FREE = Gauge "headwater_state_free_bytes", "bytes", ["store"],
-        "Part of a state store's size that holds nothing and will be used again.";
-    STATE_OVERLAY = Gauge "headwater_state_overlay_bytes", "bytes", ["store"],
-        "Committed changes held in memory until the next flush.";
     STATE_FLUSH_DURATION = Histogram "headwater_state_flush_duration_seconds", "seconds", ["store"],
         "Time of one flush of sorted changes with its fsync.";
     USER_CODE_PANICS = Counter "headwater_user_code_panics_total", "panics", ["topology"],

@@ -30,6 +30,14 @@ pub(super) fn of_send(error: SendError) -> Problem {
             tracing::warn!(%detail, "an order could not be taken");
             Problem::new(&common::UNAVAILABLE, detail).retry_after(SOON)
         }
+        SendError::Full(_) => {
+            tracing::error!(%detail, "an order could not be taken");
+            Problem::new(
+                &common::STORAGE_FULL,
+                "there is no space left to keep the order; nothing was ordered",
+            )
+            .retry_after(LATER)
+        }
         other => Problem::internal(&other),
     }
 }

@@ -149,7 +149,7 @@ impl Shard {
         let events = self.log.iter().filter(|append| append.to == partition("events"));
         let place = |append: &Append| {
             let key = append.record.key.as_deref().unwrap();
-            let version = header_number(&append.record.headers, "ce_sequence").unwrap();
+            let version = header_number(&append.record.headers, name::SEQUENCE).unwrap();
             (String::from_utf8_lossy(key).into_owned(), version)
         };
         events.map(place).collect()
@@ -196,6 +196,27 @@ fn an_outcome_is_forgotten_when_it_has_been_kept_long_enough() {
     assert_eq!(shard.send("a", "1", Command::Deposit(5)), Ok(1));
     shard.now = shard.now.plus_ms(1);
     assert_eq!(shard.send("a", "1", Command::Deposit(5)), Ok(2));
+}
+
+#[test]
+fn an_old_outcome_is_removed_unless_it_was_decided_anew() {
+    let mut shard = Shard::new();
+    shard.send("a", "1", Command::Deposit(5)).unwrap();
+    shard.send("a", "2", Command::Deposit(5)).unwrap();
+    shard.commit();
+    let rows = |shard: &Shard| -> Vec<(Bytes, Bytes)> {
+        let outcomes = shard.committed.0.iter().filter(|((table, _), _)| *table == OUTCOMES);
+        outcomes.map(|((_, key), row)| (key.clone(), row.clone())).collect()
+    };
+    for (kept_ms, left) in [(1_000, 2), (1_001, 1)] {
+        shard.now = Timestamp(5_000).plus_ms(kept_ms);
+        let _ = shard.send("a", "1", Command::Deposit(5));
+        for (key, row) in rows(&shard) {
+            shard.decider.expire(&key, &row, shard.now, &mut shard.open);
+        }
+        shard.commit();
+        assert_eq!(rows(&shard).len(), left);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the rest of the process sees of one shard of one topology.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_core::topic::{Offset, Partition};
 use parking_lot::RwLock;
@@ -26,7 +27,7 @@ pub enum Phase {
     },
     /// It runs.
     Running,
-    /// It stopped, and says why; its state stays readable.
+    /// It stopped, and says why; its state stays readable if it had caught up.
     Stopped {
         /// Why, naming topic, partition and offset where there is one.
         reason: String,
@@ -37,6 +38,8 @@ pub enum Phase {
 pub(crate) struct ShardCell {
     pub(crate) shard: Partition,
     phase: watch::Sender<Phase>,
+    /// Whether it has run since it last began to restore: only then is its state a whole one.
+    is_whole: AtomicBool,
     committed: watch::Sender<Offset>,
     end_seen: watch::Sender<Offset>,
     batches: watch::Sender<u64>,
@@ -49,6 +52,7 @@ impl ShardCell {
         Self {
             shard,
             phase: watch::Sender::new(Phase::Waiting),
+            is_whole: AtomicBool::new(false),
             committed: watch::Sender::new(Offset::ZERO),
             end_seen: watch::Sender::new(Offset::ZERO),
             batches: watch::Sender::new(0),
@@ -65,7 +69,17 @@ impl ShardCell {
         if let Phase::Stopped { reason } = &phase {
             tracing::error!(shard = self.shard.0, %reason, "a shard stopped");
         }
+        match phase {
+            Phase::Running => self.is_whole.store(true, Ordering::Release),
+            Phase::Restoring { .. } => self.is_whole.store(false, Ordering::Release),
+            Phase::Waiting | Phase::Stopped { .. } => {}
+        }
         self.phase.send_replace(phase);
+    }
+
+    /// Whether its state answers for everything up to a moment at which it had caught up.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole.load(Ordering::Acquire)
     }
 
     pub(crate) fn watch_phase(&self) -> watch::Receiver<Phase> {

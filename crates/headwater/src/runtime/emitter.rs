@@ -149,7 +149,7 @@ impl Emitter {
         let positions = Position::from_iter([(source.clone(), next)]);
         let transaction = Transaction { appends, positions, note: bytes::Bytes::new() };
         loop {
-            match writer.commit(transaction.clone()).await {
+            match self.shell.commit(writer, transaction.clone()).await {
                 Ok(_) => return Ok(Committed::Yes),
                 Err(CommitError::NotWritten { retry: true, error }) => {
                     tracing::warn!(%source, %error, "a commit was refused; trying again");

@@ -123,6 +123,7 @@ struct FoldRun<'a> {
     goal: Offset,
     began: Offset,
     caught_up: bool,
+    folded: metrics::Counter,
 }
 
 impl<'a> FoldRun<'a> {
@@ -142,6 +143,7 @@ impl<'a> FoldRun<'a> {
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
         cell.changes.reset(next);
+        let folded = super::observe::view_records(&fold.definition.name);
         let mut run = Self {
             fold,
             cell,
@@ -153,6 +155,7 @@ impl<'a> FoldRun<'a> {
             goal: bounds.end,
             began: next,
             caught_up,
+            folded,
         };
         run.tell_phase();
         Ok(run)
@@ -238,6 +241,7 @@ impl<'a> FoldRun<'a> {
         }
         self.state.commit(changes, Checkpoint { position, note });
         self.cell.set_end_seen(end);
+        self.folded.increment(next.0 - self.cell.committed().0);
         self.cell.set_committed(next);
         self.tell_phase();
     }

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::aggregate::{AggregateHandle, OutcomeQuery, Send};
 use super::cell::Phase;
+use super::observe::{LogMetrics, LogSize};
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, trouble};
 use super::view::{QueryError, ViewQuery};
@@ -46,10 +47,22 @@ impl Headwater {
     ///
     /// If the operating system gives no thread for flushing.
     pub fn with_clock(log: Arc<dyn Log>, stores: Stores, clock: Arc<dyn Clock>) -> Self {
+        Self::observed(log, stores, clock, "custom", None)
+    }
+
+    /// The same with the log's name and size for metrics.
+    pub(super) fn observed(
+        log: Arc<dyn Log>,
+        stores: Stores,
+        clock: Arc<dyn Clock>,
+        log_name: &'static str,
+        log_size: Option<LogSize>,
+    ) -> Self {
         let on_flush = Box::new(super::observe::flushed);
         let flusher = Flusher::start(FlusherOptions::default(), clock.clone(), on_flush)
             .expect("the operating system gives a thread");
-        let shell = Shell { log, clock, flusher: Arc::new(flusher) };
+        let log_metrics = LogMetrics::new(log_name);
+        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size };
         Self { shell, stores, apps: Arc::default() }
     }
 

@@ -10,7 +10,7 @@ mod emitter;
 mod fold;
 mod headwater;
 mod membership;
-mod observe;
+pub(crate) mod observe;
 mod open;
 mod shell;
 pub(crate) mod start;

@@ -1,15 +1,225 @@
 //! What the runtime tells an operator: metrics, by the names of [`crate::metric_names`].
+//!
+//! Counters and histograms are recorded where things happen, through handles made once per topology. Gauges are
+//! sampled once a second by a task of the app, so that nothing is asked of a store on the way of a record.
 
-use crate::metric_names::STATE_FLUSH_DURATION;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_core::log::{CommitError, Log, ReadLimit, Transaction, Wait};
+use headwater_core::topic::Offset;
+use metrics::{Counter, Histogram, counter, gauge, histogram};
+use tokio_util::sync::CancellationToken;
+
+use super::cell::{Phase, ShardCell};
+use super::start::TopologyStatus;
+use crate::aggregate::Aggregate;
+use crate::command::{Outcome, SendError};
+use crate::metric_names::{
+    COMMAND_DURATION, COMMANDS, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION,
+    LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE,
+    USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+};
 use crate::store::FlushReport;
+
+/// How often gauges are sampled.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Measures a log that tells its size and the bytes of it that are free.
+pub(crate) type LogSize = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// A store was flushed, or could not be.
 pub(crate) fn flushed(report: &FlushReport<'_>) {
     match report.error {
-        None => metrics::histogram!(STATE_FLUSH_DURATION.name, "store" => report.store.to_owned())
+        None => histogram!(STATE_FLUSH_DURATION.name, "store" => report.store.to_owned())
             .record(report.took_ms as f64 / 1_000.0),
         Some(error) => {
             tracing::warn!(store = report.store, %error, "a flush of state failed and will be tried again");
         }
+    }
+}
+
+/// The log synced.
+pub(crate) fn synced(took: Duration) {
+    histogram!(LOG_FSYNC_DURATION.name, "log" => "embedded").record(took.as_secs_f64());
+}
+
+/// The application's code panicked and was contained.
+fn panicked(topology: &str) {
+    counter!(USER_CODE_PANICS.name, "topology" => topology.to_owned()).increment(1);
+}
+
+/// What is told of a kind of aggregate's commands.
+pub(crate) struct CommandMetrics {
+    accepted: Counter,
+    rejected: Counter,
+    unknown: Counter,
+    aggregate: &'static str,
+    duration: Histogram,
+}
+
+impl CommandMetrics {
+    pub(crate) fn new(aggregate: &'static str) -> Self {
+        let outcome =
+            |outcome: &'static str| counter!(COMMANDS.name, "aggregate" => aggregate, "outcome" => outcome);
+        Self {
+            accepted: outcome("accepted"),
+            rejected: outcome("rejected"),
+            unknown: outcome("unknown"),
+            aggregate,
+            duration: histogram!(COMMAND_DURATION.name, "aggregate" => aggregate),
+        }
+    }
+
+    pub(crate) fn answered<A: Aggregate>(&self, since: Instant, answer: &Result<Outcome<A>, SendError>) {
+        self.duration.record(since.elapsed().as_secs_f64());
+        match answer {
+            Ok(Outcome::Accepted(_)) => self.accepted.increment(1),
+            Ok(Outcome::Rejected(_)) => self.rejected.increment(1),
+            Ok(Outcome::Unknown(_)) => self.unknown.increment(1),
+            Err(refusal) => {
+                if matches!(refusal, SendError::Panicked { .. }) {
+                    panicked(self.aggregate);
+                }
+                counter!(
+                    COMMANDS.name, "aggregate" => self.aggregate, "outcome" => refusal_name(refusal)
+                )
+                .increment(1);
+            }
+        }
+    }
+}
+
+fn refusal_name(refusal: &SendError) -> &'static str {
+    match refusal {
+        SendError::IdConflict { .. } => "id_conflict",
+        SendError::VersionConflict { .. } => "version_conflict",
+        SendError::Overloaded { .. } => "overloaded",
+        SendError::Panicked { .. } => "panicked",
+        SendError::Invalid(_) => "invalid",
+        SendError::Expired => "expired",
+        SendError::Unavailable(_) => "unavailable",
+        SendError::Full(_) => "full",
+        SendError::NotRunning { .. } => "not_running",
+    }
+}
+
+/// What is told of transactions.
+#[derive(Clone)]
+pub(crate) struct LogMetrics {
+    records: Counter,
+    bytes: Counter,
+    written: Counter,
+    not_written: Counter,
+    fenced: Counter,
+    unknown: Counter,
+    duration: Histogram,
+}
+
+impl LogMetrics {
+    pub(crate) fn new(log: &'static str) -> Self {
+        let outcome =
+            |outcome: &'static str| counter!(LOG_TRANSACTIONS.name, "log" => log, "outcome" => outcome);
+        Self {
+            records: counter!(LOG_RECORDS_APPENDED.name, "log" => log),
+            bytes: counter!(LOG_BYTES_APPENDED.name, "log" => log),
+            written: outcome("written"),
+            not_written: outcome("not_written"),
+            fenced: outcome("fenced"),
+            unknown: outcome("unknown"),
+            duration: histogram!(LOG_COMMIT_DURATION.name, "log" => log),
+        }
+    }
+
+    /// A transaction is handed to the log; call the answer when it has answered.
+    pub(crate) fn committing(
+        &self,
+        transaction: &Transaction,
+    ) -> impl FnOnce(&Result<Vec<Offset>, CommitError>) + Send + use<> {
+        let records = transaction.appends.len() as u64;
+        let bytes: usize = transaction.appends.iter().map(|append| append.record.size()).sum();
+        let (since, metrics) = (Instant::now(), self.clone());
+        move |answer| {
+            metrics.duration.record(since.elapsed().as_secs_f64());
+            match answer {
+                Ok(_) => {
+                    metrics.records.increment(records);
+                    metrics.bytes.increment(bytes as u64);
+                    metrics.written.increment(1);
+                }
+                Err(CommitError::NotWritten { .. }) => metrics.not_written.increment(1),
+                Err(CommitError::Fenced) => metrics.fenced.increment(1),
+                Err(CommitError::Unknown(_)) => metrics.unknown.increment(1),
+            }
+        }
+    }
+}
+
+/// Records that a view has folded.
+pub(crate) fn view_records(view: &str) -> Counter {
+    counter!(VIEW_RECORDS.name, "view" => view.to_owned())
+}
+
+/// Queries that a view has answered.
+pub(crate) fn view_reads(view: &str) -> Counter {
+    counter!(VIEW_READS.name, "view" => view.to_owned())
+}
+
+/// Samples gauges until `stop`.
+pub(crate) async fn sample(
+    log: Arc<dyn Log>,
+    clock: Arc<dyn headwater_core::clock::Clock>,
+    size: Option<LogSize>,
+    topologies: Vec<TopologyStatus>,
+    stop: CancellationToken,
+) {
+    let mut every = tokio::time::interval(SAMPLE_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        if let Some(size) = &size {
+            let (bytes, free) = size();
+            gauge!(LOG_SIZE.name, "log" => "embedded").set(bytes as f64);
+            gauge!(LOG_FREE.name, "log" => "embedded").set(free as f64);
+        }
+        for topology in &topologies {
+            sample_topology(&*log, &*clock, topology).await;
+        }
+    }
+}
+
+async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock, topology: &TopologyStatus) {
+    if let Some(store) = &topology.store {
+        gauge!(STATE_SIZE.name, "store" => store.name.clone()).set(store.size_bytes() as f64);
+    }
+    let stopped = topology.cells.iter().filter(|cell| matches!(cell.phase(), Phase::Stopped { .. })).count();
+    gauge!(SHARDS_STOPPED.name, "topology" => topology.name.clone()).set(stopped as f64);
+    for cell in topology.cells.iter() {
+        let lag = cell.end_seen().0.saturating_sub(cell.committed().0);
+        let labels = [("view", topology.name.clone()), ("shard", cell.shard.to_string())];
+        gauge!(VIEW_LAG_RECORDS.name, &labels).set(lag as f64);
+        let seconds = if lag == 0 { 0.0 } else { lag_seconds(log, clock, topology, cell).await };
+        gauge!(VIEW_LAG_SECONDS.name, &labels).set(seconds);
+    }
+}
+
+/// The age of the first record that a shard has not processed.
+async fn lag_seconds(
+    log: &dyn Log,
+    clock: &dyn headwater_core::clock::Clock,
+    topology: &TopologyStatus,
+    cell: &ShardCell,
+) -> f64 {
+    let source = topology.source.partition(cell.shard.0);
+    let first = ReadLimit { records: 1, bytes: 1 };
+    match log.read(&source, cell.committed(), first, Wait::No).await {
+        Ok(batch) => batch
+            .records
+            .first()
+            .map_or(0.0, |stored| (clock.now().ms_since(stored.record.timestamp).max(0) as f64) / 1_000.0),
+        Err(_) => 0.0,
     }
 }

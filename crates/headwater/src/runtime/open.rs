@@ -13,6 +13,9 @@ use crate::runtime::start::Parts;
 use crate::store::lmdb::{LmdbOptions, LmdbStores};
 use crate::store::memory::MemoryStores;
 
+/// Bytes of a page of the engine.
+const PAGE_BYTES: u64 = 4_096;
+
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,12 +46,31 @@ impl Headwater {
                     clock: Arc::new(SystemClock),
                     ..MemoryOptions::default()
                 });
-                Ok(Self::on(Arc::new(log), Arc::new(MemoryStores::new())))
+                Ok(Self::observed(
+                    Arc::new(log),
+                    Arc::new(MemoryStores::new()),
+                    Arc::new(SystemClock),
+                    "memory",
+                    None,
+                ))
             }
             LogChoice::Embedded => {
-                let log = EmbeddedLog::open(&config.data, Options::default())?;
+                let options =
+                    Options { on_fsync: Some(Arc::new(super::observe::synced)), ..Options::default() };
+                let log = EmbeddedLog::open(&config.data, options)?;
                 let stores = LmdbStores::new(&config.data, LmdbOptions::default())?;
-                Ok(Self::on(log, Arc::new(stores)))
+                let stats = log.clone();
+                let size = move || {
+                    let stats = stats.stats();
+                    (stats.file_bytes, stats.free_pages * PAGE_BYTES)
+                };
+                Ok(Self::observed(
+                    log,
+                    Arc::new(stores),
+                    Arc::new(SystemClock),
+                    "embedded",
+                    Some(Arc::new(size)),
+                ))
             }
             LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
         }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_core::BoxFuture;
 use headwater_core::clock::Clock;
-use headwater_core::log::{Bounds, Claim, Log, LogError, LogErrorKind, Opened};
+use headwater_core::log::{
+    Bounds, Claim, CommitError, Log, LogError, LogErrorKind, Opened, Transaction, Writer,
+};
 use headwater_core::store::StateStore;
-use headwater_core::topic::{Partition, TopicPartition};
+use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::observe::{LogMetrics, LogSize};
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
 
@@ -21,6 +25,8 @@ pub(crate) struct Shell {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) flusher: Arc<Flusher>,
+    pub(crate) log_metrics: LogMetrics,
+    pub(crate) log_size: Option<LogSize>,
 }
 
 /// A store and its name.
@@ -128,6 +134,21 @@ impl Shell {
         shard: Partition,
     ) -> Result<Arc<ShardState>, headwater_core::store::StoreError> {
         ShardState::open(store.clone(), shard)
+    }
+
+    /// Hands a transaction to a writer, and tells how that went.
+    pub(crate) fn commit(
+        &self,
+        writer: &mut dyn Writer,
+        transaction: Transaction,
+    ) -> BoxFuture<'static, Result<Vec<Offset>, CommitError>> {
+        let answered = self.log_metrics.committing(&transaction);
+        let answer = writer.commit(transaction);
+        Box::pin(async move {
+            let answer = answer.await;
+            answered(&answer);
+            answer
+        })
     }
 
     /// Waits until there is room for more unflushed changes.

@@ -131,12 +131,20 @@ impl Starting {
         };
         match self.start_parts(app, wanted, &mut started).await {
             Ok(()) => {
+                self.spawn(super::observe::sample(
+                    self.shell.log.clone(),
+                    self.shell.clock.clone(),
+                    self.shell.log_size.clone(),
+                    started.topologies.clone(),
+                    self.stop.clone(),
+                ));
                 *started.groups.lock() = std::mem::take(&mut *self.groups.lock());
                 Ok(started)
             }
             Err(error) => {
                 self.stop.cancel();
-                for group in std::mem::take(&mut *self.groups.lock()) {
+                let groups = std::mem::take(&mut *self.groups.lock());
+                for group in groups {
                     let _ = group.await;
                 }
                 Err(error)

@@ -60,7 +60,7 @@ pub enum QueryError {
     /// The view does not run here.
     #[error("view \"{0}\" does not run in this instance")]
     NotHere(String),
-    /// A shard of the view stopped, and the answer needs what comes after.
+    /// A shard of the view stopped, and its state does not suffice for the answer.
     #[error("view \"{view}\" stopped: {reason}")]
     Stopped {
         /// The view.
@@ -156,6 +156,7 @@ pub(crate) struct ViewState {
     pub(crate) source: TopicName,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     older: RwLock<Vec<OlderVersion>>,
+    reads: metrics::Counter,
 }
 
 /// Which state answers for a shard.
@@ -171,7 +172,8 @@ impl ViewState {
         cells: Arc<[Arc<ShardCell>]>,
         older: Vec<OlderVersion>,
     ) -> Self {
-        Self { name: definition.name.clone(), source, cells, older: RwLock::new(older) }
+        let reads = super::observe::view_reads(&definition.name);
+        Self { name: definition.name.clone(), source, cells, older: RwLock::new(older), reads }
     }
 
     /// Drops older versions once every shard has caught up.
@@ -212,9 +214,12 @@ impl ViewState {
             return Ok(Answering { state, frozen_version: Some(newest.version) });
         }
         match (cell.phase(), cell.state()) {
-            (Phase::Running | Phase::Stopped { .. }, Some(state)) => {
+            (Phase::Running, Some(state)) => Ok(Answering { state, frozen_version: None }),
+            (Phase::Stopped { .. }, Some(state)) if cell.is_whole() => {
                 Ok(Answering { state, frozen_version: None })
             }
+            // What it folded before it had caught up would look like all there is.
+            (Phase::Stopped { reason }, _) => Err(QueryError::Stopped { view: self.name.clone(), reason }),
             (Phase::Restoring { done, total }, _) => {
                 Err(QueryError::Building { view: self.name.clone(), done, total })
             }
@@ -422,6 +427,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         if let Some(receipt) = &self.after {
             self.wait_for(receipt, shard, deadline).await?;
         }
+        self.view.reads.increment(1);
         self.view.answering(shard, deadline).await
     }
 
@@ -531,7 +537,10 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery
     /// [`QueryError`].
     pub async fn changes(&self, part: &P, since: Option<&Position>) -> Result<Changes<P, R, S>, QueryError> {
         let (shard, keys) = self.part(part)?;
-        self.ready(shard).await?;
+        if self.ready(shard).await?.frozen_version.is_some() {
+            let (done, total) = self.view.progress();
+            return Err(QueryError::Building { view: self.view.name.clone(), done, total });
+        }
         Ok(Changes::new(self.view.clone(), shard, keys, since))
     }
 

@@ -1,6 +1,6 @@
 //! Brings the changes of all shards of a process to their stores, off the shards' own tasks.
 //!
-//! One thread flushes what is due: everything of a store in one atomic apply, with one sync. A store is due when one of
+//! One thread flushes what is due: the shards of a store together, in one atomic apply with one sync. A store is due when one of
 //! its shards has changes of a certain age, when half of the memory budget is used, or when somebody asks. What fails is
 //! tried again, after a while that doubles, and each try is reported; meanwhile commits run into the budget and wait
 //! there, and reads go on.
@@ -78,6 +78,8 @@ struct Shared {
     on_flush: Box<OnFlush>,
     budget: Arc<MemoryBudget>,
     inbox: Mutex<Inbox>,
+    /// Who has which shard of which store open, the store by the address of its handle.
+    open: Mutex<HashMap<(usize, Partition), Weak<ShardState>>>,
 }
 
 /// What the thread is told.
@@ -101,7 +103,14 @@ impl Flusher {
     /// If the operating system gives no thread.
     pub fn start(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> io::Result<Self> {
         let budget = Arc::new(MemoryBudget::new(options.budget_bytes));
-        let shared = Arc::new(Shared { options, clock, on_flush, budget, inbox: Mutex::default() });
+        let shared = Arc::new(Shared {
+            options,
+            clock,
+            on_flush,
+            budget,
+            inbox: Mutex::default(),
+            open: Mutex::default(),
+        });
         let run = Run { shared: shared.clone(), stores: HashMap::new() };
         let thread =
             std::thread::Builder::new().name("headwater-flush".to_owned()).spawn(move || run.run())?;
@@ -111,7 +120,9 @@ impl Flusher {
     /// Opens a shard's state, to be flushed from now on for as long as it lives.
     ///
     /// `name` is the store's, for reports. Shards of one store are flushed together if they are opened with clones of
-    /// one handle. Whoever had the shard open before must have [closed](ShardState::close) it.
+    /// one handle. A state that was opened before for the same shard, with the same handle, is
+    /// [closed](ShardState::close): what it had not flushed is not part of the new one. Who clears a shard's rows, or
+    /// opens it with another handle, closes it first.
     ///
     /// # Errors
     ///
@@ -122,7 +133,13 @@ impl Flusher {
         store: Arc<dyn StateStore>,
         shard: Partition,
     ) -> Result<Arc<ShardState>, StoreError> {
+        let mut open = self.shared.open.lock();
+        let place = (address(&store), shard);
+        if let Some(former) = open.get(&place).and_then(Weak::upgrade) {
+            former.close();
+        }
         let state = ShardState::open_within(store, shard, self.shared.budget.clone())?;
+        open.insert(place, Arc::downgrade(&state));
         let opened = Opened { store: name.into(), state: Arc::downgrade(&state) };
         self.shared.inbox.lock().opened.push(opened);
         Ok(state)
@@ -180,12 +197,21 @@ impl Drop for Flusher {
     }
 }
 
+/// The address of a store's handle.
+fn address(store: &Arc<dyn StateStore>) -> usize {
+    Arc::as_ptr(store).cast::<()>() as usize
+}
+
 fn stopped() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "the flusher has stopped: nothing is flushed any more")
 }
 
 /// How often the thread looks at what has grown old.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// From this many changes on, shards of one store are applied apart: a sync costs little beside so many, and the pages
+/// that an apply touches are in memory together, and stay with the engine.
+const APPLY_CHANGES: usize = 50_000;
 
 /// The thread.
 struct Run {
@@ -219,7 +245,7 @@ impl Run {
             let result = self.flush_due(all);
             for answer in inbox.asked {
                 // Whoever asked may have gone.
-                let _ = answer.send(result.as_ref().map(|()| ()).map_err(again));
+                let _ = answer.send(result.as_ref().copied().map_err(again));
             }
             if inbox.stop {
                 return;
@@ -229,7 +255,7 @@ impl Run {
 
     fn opened(&mut self, opened: Opened) {
         let Some(state) = opened.state.upgrade() else { return };
-        let address = Arc::as_ptr(state.store()).cast::<()>() as usize;
+        let address = address(state.store());
         // An address whose shards are all gone may be another handle's by now.
         self.stores.retain(|_, store| store.states.iter().any(|state| state.strong_count() > 0));
         let fresh = || Store { name: opened.store, states: Vec::new(), dirty_since: None, retry: None };
@@ -245,7 +271,8 @@ impl Run {
             store.states.retain(|state| state.strong_count() > 0);
             let states: Vec<_> = store.states.iter().filter_map(Weak::upgrade).collect();
             if all || store.is_due(&states, now, pressed, self.shared.options.age_ms) {
-                let flushed = store.flush(&states, &self.shared);
+                let passes = if all { 2 } else { 1 };
+                let flushed = store.flush(&states, passes, &self.shared);
                 if result.is_ok() {
                     result = flushed;
                 }
@@ -269,27 +296,35 @@ impl Store {
         }
     }
 
-    /// Flushes what is frozen from before, and then what was committed since.
-    fn flush(&mut self, states: &[Arc<ShardState>], shared: &Shared) -> Result<(), StoreError> {
-        for _ in 0..2 {
-            let flushes: Vec<_> = states.iter().filter_map(|state| state.begin_flush()).collect();
-            if flushes.is_empty() {
-                break;
+    /// Flushes, each pass what is frozen from before or else what was committed; so two passes flush everything.
+    fn flush(
+        &mut self,
+        states: &[Arc<ShardState>],
+        passes: usize,
+        shared: &Shared,
+    ) -> Result<(), StoreError> {
+        for _ in 0..passes {
+            let mut rest = states.iter();
+            loop {
+                let flushes = gather(&mut rest);
+                if flushes.is_empty() {
+                    break;
+                }
+                self.apply(&**states[0].store(), flushes, shared)?;
             }
-            self.flush_once(states, flushes, shared)?;
         }
         Ok(())
     }
 
-    fn flush_once(
+    fn apply(
         &mut self,
-        states: &[Arc<ShardState>],
+        store: &dyn StateStore,
         flushes: Vec<Flush<'_>>,
         shared: &Shared,
     ) -> Result<(), StoreError> {
         let batches: Vec<_> = flushes.iter().map(Flush::batch).collect();
         let began = shared.clock.now();
-        let result = apply(&**states[0].store(), &batches);
+        let result = apply(store, &batches);
         let ended = shared.clock.now();
         flushes.into_iter().for_each(|flush| flush.end(result.is_ok()));
         (shared.on_flush)(&FlushReport {
@@ -311,6 +346,19 @@ impl Store {
         let pause_ms = doubled.min(options.retry_ms_max);
         Retry { not_before: now.plus_ms(pause_ms), pause_ms }
     }
+}
+
+/// The next shards that have something to write, as many as one apply takes.
+fn gather<'a>(states: &mut impl Iterator<Item = &'a Arc<ShardState>>) -> Vec<Flush<'a>> {
+    let (mut flushes, mut changes) = (Vec::new(), 0);
+    for flush in states.filter_map(|state| state.begin_flush()) {
+        changes += flush.changes();
+        flushes.push(flush);
+        if changes >= APPLY_CHANGES {
+            break;
+        }
+    }
+    flushes
 }
 
 /// Applies batches; a panic of the store is an error like another, so that one store does not end all flushing.

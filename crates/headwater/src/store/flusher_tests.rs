@@ -77,6 +77,18 @@ fn shards_of_one_store_are_flushed_in_one_apply() {
 }
 
 #[test]
+fn shards_with_many_changes_are_applied_apart() {
+    let bench = Bench::new(FlusherOptions { budget_bytes: usize::MAX, ..FlusherOptions::default() });
+    let states = [0, 1, 2].map(|shard| bench.shard(shard));
+    for (state, rows) in states.iter().zip([10, APPLY_CHANGES, 10]) {
+        state.commit((0..rows).map(|row| change(0, row.to_be_bytes(), Some(""))).collect(), at(1));
+    }
+    bench.flusher.flush_now_blocking().unwrap();
+    assert_eq!(*bench.store.tried.lock(), [2, 1]);
+    assert_eq!(bench.store.count(Partition(1), TableId(0)).unwrap(), APPLY_CHANGES as u64);
+}
+
+#[test]
 fn changes_are_flushed_when_they_are_old() {
     let bench = Bench::new(FlusherOptions::default());
     let state = bench.shard(0);
@@ -173,4 +185,22 @@ fn a_shard_that_is_gone_gives_its_memory_back() {
     eventually("the release", || bench.flusher.budget().used() == 0);
     bench.flusher.flush_now_blocking().unwrap();
     assert_eq!(bench.store.applied(), 0);
+}
+
+#[test]
+fn opening_a_shard_again_starts_from_what_is_durable() {
+    let bench = Bench::new(FlusherOptions::default());
+    let former = bench.shard(0);
+    commit(&former, 1);
+    bench.flusher.flush_now_blocking().unwrap();
+    commit(&former, 2);
+    let state = bench.shard(0);
+    assert_eq!(state.checkpoint(), Some(at(1)));
+    bench.flusher.flush_now_blocking().unwrap();
+    assert_eq!(
+        bench.store.checkpoint(Partition(0)).unwrap(),
+        Some(at(1)),
+        "the former state is not flushed any more"
+    );
+    assert_eq!(former.get(TableId(0), b"k").unwrap().unwrap(), "2", "and still readable");
 }

@@ -132,8 +132,14 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 }
 
 fn io_error(path: &Path, what: &str, error: io::Error) -> StoreError {
-    let message = format!("{}: {what}: {error}", path.display());
-    StoreError::new(kind_of(&error), message).with_source(error)
+    let kind = kind_of(&error);
+    let message = format!("{}: {what}: {error}{}", path.display(), advice(kind));
+    StoreError::new(kind, message).with_source(error)
+}
+
+/// What to do, where there is something; to be put behind a message.
+fn advice(kind: StoreErrorKind) -> &'static str {
+    if kind == StoreErrorKind::Full { "; free some space" } else { "" }
 }
 
 fn kind_of(error: &io::Error) -> StoreErrorKind {

@@ -299,6 +299,11 @@ impl Flush<'_> {
         self.frozen.batch(self.state.shard)
     }
 
+    /// How many keys change.
+    pub(super) fn changes(&self) -> usize {
+        self.frozen.changes()
+    }
+
     /// Drops the frozen layer, if the store has it.
     pub(super) fn end(self, applied: bool) {
         if applied {

@@ -13,8 +13,8 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::format::{
-    Commit, HEAD, Malformed, PARTITION, TOPIC, TopicNumber, TopicRow, head_content, parse_head, parse_head_key,
-    parse_partition, parse_topic_key, partition_content, partition_key, row_digest,
+    Commit, HEAD, Malformed, PARTITION, TOPIC, TopicNumber, TopicRow, head_content, parse_head,
+    parse_head_key, parse_partition, parse_topic_key, partition_content, partition_key, row_digest,
 };
 use super::page::Damage;
 use super::reader::{Fault, read_cell};
@@ -35,6 +35,8 @@ pub(super) struct Topic {
 pub(super) struct PartitionState {
     start: AtomicU64,
     end: AtomicU64,
+    /// Whether its end is damaged, so that nothing can be appended.
+    damaged: AtomicBool,
     /// Told of every move of the end, and of the end of the topic or the log.
     pub(super) moved: Notify,
 }
@@ -76,6 +78,14 @@ impl PartitionState {
 
     pub(super) fn set_start(&self, start: u64) {
         self.start.store(start, Ordering::Release);
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Release);
     }
 
     pub(super) fn move_end(&self, end: u64) {
@@ -123,6 +133,7 @@ pub(super) fn load(cursor: &mut Cursor<'_>, commit: &Commit) -> Result<Catalogue
             Some(key) if key[0] <= HEAD => key.to_vec(),
             _ => break,
         };
+        cursor.check_leaf()?;
         let row = rows.read(cursor, &key);
         row.map_err(|fault| match fault {
             Fault::Damage(damage) => damage,

@@ -58,14 +58,35 @@ pub(super) struct Open {
 
 /// Changes that have a commit of their own.
 pub(super) enum Admin {
-    Create { name: TopicName, settings: TopicSettings, answer: Answer<TopicDescription> },
-    Delete { name: TopicName, answer: Answer<()> },
+    Create {
+        name: TopicName,
+        settings: TopicSettings,
+        answer: Answer<TopicDescription>,
+    },
+    Delete {
+        name: TopicName,
+        answer: Answer<()>,
+    },
     /// Drops records below `to`.
-    Trim { topic: Arc<Topic>, partition: u32, to: u64, answer: Done },
+    Trim {
+        topic: Arc<Topic>,
+        partition: u32,
+        to: u64,
+        answer: Done,
+    },
     /// Replaces runs of records, each from a first to a last offset, by stubs.
-    Supersede { topic: Arc<Topic>, partition: u32, runs: Vec<(u64, u64)>, answer: Done },
+    Supersede {
+        topic: Arc<Topic>,
+        partition: u32,
+        runs: Vec<(u64, u64)>,
+        answer: Done,
+    },
     /// Drops what a deleted topic has from its first birth up to a key; without one, its row.
-    Purge { topic: Arc<Topic>, to: Option<Vec<u8>>, answer: Done },
+    Purge {
+        topic: Arc<Topic>,
+        to: Option<Vec<u8>>,
+        answer: Done,
+    },
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, LogError>>;
@@ -103,6 +124,7 @@ struct Waiting {
 
 impl Queue {
     /// Hands work over; gives it back if the log is closed.
+    #[expect(clippy::result_large_err, reason = "work that is refused goes back whole, to be answered")]
     pub(super) fn push(&self, work: Work) -> Result<(), Work> {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
@@ -307,12 +329,20 @@ impl Committer {
         {
             return Err(CommitError::Fenced);
         }
-        match write.batch.places.iter().find(|place| !place.topic.is_live()) {
-            None => Ok(()),
-            Some(place) => {
-                Err(CommitError::NotWritten { retry: false, error: unknown_topic(&place.topic.row.name) })
-            }
+        for place in &write.batch.places {
+            let error = if !place.topic.is_live() {
+                unknown_topic(&place.topic.row.name)
+            } else if place.topic.partitions[place.partition as usize].is_damaged() {
+                let at = place.topic.place(place.partition);
+                let message =
+                    format!("the end of {at} is damaged, so nothing is appended: restore it from a copy");
+                LogError::new(LogErrorKind::Corrupt, message)
+            } else {
+                continue;
+            };
+            return Err(CommitError::NotWritten { retry: false, error });
         }
+        Ok(())
     }
 
     /// The head that a writer's statement leads to: what it does not mention, stays.
@@ -396,7 +426,9 @@ impl Committer {
                 tracing::error!(%why, "the log takes no more writes until it is opened again");
                 self.broken = Some(why.clone());
             }
-            WriteError::Full(why) | WriteError::TooLarge(why) => tracing::warn!(%why, "not written to the log"),
+            WriteError::Full(why) | WriteError::TooLarge(why) => {
+                tracing::warn!(%why, "not written to the log")
+            }
         }
     }
 
@@ -520,12 +552,7 @@ impl Committer {
         Ok(())
     }
 
-    fn supersede(
-        &mut self,
-        topic: &Arc<Topic>,
-        partition: u32,
-        runs: &[(u64, u64)],
-    ) -> Result<(), LogError> {
+    fn supersede(&mut self, topic: &Arc<Topic>, partition: u32, runs: &[(u64, u64)]) -> Result<(), LogError> {
         let bounds = topic.partitions[partition as usize].bounds();
         let kept = |run: &(u64, u64)| bounds.start.0 <= run.0 && run.0 <= run.1 && run.1 < bounds.end.0;
         if !topic.is_live() || runs.is_empty() || !runs.iter().all(kept) {

@@ -27,6 +27,7 @@ use super::format::{COMMIT_KEY, Cell, Commit, WHOLE, cell};
 use super::options::Options;
 use super::page::{Damage, Meta, PageFile, Seal, page_bytes_of};
 use super::tree::{Cursor, check_structure};
+use crate::lock_file;
 
 /// The file that LMDB keeps everything in.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -34,6 +35,9 @@ pub(super) const DATA_FILE: &str = "data.mdb";
 /// The map is virtual: as much as the system lets us reserve, between these.
 const MAP_BYTES_FIRST: u64 = 1 << 40;
 const MAP_BYTES_LEAST: u64 = 1 << 30;
+
+/// A size limit is rounded down to this, a multiple of every page size, and is not below it.
+const LIMIT_STEP: u64 = 1 << 20;
 
 /// The file grows by an eighth, between these.
 const GROWTH_LEAST: u64 = 1 << 20;
@@ -46,7 +50,7 @@ const READERS_MAX: u32 = 1_024;
 const SNAPSHOT_TRIES: u32 = 10_000;
 
 /// Files above this are not walked at once when they are opened: their branches would take too long to read.
-const STRUCTURE_BYTES_MAX: u64 = 32 << 30;
+const STRUCTURE_BYTES_MAX: u64 = 16 << 30;
 
 /// The engine of one log.
 pub(super) struct Engine {
@@ -141,17 +145,10 @@ impl Engine {
         })
     }
 
-    /// The row of the last commit.
-    pub(super) fn read_commit(&self) -> Result<Commit, LogError> {
-        let snapshot = self.snapshot()?;
-        read_commit(&self.pages, &snapshot.meta).map_err(|damage| {
-            LogError::new(LogErrorKind::Corrupt, format!("{} is damaged, {damage}", self.path.display()))
-        })
-    }
-
     /// A moment of the log.
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>, LogError> {
-        let gate = self.gate.read();
+        // Recursive, since who scans may look at another moment meanwhile.
+        let gate = self.gate.read_recursive();
         for attempt in 0..SNAPSHOT_TRIES {
             let txn = self.env.read_txn().map_err(|error| unavailable("cannot begin to read", &error))?;
             let meta = self.announced(txn.id() as u64);
@@ -159,7 +156,11 @@ impl Engine {
                 return Ok(Snapshot { engine: self, meta, _txn: txn, _gate: gate });
             }
             drop(txn);
-            if attempt < 100 { std::thread::yield_now() } else { std::thread::sleep(Duration::from_micros(50)) }
+            if attempt < 100 {
+                std::thread::yield_now()
+            } else {
+                std::thread::sleep(Duration::from_micros(50))
+            }
         }
         Err(LogError::new(LogErrorKind::Unavailable, "the log's last commit is not announced; try again"))
     }
@@ -216,11 +217,18 @@ impl Engine {
                     self.reserved.store(to, Ordering::Relaxed);
                     return Ok(());
                 }
-                Err(error) if to == need => return Err(write_error(error.into())),
+                Err(error) if to == need => return Err(self.cannot_grow(error)),
                 Err(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn cannot_grow(&self, error: io::Error) -> WriteError {
+        match write_error(error.into()) {
+            WriteError::Full(why) => WriteError::Full(format!("{}: {why}", self.path.display())),
+            other => other,
+        }
     }
 
     /// Allocates the file's bytes `from..to`: by the file system, or by writing zeros where it cannot.
@@ -296,6 +304,11 @@ pub(super) struct Snapshot<'e> {
 impl<'e> Snapshot<'e> {
     pub(super) fn cursor(&self) -> Cursor<'e> {
         Cursor::new(&self.engine.pages, self.meta.main)
+    }
+
+    /// The row of the commit that made this moment.
+    pub(super) fn commit(&self) -> Result<Commit, Damage> {
+        read_commit(&self.engine.pages, &self.meta)
     }
 }
 
@@ -375,20 +388,32 @@ fn open_file(dir: &Path) -> Result<File, OpenError> {
 }
 
 fn open_env(dir: &Path, options: &Options, extra: EnvFlags) -> Result<(Env<WithoutTls>, u64), OpenError> {
-    let sizes = std::iter::successors(Some(MAP_BYTES_FIRST), |size| Some(size / 2));
-    let sizes = sizes.take_while(|size| *size >= MAP_BYTES_LEAST);
+    if !extra.contains(EnvFlags::READ_ONLY) {
+        lock_file::allocate(dir, READERS_MAX)
+            .map_err(|error| OpenError::io("cannot open the log", dir, error.into()))?;
+    }
     let mut last = None;
-    for size in options.bytes_max.into_iter().chain(sizes) {
+    for size in map_sizes(options) {
         match open_env_of(dir, size, extra | extra_flags(options)) {
             Ok(env) => return Ok((env, size)),
             Err(error) => last = Some(error),
         }
-        if options.bytes_max.is_some() {
-            break;
-        }
     }
     let error = last.unwrap_or_else(|| io::Error::other("no map size to try").into());
     Err(OpenError::io("cannot open the log", dir, error))
+}
+
+/// How much to map, in order of trying.
+fn map_sizes(options: &Options) -> Vec<u64> {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(size) = options.faults.first_map() {
+        return vec![size];
+    }
+    if let Some(max) = options.bytes_max {
+        return vec![(max / LIMIT_STEP).max(1) * LIMIT_STEP];
+    }
+    let sizes = std::iter::successors(Some(MAP_BYTES_FIRST), |size| Some(size / 2));
+    sizes.take_while(|size| *size >= MAP_BYTES_LEAST).collect()
 }
 
 fn open_env_of(dir: &Path, map_bytes: u64, extra: EnvFlags) -> heed::Result<Env<WithoutTls>> {
@@ -422,7 +447,8 @@ fn open_table(env: &Env<WithoutTls>) -> heed::Result<Database<'static, Bytes, By
 fn write_commit(env: &Env<WithoutTls>, log: LogId) -> heed::Result<()> {
     let table = open_table(env)?;
     let mut txn = env.write_txn()?;
-    let old = table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
+    let old =
+        table.get(&txn, COMMIT_KEY)?.and_then(|value| Commit::parse(Cell::parse(value).ok()?.start).ok());
     let added = u64::from(old.is_none());
     let commit = Commit {
         txn: txn.id() as u64,
@@ -534,6 +560,7 @@ impl OpenError {
             heed::Error::Io(io) => OpenErrorKind::of_io(io),
             _ => OpenErrorKind::Unavailable,
         };
-        Self::new(kind, format!("{what} {}: {error}", path.display())).with_source(error)
+        let advice = kind.advice();
+        Self::new(kind, format!("{what} {}: {error}{advice}", path.display())).with_source(error)
     }
 }

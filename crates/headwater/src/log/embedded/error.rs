@@ -58,6 +58,15 @@ impl OpenErrorKind {
             _ => Self::Unavailable,
         }
     }
+
+    /// What to do, where there is something; to be put behind the message.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Self::ReadOnly => ": give a data directory that this user may write",
+            Self::Full => ": free some space",
+            _ => "",
+        }
+    }
 }
 
 impl fmt::Display for OpenError {

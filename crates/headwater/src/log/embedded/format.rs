@@ -248,7 +248,8 @@ pub(super) fn parse_record(content: &Bytes, time: i64) -> Result<Record, Malform
     let mut rest = &content[..];
     let key = take_nullable(&mut rest)?.map(|bytes| content.slice_ref(bytes));
     let value = take_nullable(&mut rest)?.map(|bytes| content.slice_ref(bytes));
-    let headers = Headers::decode(content.slice_ref(rest)).map_err(|_| Malformed("its headers are malformed"))?;
+    let headers =
+        Headers::decode(content.slice_ref(rest)).map_err(|_| Malformed("its headers are malformed"))?;
     Ok(Record { key, value, headers, timestamp: Timestamp(time) })
 }
 
@@ -399,7 +400,8 @@ pub(super) fn parse_head(content: &[u8]) -> Result<Head, Malformed> {
     for _ in 0..count {
         let len = take_number(rest)? as usize;
         let name = parse_topic_name(take(rest, len)?)?;
-        let partition = u32::try_from(take_number(rest)?).map_err(|_| Malformed("its partition is impossible"))?;
+        let partition =
+            u32::try_from(take_number(rest)?).map_err(|_| Malformed("its partition is impossible"))?;
         positions.set(name.partition(partition), Offset(take_number(rest)?));
     }
     Ok(Head { positions, note: Bytes::copy_from_slice(rest) })

@@ -42,7 +42,9 @@ impl Member {
     pub(super) fn join(access: Access, group: &Group) -> Result<Self, LogError> {
         let name = &group.name;
         if name.is_empty() || name.len() > GROUP_BYTES_MAX || name.contains('\0') {
-            return Err(invalid(format!("a group's name has 1 to {GROUP_BYTES_MAX} bytes, none of them zero")));
+            return Err(invalid(format!(
+                "a group's name has 1 to {GROUP_BYTES_MAX} bytes, none of them zero"
+            )));
         }
         let (id, wake) = access.groups.lock().join(group)?;
         Ok(Self { access, group: name.as_str().into(), id, wake })
@@ -150,7 +152,9 @@ impl EmbeddedWriter {
         let access = &self.hold.access;
         let Limits { transaction_bytes, .. } = access.limits;
         if transaction.note.len() > transaction_bytes {
-            return Err(refused(invalid(format!("a note is larger than the limit of {transaction_bytes} bytes"))));
+            return Err(refused(invalid(format!(
+                "a note is larger than the limit of {transaction_bytes} bytes"
+            ))));
         }
         let batch = Encoded::new(&access.catalogue, access.limits, &transaction.appends);
         let by = Statement {

@@ -43,7 +43,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use headwater_core::BoxFuture;
@@ -69,9 +69,9 @@ use committer::{Admin, Answer, Committer, Counts, Queue, Work};
 use directory::Directory;
 use engine::Engine;
 use error::closed;
-use member::{Access, Member, outcome, submit};
 use maintenance::Upkeep;
-use reader::{Fault, Request, corrupt_at, is_short, out_of_range, scan};
+use member::{Access, Member, outcome, submit};
+use reader::{Fault, Request, check_end, corrupt_at, is_short, out_of_range, scan};
 use upkeep::Stop;
 
 use super::groups::Groups;
@@ -94,6 +94,8 @@ struct Shared {
     counts: Arc<Counts>,
     upkeep: Mutex<Upkeep>,
     damage: RwLock<Vec<DamagedRange>>,
+    /// Whether the log needs a check: it was not closed in order, and none has finished since.
+    unchecked: AtomicBool,
     stop: Stop,
     id: LogId,
     options: Options,
@@ -109,10 +111,11 @@ impl EmbeddedLog {
     /// format, no permission, no space, damage.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::hold(dir.as_ref())?;
-        if !directory.log().exists() {
+        let is_new = !directory.log().exists();
+        if is_new {
             create(&directory, &options)?;
         }
-        let was_clean = directory.take_clean()?;
+        let was_clean = directory.take_clean()? || is_new;
         let (engine, commit) = Engine::open(&directory.log(), &options)?;
         let catalogue = load(&engine, &commit, &directory)?;
         let shared = Arc::new(Shared {
@@ -123,6 +126,7 @@ impl EmbeddedLog {
             counts: Arc::default(),
             upkeep: Mutex::default(),
             damage: RwLock::default(),
+            unchecked: AtomicBool::new(!was_clean),
             stop: Stop::default(),
             id: commit.log,
             options,
@@ -130,7 +134,7 @@ impl EmbeddedLog {
         });
         shared.check_ends();
         let committer = shared.clone().start_committer(commit)?;
-        let upkeep = shared.clone().start_upkeep(was_clean)?;
+        let upkeep = shared.clone().start_upkeep()?;
         Ok(Arc::new(Self { shared, committer: Mutex::new(Some(committer)), upkeep: Mutex::new(upkeep) }))
     }
 
@@ -368,7 +372,12 @@ impl Shared {
             record_bytes: self.options.record_bytes_max,
             transaction_bytes: self.options.transaction_bytes_max,
         };
-        Access { queue: self.queue.clone(), groups: self.groups.clone(), catalogue: self.catalogue.clone(), limits }
+        Access {
+            queue: self.queue.clone(),
+            groups: self.groups.clone(),
+            catalogue: self.catalogue.clone(),
+            limits,
+        }
     }
 
     fn check_open(&self) -> Result<(), LogError> {
@@ -379,10 +388,7 @@ impl Shared {
         self.stop.is_stopped()
     }
 
-    fn start_committer(
-        self: Arc<Self>,
-        commit: format::Commit,
-    ) -> Result<JoinHandle<bool>, OpenError> {
+    fn start_committer(self: Arc<Self>, commit: format::Commit) -> Result<JoinHandle<bool>, OpenError> {
         let committer = Committer {
             engine: self.engine.clone(),
             catalogue: self.catalogue.clone(),
@@ -406,35 +412,30 @@ impl Shared {
         std::thread::Builder::new().name("log-committer".into()).spawn(run).map_err(no_thread)
     }
 
-    /// Reads the last record of every partition: the end that the rows name must be there.
+    /// Reads the last record of every partition: the end that its row names must be there.
+    ///
+    /// A partition whose end is damaged takes no more records, since they would be written to the damaged page.
     fn check_ends(&self) {
         for topic in self.catalogue.topics.read().values() {
-            for partition in 0..topic.row.settings.partitions {
-                let bounds = topic.partitions[partition as usize].bounds();
-                if bounds.start == bounds.end {
-                    continue;
-                }
-                let last = bounds.end.0 - 1;
-                let limit = ReadLimit { records: 1, bytes: 1 };
-                let request = Request { topic, partition, from: last, end: bounds.end.0, limit };
-                if let Err(error) = reader::read(&self.engine, &request) {
-                    tracing::error!(%error, "the end of a partition is damaged");
-                    self.damage.write().push(DamagedRange {
-                        partition: topic.place(partition),
-                        first: Offset(last),
-                        last: Offset(last),
-                        what: error.to_string(),
-                    });
-                }
+            for (partition, state) in (0..).zip(&topic.partitions) {
+                let Err(error) = check_end(&self.engine, topic, partition) else { continue };
+                tracing::error!(%error, "the end of a partition is damaged; it takes no more records");
+                state.set_damaged();
+                let last = Offset(state.bounds().end.0.saturating_sub(1));
+                let what = error.to_string();
+                let damaged = DamagedRange { partition: topic.place(partition), first: last, last, what };
+                self.damage.write().push(damaged);
             }
         }
     }
 
     fn mark_clean(&self, in_order: bool) {
-        if in_order && self.damage.read().is_empty() {
-            if let Err(error) = self.directory.put_clean() {
-                tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
-            }
+        let checked = !self.unchecked.load(Ordering::Relaxed) && self.damage.read().is_empty();
+        if in_order
+            && checked
+            && let Err(error) = self.directory.put_clean()
+        {
+            tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");
         }
     }
 }
@@ -452,9 +453,9 @@ fn create(directory: &Directory, options: &Options) -> Result<(), OpenError> {
 }
 
 fn load(engine: &Engine, commit: &format::Commit, directory: &Directory) -> Result<Catalogue, OpenError> {
-    let snapshot = engine
-        .snapshot()
-        .map_err(|error| OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error))?;
+    let snapshot = engine.snapshot().map_err(|error| {
+        OpenError::new(OpenErrorKind::Unavailable, "cannot read the log").with_source(error)
+    })?;
     catalogue::load(&mut snapshot.cursor(), commit)
         .map_err(|damage| OpenError::damaged(&directory.log(), &damage))
 }
@@ -470,12 +471,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Times need not rise with offsets, so every record is looked at until one is late enough.
-fn find_time(
-    engine: &Engine,
-    topic: &Topic,
-    partition: u32,
-    time: Timestamp,
-) -> Result<Offset, LogError> {
+fn find_time(engine: &Engine, topic: &Topic, partition: u32, time: Timestamp) -> Result<Offset, LogError> {
     let bounds = topic.partitions[partition as usize].bounds();
     let mut found = bounds.end;
     let damaged = &mut |range: std::ops::Range<u64>, fault: &Fault| -> Result<(), LogError> {

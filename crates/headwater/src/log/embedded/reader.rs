@@ -16,8 +16,8 @@ use headwater_core::topic::Offset;
 use super::catalogue::{Topic, unknown_topic};
 use super::engine::{Engine, Snapshot};
 use super::format::{
-    Cell, LONG, Malformed, STUB, parse_key, parse_partition, parse_record, parse_record_key, parse_stub, part_key,
-    partition_key, record_key,
+    Cell, LONG, Malformed, STUB, TopicRow, parse_key, parse_partition, parse_record, parse_record_key,
+    parse_stub, part_key, partition_key, record_key, topic_key,
 };
 use super::page::Damage;
 use super::tree::Cursor;
@@ -124,6 +124,24 @@ pub(super) fn read(engine: &Engine, request: &Request<'_>) -> Result<ReadBatch, 
     gathered.finish(request, next)
 }
 
+/// Whether the last record of a partition is there, and the pages sound that the next one will be written to.
+pub(super) fn check_end(engine: &Engine, topic: &Topic, partition: u32) -> Result<(), LogError> {
+    let bounds = topic.partitions[partition as usize].bounds();
+    let (from, end) = (bounds.end.0.saturating_sub(1).max(bounds.start.0), bounds.end.0);
+    let request = Request { topic, partition, from, end, limit: ReadLimit { records: 1, bytes: 1 } };
+    let sound = |fault: Damage| corrupt(&request, from, &fault);
+    if bounds.start < bounds.end {
+        read(engine, &request)?;
+    }
+    let snapshot = engine.snapshot()?;
+    for offset in [from, end] {
+        let mut cursor = snapshot.cursor();
+        cursor.seek(&record_key(topic.number, partition, offset)).map_err(sound)?;
+        cursor.check_leaf().map_err(sound)?;
+    }
+    Ok(())
+}
+
 /// Steps through the records of a partition, expecting each.
 pub(super) struct Records<'r, 'e> {
     request: &'r Request<'r>,
@@ -135,8 +153,7 @@ pub(super) struct Records<'r, 'e> {
 
 impl<'r, 'e> Records<'r, 'e> {
     fn seek(snapshot: &Snapshot<'e>, request: &'r Request<'r>) -> Self {
-        let mut records =
-            Self { request, cursor: snapshot.cursor(), next: request.from, placed: Ok(()) };
+        let mut records = Self { request, cursor: snapshot.cursor(), next: request.from, placed: Ok(()) };
         records.placed = records.place();
         records
     }
@@ -150,7 +167,11 @@ impl<'r, 'e> Records<'r, 'e> {
             return Ok(());
         }
         // Something always follows a record: births of partitions that do not exist end every topic.
-        if found && self.cursor.prev()? && let Some(last) = self.stub()? && last >= from {
+        if found
+            && self.cursor.prev()?
+            && let Some(last) = self.stub()?
+            && last >= from
+        {
             self.next = last + 1;
             self.cursor.next()?;
             return Ok(());
@@ -248,6 +269,7 @@ fn explain(snapshot: &Snapshot<'_>, request: &Request<'_>, fault: &Fault) -> Log
             Bounds { start: Offset(start), end: Offset(end.min(request.end)) },
         ),
         Ok(None) => unknown_topic(&topic.row.name),
+        _ if !topic.is_live() => unknown_topic(&topic.row.name),
         _ => corrupt(request, from, fault),
     }
 }
@@ -257,14 +279,34 @@ fn read_partition_row(
     topic: &Topic,
     partition: u32,
 ) -> Result<Option<(u64, u64)>, Fault> {
-    let key = partition_key(topic.number, partition);
+    let row = read_row(snapshot, &partition_key(topic.number, partition))?;
+    Ok(row.map(|content| parse_partition(&content)).transpose()?)
+}
+
+fn read_row(snapshot: &Snapshot<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     let mut cursor = snapshot.cursor();
-    if !cursor.seek(&key)? || cursor.key()? != Some(&key[..]) {
+    if !cursor.seek(key)? || cursor.key()? != Some(key) {
         return Ok(None);
     }
     let mut content = Vec::new();
-    read_cell(&mut cursor, &key, &mut content)?;
-    Ok(Some(parse_partition(&content)?))
+    read_cell(&mut cursor, key, &mut content)?;
+    Ok(Some(content))
+}
+
+/// The first offset that a partition should hold at a moment; `None` if its topic is gone.
+fn expected_start(snapshot: &Snapshot<'_>, (topic, partition): (&Topic, u32)) -> Option<u64> {
+    let live = read_row(snapshot, &topic_key(topic.number)).and_then(|row| match row {
+        Some(content) => Ok(TopicRow::parse(&content)?.live),
+        None => Ok(false),
+    });
+    // What cannot be read is damage, and then everything is expected.
+    if !live.unwrap_or(true) {
+        return None;
+    }
+    match read_partition_row(snapshot, topic, partition) {
+        Ok(row) => row.map(|(start, _)| start),
+        Err(_) => Some(0),
+    }
 }
 
 pub(super) fn out_of_range(topic: &Topic, partition: u32, from: u64, bounds: Bounds) -> LogError {
@@ -314,7 +356,7 @@ pub(super) fn scan<E: From<LogError>>(
     damaged: &mut dyn FnMut(Range<u64>, &Fault) -> Result<(), E>,
     visit: &mut dyn FnMut(Scanned<'_>) -> bool,
 ) -> Result<(), E> {
-    let mut scan = Scan { place, next: range.start, end: range.end, fault: None, done: false };
+    let mut scan = Scan { engine, place, next: range.start, end: range.end, fault: None, done: false };
     while scan.next < range.end && !scan.done {
         let snapshot = engine.snapshot()?;
         scan.page(&mut snapshot.cursor(), damaged, visit)?;
@@ -323,6 +365,7 @@ pub(super) fn scan<E: From<LogError>>(
 }
 
 struct Scan<'a> {
+    engine: &'a Engine,
     place: (&'a Topic, u32),
     next: u64,
     end: u64,
@@ -331,7 +374,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn page<E>(
+    fn page<E: From<LogError>>(
         &mut self,
         cursor: &mut Cursor<'_>,
         damaged: &mut dyn FnMut(Range<u64>, &Fault) -> Result<(), E>,
@@ -383,17 +426,22 @@ impl Scan<'_> {
         }
     }
 
-    /// Reports what is missing or damaged before `offset`.
-    fn report<E>(
+    /// Reports what is missing or damaged before `offset`, but for what was dropped since the scan began.
+    fn report<E: From<LogError>>(
         &mut self,
         offset: u64,
         damaged: &mut dyn FnMut(Range<u64>, &Fault) -> Result<(), E>,
     ) -> Result<(), E> {
         let fault = self.fault.take();
-        if offset > self.next {
-            damaged(self.next..offset, &fault.unwrap_or(Fault::Record("it is missing")))?;
-            self.next = offset;
+        if offset <= self.next {
+            return Ok(());
         }
+        let start = expected_start(&self.engine.snapshot()?, self.place);
+        let missing = self.next.max(start.unwrap_or(offset))..offset;
+        if !missing.is_empty() {
+            damaged(missing, &fault.unwrap_or(Fault::Record("it is missing")))?;
+        }
+        self.next = offset;
         Ok(())
     }
 

@@ -128,6 +128,18 @@ impl<'a> Cursor<'a> {
         leaf.page.key(leaf.index).map(Some)
     }
 
+    /// Checks every entry of the leaf that the cursor stands on, as the engine will rely on them when it writes there.
+    pub(super) fn check_leaf(&self) -> Result<(), Damage> {
+        if self.loaded == 0 || self.loaded < self.levels.len() {
+            return Ok(());
+        }
+        let page = &self.levels[self.loaded - 1].page;
+        (0..page.len()).try_for_each(|index| match page.data(index)? {
+            Data::Here(_) => Ok(()),
+            Data::Long(..) => Err(Damage::Page(page.number(), "a value lies outside the tree")),
+        })
+    }
+
     /// The leaf that the cursor stands on, or nearest to where it failed.
     pub(super) fn page(&self) -> u64 {
         self.levels.get(self.loaded.saturating_sub(1)).map_or(self.tree.root, |level| level.page.number())
@@ -224,7 +236,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, number: u64, level: usize, from: Option<&[u8]>, to: Option<&[u8]>) -> Result<(), Damage> {
+    fn visit(
+        &mut self,
+        number: u64,
+        level: usize,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<(), Damage> {
         self.pages.take(number)?;
         if level < self.depth {
             return self.visit_branch(number, level, from, to);

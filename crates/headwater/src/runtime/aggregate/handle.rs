@@ -2,7 +2,7 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_core::BoxFuture;
@@ -20,6 +20,7 @@ use crate::command::{CommandId, Origin, Outcome, Receipt, SendError, Version};
 use crate::engine::decide::{Incoming, OUTCOMES, STATES, read_state};
 use crate::engine::outcome::{OutcomeRow, Verdict};
 use crate::runtime::cell::Phase;
+use crate::runtime::observe::CommandMetrics;
 use crate::runtime::start::Starting;
 
 /// When a caller whom a full mailbox refused should come again.
@@ -35,6 +36,7 @@ pub(crate) struct AggregateHandle<A: Aggregate> {
     topics: Topics,
     cells: Arc<[AggregateCell<A>]>,
     command_bytes_max: usize,
+    metrics: CommandMetrics,
 }
 
 impl<A: Aggregate> AggregateHandle<A> {
@@ -47,6 +49,7 @@ impl<A: Aggregate> AggregateHandle<A> {
             topics,
             cells,
             command_bytes_max: starting.options.command_bytes_max,
+            metrics: CommandMetrics::new(A::NAME),
         }
     }
 
@@ -271,7 +274,10 @@ impl<A: Aggregate> IntoFuture for Send<A> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.check()?;
-            self.handle.submit(self.incoming).await
+            let since = Instant::now();
+            let answer = self.handle.submit(self.incoming).await;
+            self.handle.metrics.answered(since, &answer);
+            answer
         })
     }
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_core::BoxFuture;
+use headwater_core::clock::Timestamp;
 use headwater_core::log::{
     Claim, CommitError, LogError, LogErrorKind, Opened, ReadBatch, ReadLimit, Transaction, Wait, Writer,
 };
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
-use headwater_core::store::Checkpoint;
+use headwater_core::store::{Checkpoint, KeyRange};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +23,7 @@ use super::{AggregateCell, Submission, Topics};
 use crate::aggregate::Aggregate;
 use crate::app::AppOptions;
 use crate::command::{CommandId, Origin, Outcome, Receipt, SendError, Version};
-use crate::engine::decide::{Base, Decided, Decider, DeciderSettings, Incoming};
+use crate::engine::decide::{Base, Decided, Decider, DeciderSettings, Incoming, OUTCOMES};
 use crate::engine::outcome::Verdict;
 use crate::engine::state::Delta;
 use crate::event::header_number;
@@ -37,6 +38,10 @@ const BATCH_MAX: usize = 4_096;
 const SNAPSHOT_CHUNK: ReadLimit = ReadLimit { records: 512, bytes: 1 << 20 };
 /// Commands that are read from the topic at once.
 const COMMANDS: ReadLimit = ReadLimit { records: 1_000, bytes: 4 << 20 };
+/// Outcomes that one batch looks at to remove the old ones.
+const SWEEP_CHUNK: usize = 1_000;
+/// Sweeps through all outcomes in the time that an outcome is kept.
+const SWEEPS: i64 = 8;
 /// How often a command is decided again after the log refused its batch.
 const ATTEMPTS: u32 = 3;
 
@@ -251,6 +256,14 @@ struct ShardRun<'a, A: Aggregate> {
     tail: Offset,
     commands_next: Offset,
     commands_read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
+    sweep: Sweep,
+}
+
+/// Where the removal of old outcomes has come.
+#[derive(Default)]
+struct Sweep {
+    after: Option<Bytes>,
+    next_at: Timestamp,
 }
 
 impl<'a, A: Aggregate> ShardRun<'a, A> {
@@ -277,6 +290,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             tail,
             commands_next,
             commands_read: None,
+            sweep: Sweep::default(),
         }
     }
 
@@ -292,6 +306,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             self.drain(mailbox)?;
             if self.in_flight.is_none() && !self.open.is_idle() {
                 self.add_snapshots().await?;
+                self.sweep_outcomes()?;
                 self.send_off();
                 continue;
             }
@@ -409,6 +424,29 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         Ok(())
     }
 
+    /// Removes outcomes that have been kept long enough, a piece of the table with each batch.
+    fn sweep_outcomes(&mut self) -> Result<(), Stop> {
+        let now = self.shards.shell.clock.now();
+        if now < self.sweep.next_at {
+            return Ok(());
+        }
+        let mut keys = KeyRange::all();
+        if let Some(after) = self.sweep.after.take() {
+            keys.from = std::ops::Bound::Excluded(after);
+        }
+        let page = self.state.page(OUTCOMES, &keys, SWEEP_CHUNK).map_err(Stop::new)?;
+        for (key, row) in &page.rows {
+            self.decider.expire(key, row, now, &mut self.open.decided);
+        }
+        if page.rows.len() == SWEEP_CHUNK {
+            self.sweep.after = page.rows.last().map(|(key, _)| key.clone());
+        } else {
+            let kept_ms = i64::try_from(self.shards.options.outcomes_kept.as_millis()).unwrap_or(i64::MAX);
+            self.sweep.next_at = now.plus_ms(kept_ms / SWEEPS);
+        }
+        Ok(())
+    }
+
     /// Hands the open batch to the log; one without records is settled at once.
     fn send_off(&mut self) {
         let next = Batch::new(self.open.commands_next, self.open.tail);
@@ -427,7 +465,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         } else {
             let positions = Position::from_iter([(self.partitions.commands.clone(), batch.commands_next)]);
             let note = Note { tail: batch.tail, shape: A::STATE_VERSION }.encode();
-            self.writer.commit(Transaction { appends, positions, note })
+            self.shards.shell.commit(&mut *self.writer, Transaction { appends, positions, note })
         };
         self.in_flight = Some(InFlight {
             delta,
@@ -518,7 +556,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             if retry && pending.attempts < ATTEMPTS {
                 self.requeue.push(pending);
             } else {
-                pending.answer(Err(SendError::Unavailable(error.to_string())));
+                pending.answer(Err(SendError::not_written(error)));
             }
         }
     }
@@ -582,7 +620,7 @@ fn command_of<A: Aggregate>(stored: &StoredRecord) -> Result<Incoming<A>, String
         traceparent: text("traceparent"),
         sender: text("hw_reply_to"),
     };
-    let expected = header_number(headers, "hw_expected_version").map(Version);
+    let expected = header_number(headers, crate::event::name::EXPECTED_VERSION).map(Version);
     Ok(Incoming {
         id,
         payload,

@@ -15,22 +15,25 @@ use headwater_core::store::{
 };
 use headwater_core::topic::Partition;
 use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use super::LmdbOptions;
 use super::check::{self, Damage, Snapshot, Unsound};
-use super::environment::{DATA_FILE, Environment, Rows};
+use super::environment::{DATA_FILE, EngineError, Environment, Rows};
 use super::rows::{self, FORMAT_VERSION, HEADER_KEY, Header, ShardRow, WRITER_KEY};
 use crate::store::catalogue::{Catalogue, TableNumbers, number};
 use crate::store::memory::{bounds, fits};
+
+/// Where a check that ran beside the reads leaves what it found, so that the next opening knows before it serves.
+const DAMAGED_FILE: &str = "damaged";
 
 /// One open store, whoever has it.
 pub(super) struct OpenStore {
     name: String,
     dir: PathBuf,
     catalogue: Mutex<Catalogue>,
-    /// `None` once the store is removed.
-    environment: RwLock<Option<Environment>>,
+    /// Closed once the store is removed.
+    environment: Environment,
     check: Arc<Check>,
     checking: Mutex<Option<JoinHandle<()>>>,
 }
@@ -66,7 +69,7 @@ impl OpenStore {
             name: name.to_owned(),
             dir: dir.to_owned(),
             catalogue: Mutex::new(Catalogue::new(tables)),
-            environment: RwLock::new(Some(environment)),
+            environment,
             check: Arc::default(),
             checking: Mutex::default(),
         };
@@ -83,7 +86,7 @@ impl OpenStore {
             // A check that panicked has nothing to tell any more.
             let _ = checking.join();
         }
-        self.environment.write().take();
+        self.environment.close();
     }
 
     /// The numbers of tables, the new ones made durable.
@@ -111,10 +114,7 @@ impl OpenStore {
     /// Walks a large store's pages while it serves; what is found then ends its service.
     fn check_beside(&self) -> Result<(), StoreError> {
         let failed = |error| self.named().failed("cannot be checked", error);
-        let guard = self.environment.read();
-        let Some(environment) = &*guard else { return Ok(()) };
-        let pin = environment.pin().map_err(failed)?;
-        let file = environment.file().map_err(failed)?;
+        let (pin, file) = self.environment.pin().map_err(failed)?;
         // Read now: two commits later the meta page of the pinned snapshot is another's.
         let snapshot = Snapshot::of(&file, pin.txn());
         let (name, dir, check) = (self.name.clone(), self.dir.clone(), self.check.clone());
@@ -127,6 +127,9 @@ impl OpenStore {
                 && let Some(error) = (Named { store: &name, dir: &dir }).unsound(&unsound, &catalogue)
             {
                 tracing::error!(store = name, %error, "a check of the store's pages found damage");
+                if let Err(unmarked) = std::fs::write(dir.join(DAMAGED_FILE), error.to_string()) {
+                    tracing::warn!(store = name, error = %unmarked, "the damage is only known until the store is closed");
+                }
                 check.damage.set(error.to_string()).expect("one check runs, and sets this once");
             }
         };
@@ -141,9 +144,7 @@ impl OpenStore {
         read: impl FnOnce(&RoTxn<'_, WithoutTls>, &Rows) -> heed::Result<Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         self.refuse_if_damaged()?;
-        let guard = self.environment.read_recursive();
-        let environment = guard.as_ref().ok_or_else(|| self.removed())?;
-        environment.read(read).map_err(|error| self.named().failed("cannot be read", error))?
+        self.environment.read(read).map_err(|error| self.named().failed("cannot be read", error))?
     }
 
     fn write(
@@ -151,9 +152,7 @@ impl OpenStore {
         mut write: impl FnMut(&mut Writer<'_, '_>) -> Result<(), WriteError>,
     ) -> Result<(), StoreError> {
         self.refuse_if_damaged()?;
-        let guard = self.environment.read_recursive();
-        let environment = guard.as_ref().ok_or_else(|| self.removed())?;
-        let written = environment.write(
+        let written = self.environment.write(
             |txn, rows| {
                 let id = txn.id() as u64;
                 let mut writer = Writer { txn, rows, last_key: None, key: Vec::new(), value: Vec::new() };
@@ -174,11 +173,6 @@ impl OpenStore {
             Some(message) => Err(StoreError::new(StoreErrorKind::Corrupt, message.clone())),
             None => Ok(()),
         }
-    }
-
-    fn removed(&self) -> StoreError {
-        let message = format!("store {} has been removed: open it again", self.name);
-        StoreError::new(StoreErrorKind::Unavailable, message)
     }
 
     /// A row whose seal is broken.
@@ -233,6 +227,9 @@ struct Named<'a> {
 impl Named<'_> {
     /// Checks the file before the engine sees it; `false` if that is left for later.
     fn check_first(self, options: &LmdbOptions) -> Result<bool, StoreError> {
+        if let Ok(found) = std::fs::read_to_string(self.dir.join(DAMAGED_FILE)) {
+            return Err(StoreError::new(StoreErrorKind::Corrupt, found));
+        }
         let mut catalogue = Catalogue::default();
         let mut checked = || -> Result<bool, Unsound> {
             let file = match File::open(self.dir.join(DATA_FILE)) {
@@ -301,8 +298,12 @@ impl Named<'_> {
         StoreError::new(StoreErrorKind::Corrupt, message)
     }
 
-    fn failed(self, what: &str, error: heed::Error) -> StoreError {
+    fn failed(self, what: &str, error: EngineError) -> StoreError {
         use StoreErrorKind::{Corrupt, Full, Unavailable};
+        let EngineError::Engine(error) = error else {
+            let message = format!("store {} has been removed: open it again", self.store);
+            return StoreError::new(Unavailable, message);
+        };
         let kind = match &error {
             heed::Error::Io(error) => super::kind_of(error),
             heed::Error::Mdb(MdbError::MapFull) => Full,
@@ -312,22 +313,29 @@ impl Named<'_> {
             ) => Corrupt,
             _ => Unavailable,
         };
-        let message = format!("store {} in {} {what}: {error}", self.store, self.dir.display());
+        let advice = super::advice(kind);
+        let message = format!("store {} in {} {what}: {error}{advice}", self.store, self.dir.display());
         StoreError::new(kind, message).with_source(error)
     }
 }
 
 /// Why a write did not happen.
 enum WriteError {
-    Engine(heed::Error),
+    Engine(EngineError),
     Store(StoreError),
     /// The row of a shard is damaged.
     BrokenSeal(Partition),
 }
 
+impl From<EngineError> for WriteError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
 impl From<heed::Error> for WriteError {
     fn from(error: heed::Error) -> Self {
-        Self::Engine(error)
+        Self::Engine(error.into())
     }
 }
 
@@ -339,7 +347,7 @@ impl From<StoreError> for WriteError {
 
 impl WriteError {
     fn is_map_full(&self) -> bool {
-        matches!(self, Self::Engine(heed::Error::Mdb(MdbError::MapFull)))
+        matches!(self, Self::Engine(EngineError::Engine(heed::Error::Mdb(MdbError::MapFull))))
     }
 }
 
@@ -502,7 +510,7 @@ impl StateStore for LmdbStore {
     }
 
     fn size_bytes(&self) -> u64 {
-        self.store.environment.read_recursive().as_ref().map_or(0, Environment::size_bytes)
+        self.store.environment.size_bytes()
     }
 }
 

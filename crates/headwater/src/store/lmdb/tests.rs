@@ -290,6 +290,10 @@ fn a_large_store_is_checked_while_it_serves() {
     assert_eq!(store.apply(&[]).map_err(|error| error.kind()), Ok(()));
     let batch = StateBatch { shard: Partition(7), changes: vec![], checkpoint: Checkpoint::default() };
     names_the_place(&store.apply(&[batch]).unwrap_err());
+    drop(store);
+    names_the_place(&dir.stores().open("s", &["orders"]).err().unwrap());
+    dir.stores().remove("s").unwrap();
+    assert!(dir.stores().open("s", &["orders"]).is_ok());
 }
 
 #[test]
@@ -320,11 +324,12 @@ fn a_newer_format_is_refused() {
         let environment = Environment::open(dir.file().parent().unwrap(), 1 << 20, 1 << 30).unwrap();
         let header = rows::Header { version: rows::FORMAT_VERSION + 1, tables: vec![] };
         let header = serde_json::to_vec(&header).unwrap();
-        let write = |txn: &mut heed::RwTxn<'_>, table: &environment::Rows| -> heed::Result<()> {
-            let id = (txn.id() as u64).to_le_bytes();
-            table.put(txn, &rows::HEADER_KEY, rows::seal(&rows::HEADER_KEY, &header, &mut vec![]))?;
-            table.put(txn, &rows::WRITER_KEY, rows::seal(&rows::WRITER_KEY, &id, &mut vec![]))
-        };
+        let write =
+            |txn: &mut heed::RwTxn<'_>, table: &environment::Rows| -> Result<(), environment::EngineError> {
+                let id = (txn.id() as u64).to_le_bytes();
+                table.put(txn, &rows::HEADER_KEY, rows::seal(&rows::HEADER_KEY, &header, &mut vec![]))?;
+                Ok(table.put(txn, &rows::WRITER_KEY, rows::seal(&rows::WRITER_KEY, &id, &mut vec![]))?)
+            };
         environment.write(write, |_| false).unwrap();
     }
     let error = dir.stores().open("s", &["orders"]).err().unwrap();

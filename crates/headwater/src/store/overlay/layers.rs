@@ -61,9 +61,12 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
+    pub(super) fn changes(&self) -> usize {
+        self.layer.tables.iter().map(BTreeMap::len).sum()
+    }
+
     pub(super) fn batch(&self, shard: Partition) -> StateBatch {
-        let rows = self.layer.tables.iter().map(BTreeMap::len).sum();
-        let mut changes = Vec::with_capacity(rows);
+        let mut changes = Vec::with_capacity(self.changes());
         for (table, number) in self.layer.tables.iter().zip(0..) {
             let change = |(key, value): Change<'_>| StateChange {
                 table: TableId(number),

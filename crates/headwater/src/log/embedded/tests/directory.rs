@@ -38,7 +38,8 @@ fn a_second_opening_names_the_process_that_holds_the_directory() {
 
 #[test]
 fn another_programs_directory_is_refused_and_left_as_it_is() {
-    for (name, text) in [("notes.txt", "mine"), ("format", "PNG"), ("format", "headwater"), ("data.mdb", "")] {
+    for (name, text) in [("notes.txt", "mine"), ("format", "PNG"), ("format", "headwater"), ("data.mdb", "")]
+    {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(name), text).unwrap();
         let before = contents(dir.path());

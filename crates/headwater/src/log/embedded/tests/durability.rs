@@ -142,7 +142,10 @@ async fn a_failed_sync_leaves_the_outcome_unknown_until_the_log_is_opened_again(
     rig.faults.fail_syncs(false);
     assert!(matches!(writer.commit(commit(2)).await, Err(CommitError::Fenced)), "its writer is dead");
     let refused = log.append(vec![append(&events, 3, 200)]).await;
-    assert!(matches!(&refused, Err(AppendError::NotWritten(e)) if e.kind() == LogErrorKind::Closed), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(AppendError::NotWritten(e)) if e.kind() == LogErrorKind::Closed),
+        "{refused:?}"
+    );
     assert_eq!(log.bounds(&events).await.unwrap().end, Offset(1), "what is unknown is not shown");
     let closed: Box<dyn Membership> = member;
     drop((closed, writer, log));
