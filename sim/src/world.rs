@@ -35,8 +35,6 @@ pub struct Report {
     pub violations: Vec<String>,
     /// How often each kind of fault struck.
     pub hits: BTreeMap<String, u64>,
-    /// A digest of everything that is in the log at the end.
-    pub digest: u64,
 }
 
 /// Runs the simulation of one seed.
@@ -123,8 +121,7 @@ async fn simulate(seed: u64, plan: Plan) -> Report {
     let life = world.life();
     let mut hits = BTreeMap::from_iter(world.events.lock().iter().map(|(name, n)| ((*name).to_owned(), *n)));
     hits.extend(log_hits(&life.log));
-    let digest = oracle::digest(&life.log).await;
-    Report { violations: world.history.violations(), hits, digest }
+    Report { violations: world.history.violations(), hits }
 }
 
 fn log_hits(log: &MemoryLog) -> impl Iterator<Item = (String, u64)> {
@@ -252,7 +249,7 @@ async fn start(
     options: BankOptions,
 ) -> Result<Life, String> {
     for _ in 0..1_000 {
-        let headwater = Headwater::with_clock(Arc::new(log.clone()), Arc::new(stores.clone()), clock.clone());
+        let headwater = Headwater::by_hand(Arc::new(log.clone()), Arc::new(stores.clone()), clock.clone());
         let Bank { app, handles } = bank(options);
         match headwater.start(app).await {
             Ok(running) => {
