@@ -1,6 +1,7 @@
-//! Headwater on the embedded log: each deposit expects the version that the caller has read.
+//! Headwater on the embedded log.
 //!
-//! As with the peers, a command is: read the account, then write what is refused if the account has moved meanwhile. The
+//! The peers read an account, decide, and write what is refused if the account has moved meanwhile. Here the shard's one
+//! writer decides on the account's latest state, so that nothing can have moved: there are no conflicts to retry. The
 //! answer comes after the fsync of the log.
 
 use std::sync::Arc;
@@ -85,11 +86,8 @@ impl Aggregate for Account {
 impl Accounts for EmbeddedAccounts {
     async fn execute(&self, account: &str, deposit: Deposit) -> Result<(), ExecuteError> {
         let id = account.to_owned();
-        let (version, _) = self.running.state(&self.accounts, &id).await.map_err(|e| anyhow!(e))?;
-        let sent = self.running.send(&self.accounts, &id, deposit).expect_version(version.0).await;
-        match sent {
+        match self.running.send(&self.accounts, &id, deposit).await {
             Ok(Accepted(_)) => Ok(()),
-            Err(SendError::VersionConflict { .. }) => Err(ExecuteError::Conflict),
             Ok(other) => Err(anyhow!("the deposit was not accepted: {other:?}").into()),
             Err(error) => Err(anyhow!(error).into()),
         }
