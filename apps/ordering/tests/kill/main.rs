@@ -4,6 +4,8 @@
 //! exact, and what is rebuilt from the log alone is byte for byte what was there. `HEADWATER_KILLS` says how often;
 //! `HEADWATER_BIN_ORDERING` names another binary to kill.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod callers;
 mod server;
 

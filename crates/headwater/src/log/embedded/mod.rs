@@ -31,7 +31,9 @@ mod maintenance;
 mod member;
 mod options;
 mod page;
+mod queue;
 mod reader;
+mod rows;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -65,12 +67,13 @@ pub use options::{FsyncHook, Options, Stats};
 
 use batch::{Encoded, Limits};
 use catalogue::{Catalogue, Topic, unknown_topic};
-use committer::{Admin, Answer, Committer, Counts, Queue, Work};
+use committer::{Committer, Counts};
 use directory::Directory;
 use engine::Engine;
 use error::closed;
 use maintenance::Upkeep;
 use member::{Access, Member, outcome, submit};
+use queue::{Admin, Answer, Queue, Work};
 use reader::{Fault, Request, check_end, corrupt_at, is_short, out_of_range, scan};
 use upkeep::Stop;
 
