@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use headwater::core::log::LogErrorKind;
 use headwater::core::topic::Partition;
-use headwater::log::memory::{FaultKind, Faults, MemoryLog, MemoryOptions};
+use headwater::log::memory::{FaultKind, Faults, MemoryLog, MemoryOptions, Op};
 use headwater::planted::{Bug, plant};
 use headwater::{Headwater, Phase, Running, StartError};
 use parking_lot::Mutex;
@@ -179,6 +179,11 @@ fn ended<T>(world: &World, task: Result<T, tokio::task::JoinError>) -> Option<T>
 /// Something goes wrong, or is done at an odd moment.
 async fn strike(world: &Arc<World>, rng: &mut Rng) {
     let life = world.life();
+    // Now and then the log is slow, so that a crash finds commits and appends under way.
+    let held = (rng.u8(..4) == 0).then(|| life.log.hold([Op::Commit, Op::Append][rng.usize(..2)]));
+    if held.is_some() {
+        idle(rng).await;
+    }
     let shard = Partition(rng.u32(..PARTITIONS));
     let group = format!("{APP}.{}", ["account", BY_OWNER, "ledger", "pockets"][rng.usize(..4)]);
     match rng.u8(..12) {
