@@ -425,20 +425,37 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     /// The state that answers for a shard, once it includes what was asked for.
     async fn ready(&self, shard: Partition) -> Result<Answering, QueryError> {
         let deadline = Instant::now() + self.within;
-        if let Some(receipt) = &self.after {
-            self.wait_for(receipt, shard, deadline).await?;
-        }
         self.view.reads.increment(1);
-        self.view.answering(shard, deadline).await
+        let Some(receipt) = &self.after else { return self.view.answering(shard, deadline).await };
+        let needed = self.wait_for(receipt, shard, deadline).await?;
+        loop {
+            let answering = self.view.answering(shard, deadline).await?;
+            if needed.is_none_or(|next| self.stands_at(&answering, shard) >= next) {
+                return Ok(answering);
+            }
+            // What answers stands before what was reached: an older version, or a shard that began again meanwhile
+            // from what was flushed.
+            if answering.frozen_version.is_some() || Instant::now() >= deadline {
+                return Err(QueryError::NotYet { view: self.view.name.clone(), waited: self.within });
+            }
+            tokio::task::yield_now().await;
+            self.reach(&self.view.cells[shard.0 as usize], needed.unwrap_or_default(), deadline).await?;
+        }
     }
 
-    /// Waits until the shard includes the receipt's events: hop by hop along the topologies that feed the view.
+    fn stands_at(&self, answering: &Answering, shard: Partition) -> Offset {
+        let checkpoint = answering.state.checkpoint().unwrap_or_default();
+        checkpoint.position.get(&self.view.source.partition(shard.0)).unwrap_or_default()
+    }
+
+    /// Waits until the shard includes the receipt's events: hop by hop along the topologies that feed the view. Answers
+    /// the position in its source that includes them, if any of them can concern it.
     async fn wait_for(
         &self,
         receipt: &Receipt,
         shard: Partition,
         deadline: Instant,
-    ) -> Result<(), QueryError> {
+    ) -> Result<Option<Offset>, QueryError> {
         self.check_receipt(receipt).await?;
         let mut topic = receipt.topic.clone();
         let mut needed = vec![(receipt.partition, receipt.next)];
@@ -447,7 +464,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
                 return Err(QueryError::NotHere(hop.clone()));
             };
             if emitter.source != topic {
-                return Ok(());
+                return Ok(None);
             }
             for (partition, next) in &needed {
                 self.reach(&emitter.cells[partition.0 as usize], *next, deadline).await?;
@@ -455,12 +472,10 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
             topic = emitter.to.clone();
             needed = self.ends(&topic, shard, hop).await?;
         }
-        if self.view.source == topic {
-            for (_, next) in needed.iter().filter(|(partition, _)| *partition == shard) {
-                self.reach(&self.view.cells[shard.0 as usize], *next, deadline).await?;
-            }
-        }
-        Ok(())
+        let mine = needed.iter().find(|(partition, _)| *partition == shard);
+        let Some((_, next)) = mine.filter(|_| self.view.source == topic) else { return Ok(None) };
+        self.reach(&self.view.cells[shard.0 as usize], *next, deadline).await?;
+        Ok(Some(*next))
     }
 
     /// The ends of the partitions that matter: the shard's alone behind the last hop, all before.
