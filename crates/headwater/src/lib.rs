@@ -9,6 +9,7 @@ pub mod command;
 pub mod config;
 mod digest;
 mod engine;
+mod engine_file;
 pub mod event;
 mod lock_file;
 pub mod log;
