@@ -1,4 +1,4 @@
-//! Runs the same commands on Headwater's peers and prints what each of them does with them.
+//! Runs the same commands on Headwater and on its peers and prints what each of them does with them.
 //!
 //! See `docs/performance.md`, section "Peers", for what is measured and how to repeat it.
 
@@ -6,6 +6,7 @@ mod cluster;
 mod cqrs_es_postgres;
 mod drive;
 mod evento_fjall;
+mod headwater;
 mod machine;
 mod peer;
 mod report;
@@ -21,9 +22,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cqrs_es_postgres::{CqrsEs, Extra};
 use crate::drive::{Figures, Schedule, WORKLOADS, Workload};
 use crate::evento_fjall::Evento;
+use crate::headwater::Embedded;
 use crate::machine::Machine;
 use crate::peer::Peer;
 use crate::report::{Report, Row};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs the same commands on Headwater's peers and prints what each of them does with them.
 #[derive(Parser)]
@@ -76,7 +81,14 @@ async fn main() -> anyhow::Result<()> {
 fn peers(options: &Options) -> Vec<Box<dyn Peer>> {
     let Options { connections, ref postgres_bin, .. } = *options;
     let cqrs_es = |extra| Box::new(CqrsEs { extra, connections, postgres_bin: postgres_bin.clone() });
-    vec![cqrs_es(Extra::Nothing), cqrs_es(Extra::View), cqrs_es(Extra::Snapshots), Box::new(Evento)]
+    vec![
+        Box::new(Embedded { with_view: false }),
+        Box::new(Embedded { with_view: true }),
+        cqrs_es(Extra::Nothing),
+        cqrs_es(Extra::View),
+        cqrs_es(Extra::Snapshots),
+        Box::new(Evento),
+    ]
 }
 
 async fn compare(options: &Options) -> anyhow::Result<Report> {

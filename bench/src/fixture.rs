@@ -55,7 +55,10 @@ pub(crate) struct Bank {
 
 /// The payload of a command: 200 bytes.
 pub(crate) fn payload(n: u64) -> String {
-    format!("{n:0>200}")
+    let number = n.to_string();
+    let mut text = "x".repeat(200 - number.len());
+    text.push_str(&number);
+    text
 }
 
 pub(crate) fn account_id(n: u64) -> String {

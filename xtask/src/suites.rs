@@ -21,7 +21,6 @@ pub(crate) enum Check {
     /// `cargo` with these arguments, at the root.
     Cargo(&'static [&'static str]),
     /// `npm test` in this folder, after its packages are installed from the lock file.
-    #[allow(dead_code, reason = "the browser suite is not wired yet")]
     Npm(&'static str),
     /// A check of the source tree; an error lists what it found.
     Tree(fn(&Tools) -> Result<(), String>),
@@ -56,7 +55,8 @@ pub(crate) const SUITES: &[Suite] = &[
         &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--examples"],
     ),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
-    // npm("browser", "the pages in a headless browser", "apps/ordering/browser-tests").needs(&[Need::Chromium, Need::Release("ordering")]),
+    npm("browser", "the pages in a headless browser", "apps/ordering/browser-tests")
+        .needs(&[Need::Chromium, Need::Release("ordering")]),
 ];
 
 const fn cargo(name: &'static str, about: &'static str, args: &'static [&'static str]) -> Suite {
@@ -67,7 +67,6 @@ const fn tree(name: &'static str, about: &'static str, check: fn(&Tools) -> Resu
     Suite { name, about, needs: &[], check: Check::Tree(check) }
 }
 
-#[allow(dead_code, reason = "the browser suite is not wired yet")]
 const fn npm(name: &'static str, about: &'static str, folder: &'static str) -> Suite {
     Suite { name, about, needs: &[], check: Check::Npm(folder) }
 }

@@ -34,10 +34,8 @@ pub(crate) enum Need {
     /// The pinned cargo-deny; `cargo deny` finds it.
     CargoDeny,
     /// A Chromium; `CHROMIUM` names it.
-    #[allow(dead_code, reason = "the browser suite is not wired yet")]
     Chromium,
     /// A release build of this app; `HEADWATER_BIN_<APP>` names it.
-    #[allow(dead_code, reason = "the browser suite is not wired yet")]
     Release(&'static str),
 }
 

@@ -42,6 +42,46 @@ pub const WELL_KNOWN: [&str; 24] = [
     "tracestate",
 ];
 
+/// A name of [`WELL_KNOWN`], looked up when the program is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WellKnown(u8);
+
+impl WellKnown {
+    /// The name's place in the list.
+    ///
+    /// # Panics
+    ///
+    /// If the list does not have it: in a `const`, the program does not compile.
+    pub const fn of(name: &str) -> Self {
+        let mut index = 0;
+        while index < WELL_KNOWN.len() {
+            if same(WELL_KNOWN[index].as_bytes(), name.as_bytes()) {
+                return Self(index as u8);
+            }
+            index += 1;
+        }
+        panic!("the name is not well known");
+    }
+
+    fn tag(self) -> u8 {
+        self.0 + 1
+    }
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
 /// The headers of one record, in order; names may repeat, as in Kafka.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Headers(Bytes);
@@ -98,6 +138,20 @@ impl Headers {
         self.iter().filter(|(n, _)| *n == name).last().and_then(|(_, value)| value)
     }
 
+    /// The last value under a well-known name; as [`get`](Self::get), without looking at names as text.
+    pub fn known(&self, name: WellKnown) -> Option<&[u8]> {
+        let mut rest = &self.0[..];
+        let mut found = None;
+        while let Some(&tag) = rest.first() {
+            let (_, value, after) = split_header(rest).expect("headers are checked when they come in");
+            if tag == name.tag() {
+                found = value;
+            }
+            rest = after;
+        }
+        found
+    }
+
     /// The last value under `name` as text; `None` if absent, null or not UTF-8.
     pub fn get_str(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(|value| std::str::from_utf8(value).ok())
@@ -138,6 +192,13 @@ impl HeadersBuilder {
     pub fn push(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.add(name, Some(value.as_ref()));
         self
+    }
+
+    /// Adds a header of a well-known name.
+    pub fn put(&mut self, name: WellKnown, value: &[u8]) {
+        self.0.put_u8(name.tag());
+        put_varint(&mut self.0, value.len() as u64 + 1);
+        self.0.put_slice(value);
     }
 
     /// Adds a header whose value may be null.
@@ -232,6 +293,17 @@ mod tests {
         assert_eq!(headers.get_str("ce_id"), Some("8"));
         assert_eq!(headers.get("gone"), None);
         assert_eq!(Headers::decode(headers.encoded().clone()), Ok(headers));
+    }
+
+    #[test]
+    fn a_well_known_name_is_the_same_as_its_text() {
+        const SUBJECT: WellKnown = WellKnown::of("ce_subject");
+        let mut builder = Headers::builder().push("other", "1");
+        builder.put(SUBJECT, b"a");
+        let headers = builder.push("ce_subject", "b").build();
+        assert_eq!(headers.known(SUBJECT), Some(&b"b"[..]));
+        assert_eq!(headers.get("ce_subject"), headers.known(SUBJECT));
+        assert_eq!(headers.known(WellKnown::of("ce_id")), None);
     }
 
     #[test]

@@ -103,7 +103,6 @@ pub struct Origin {
 }
 
 /// What became of a command.
-#[derive(Debug)]
 pub enum Outcome<A: Aggregate> {
     /// It took effect: the receipt tells where.
     Accepted(Receipt),
@@ -111,6 +110,16 @@ pub enum Outcome<A: Aggregate> {
     Rejected(A::Rejection),
     /// It may have taken effect or not: ask again under the same id.
     Unknown(CommandId),
+}
+
+impl<A: Aggregate<Rejection: fmt::Debug>> fmt::Debug for Outcome<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted(receipt) => f.debug_tuple("Accepted").field(receipt).finish(),
+            Self::Rejected(rejection) => f.debug_tuple("Rejected").field(rejection).finish(),
+            Self::Unknown(command_id) => f.debug_tuple("Unknown").field(command_id).finish(),
+        }
+    }
 }
 
 impl<A: Aggregate> Outcome<A> {

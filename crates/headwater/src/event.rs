@@ -11,7 +11,7 @@ mod payload;
 
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
-use headwater_core::header::{Headers, HeadersBuilder};
+use headwater_core::header::{Headers, HeadersBuilder, WellKnown};
 use headwater_core::record::Record;
 
 use crate::aggregate::{Aggregate, OldEvent};
@@ -55,29 +55,65 @@ impl Envelope<'_> {
     }
 
     fn headers(&self, type_name: &str, index: usize, version: Version) -> Headers {
-        let mut number = Decimal::default();
+        let mut number = itoa::Buffer::new();
         let mut headers = HeadersBuilder::with_capacity(320);
-        let mut put = |name: &str, value: &str| headers.add(name, Some(value.as_bytes()));
-        put("ce_specversion", "1.0");
-        put("ce_type", &format!("{}.{type_name}", self.aggregate));
-        put("ce_source", self.source);
-        put("ce_subject", self.subject);
-        put("ce_id", &format!("{}.{version}", self.subject));
-        put("ce_time", self.time_text);
-        put("ce_dataversion", number.text(u64::from(self.data_version)));
-        put("ce_sequence", number.text(version.0));
-        put("content-type", "application/json");
-        put("ce_correlationid", self.origin.correlation_id.as_deref().unwrap_or(self.command_id.as_str()));
-        put("ce_causationid", self.origin.causation_id.as_deref().unwrap_or(self.command_id.as_str()));
+        let mut put = |name: WellKnown, value: &str| headers.put(name, value.as_bytes());
+        let own_id = self.command_id.as_str();
+        put(name::SPEC_VERSION, "1.0");
+        put(name::TYPE, &joined(self.aggregate, type_name));
+        put(name::SOURCE, self.source);
+        put(name::SUBJECT, self.subject);
+        put(name::ID, &joined(self.subject, number.format(version.0)));
+        put(name::TIME, self.time_text);
+        put(name::DATA_VERSION, number.format(self.data_version));
+        put(name::SEQUENCE, number.format(version.0));
+        put(name::CONTENT_TYPE, "application/json");
+        put(name::CORRELATION_ID, self.origin.correlation_id.as_deref().unwrap_or(own_id));
+        put(name::CAUSATION_ID, self.origin.causation_id.as_deref().unwrap_or(own_id));
         if let Some(traceparent) = &self.origin.traceparent {
-            put("traceparent", traceparent);
+            put(name::TRACEPARENT, traceparent);
         }
-        put("hw_command_id", self.command_id.as_str());
-        put("hw_writer", WRITER_STAMP);
-        put("hw_index", number.text(index as u64));
-        put("hw_count", number.text(self.count as u64));
+        put(name::COMMAND_ID, own_id);
+        put(name::WRITER, WRITER_STAMP);
+        put(name::INDEX, number.format(index));
+        put(name::COUNT, number.format(self.count));
         headers.build()
     }
+}
+
+/// The names of an event's headers.
+pub(crate) mod name {
+    use headwater_core::header::WellKnown;
+
+    pub(crate) const SPEC_VERSION: WellKnown = WellKnown::of("ce_specversion");
+    pub(crate) const TYPE: WellKnown = WellKnown::of("ce_type");
+    pub(crate) const SOURCE: WellKnown = WellKnown::of("ce_source");
+    pub(crate) const SUBJECT: WellKnown = WellKnown::of("ce_subject");
+    pub(crate) const ID: WellKnown = WellKnown::of("ce_id");
+    pub(crate) const TIME: WellKnown = WellKnown::of("ce_time");
+    pub(crate) const DATA_VERSION: WellKnown = WellKnown::of("ce_dataversion");
+    pub(crate) const SEQUENCE: WellKnown = WellKnown::of("ce_sequence");
+    pub(crate) const CONTENT_TYPE: WellKnown = WellKnown::of("content-type");
+    pub(crate) const CORRELATION_ID: WellKnown = WellKnown::of("ce_correlationid");
+    pub(crate) const CAUSATION_ID: WellKnown = WellKnown::of("ce_causationid");
+    pub(crate) const TRACEPARENT: WellKnown = WellKnown::of("traceparent");
+    pub(crate) const COMMAND_ID: WellKnown = WellKnown::of("hw_command_id");
+    pub(crate) const WRITER: WellKnown = WellKnown::of("hw_writer");
+    /// The record's index within its command, per target partition.
+    pub(crate) const INDEX: WellKnown = WellKnown::of("hw_index");
+    /// How many records its command has in this partition.
+    pub(crate) const COUNT: WellKnown = WellKnown::of("hw_count");
+    /// The version that an aggregate's caller expects.
+    pub(crate) const EXPECTED_VERSION: WellKnown = WellKnown::of("hw_expected_version");
+}
+
+/// `a.b`
+fn joined(a: &str, b: &str) -> String {
+    let mut text = String::with_capacity(a.len() + 1 + b.len());
+    text.push_str(a);
+    text.push('.');
+    text.push_str(b);
+    text
 }
 
 /// Reads the event of a record that this kind of aggregate's shards wrote.
@@ -89,7 +125,7 @@ pub(crate) fn read<A: Aggregate>(record: &Record) -> Result<A::Event, EventError
             EventError(format!("its type \"{full_type}\" is none of aggregate \"{}\"", A::NAME))
         })?;
     let payload = record.value.as_deref().unwrap_or(b"null");
-    let version = header_number(&record.headers, "ce_dataversion").unwrap_or(1) as u32;
+    let version = header_number(&record.headers, name::DATA_VERSION).unwrap_or(1) as u32;
     read_payload::<A>(type_name, version, payload)
 }
 
@@ -123,8 +159,13 @@ fn upcast<A: Aggregate>(old: OldEvent) -> Result<OldEvent, EventError> {
 }
 
 /// The number that a header holds.
-pub(crate) fn header_number(headers: &Headers, name: &str) -> Option<u64> {
-    headers.get_str(name).and_then(|text| text.parse().ok())
+pub(crate) fn header_number(headers: &Headers, name: WellKnown) -> Option<u64> {
+    std::str::from_utf8(headers.known(name)?).ok()?.parse().ok()
+}
+
+/// Whether a record was written by the shards of an aggregate; another one is foreign.
+pub(crate) fn is_ours(record: &Record) -> bool {
+    record.headers.known(name::WRITER) == Some(WRITER_STAMP.as_bytes())
 }
 
 /// RFC 3339 in UTC, to the millisecond.
@@ -135,24 +176,12 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
     }
 }
 
-/// Room for a number's digits, used again and again.
-#[derive(Default)]
-struct Decimal(itoa::Buffer);
-
-impl Decimal {
-    fn text(&mut self, number: u64) -> &str {
-        self.0.format(number)
-    }
-}
-
 /// Reads a record of an events topic as an id and an event; `None` for a foreign record.
 pub(crate) fn read_keyed<A: Aggregate>(
     stored: &headwater_core::record::StoredRecord,
 ) -> Result<Option<(A::Id, A::Event)>, String> {
     let record = &stored.record;
-    let Some(key) =
-        record.key.as_deref().filter(|_| record.headers.get_str("hw_writer") == Some(WRITER_STAMP))
-    else {
+    let Some(key) = record.key.as_deref().filter(|_| is_ours(record)) else {
         return Ok(None);
     };
     let id = headwater_core::key::decode_text(key).map_err(|e| e.to_string())?;

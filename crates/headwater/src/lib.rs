@@ -41,3 +41,8 @@ pub mod prelude {
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::{Store, Stream};
 }
+
+/// Compiles and runs the program of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -9,7 +9,7 @@ use headwater::prelude::*;
 use headwater::{SendError, Update};
 
 fn id(text: &str) -> CommandId {
-    CommandId::new(text).unwrap()
+    CommandId::new(text).expect("a test names its commands well")
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Placing orders: what is taken, what is refused and in which words, and that nothing is placed twice.
 
+use headwater::core::log::{Log, ReadLimit, Wait};
+use headwater::core::topic::Offset;
+use headwater::{Parts, Receipt};
 use serde_json::{Value, json};
 
-use crate::client::{BODY_BYTES_MAX, open};
+use crate::client::{BODY_BYTES_MAX, memory_log, open, open_on};
 
 #[tokio::test]
 async fn an_order_is_taken_and_told() {
@@ -212,5 +215,26 @@ async fn a_body_that_is_no_order_is_refused_by_what_is_wrong_with_it() {
         assert_eq!((told_status, told_code.as_str()), (status, code), "{kind} {:.40}", body);
     }
     assert_eq!(shop.get("/orders?customerId=c").await.json(), json!([]), "nothing was placed");
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_belongs_to_the_trace_of_its_request() {
+    let log = memory_log();
+    let shop = open_on(log.clone(), Parts::ALL).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = [("content-type", "application/json"), ("traceparent", trace)];
+    let body = r#"{"orderId":"o1","customerId":"c","itemLabel":"x","itemPrice":1}"#;
+    let answer = shop.ask("POST", "/orders", &headers, body).await;
+    let receipt: Receipt = answer.header("headwater-receipt").expect("a receipt").parse().expect("a receipt");
+    let partition = receipt.topic.partition(receipt.partition.0);
+    let read = log.read(&partition, Offset::ZERO, ReadLimit::default(), Wait::No).await.expect("events");
+    let headers = &read.records[0].record.headers;
+    let told = headers.get_str("traceparent").expect("a trace");
+    assert!(told.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{told}");
+    assert_eq!(
+        (headers.get_str("ce_type"), headers.get_str("ce_subject")),
+        (Some("order.Placed"), Some("o1"))
+    );
     shop.stop().await;
 }

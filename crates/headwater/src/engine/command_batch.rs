@@ -5,7 +5,7 @@
 
 use headwater_core::record::StoredRecord;
 
-use crate::event::header_number;
+use crate::event::{header_number, name};
 
 /// How many of `records` form whole commands: the length of the longest prefix that ends with one.
 ///
@@ -24,7 +24,7 @@ pub(crate) fn command_start(records: &[StoredRecord], at: usize) -> usize {
 
 fn place(record: &StoredRecord) -> (u64, u64) {
     let headers = &record.record.headers;
-    (header_number(headers, "hw_index").unwrap_or(0), header_number(headers, "hw_count").unwrap_or(1))
+    (header_number(headers, name::INDEX).unwrap_or(0), header_number(headers, name::COUNT).unwrap_or(1))
 }
 
 #[cfg(test)]

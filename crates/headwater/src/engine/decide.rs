@@ -26,7 +26,7 @@ use super::state::{Delta, Layered};
 use crate::aggregate::{Aggregate, Context};
 use crate::command::{CommandId, Origin, SendError, Version};
 use crate::digest::{digest, hex};
-use crate::event::{Envelope, header_number, read, rfc3339};
+use crate::event::{Envelope, header_number, is_ours, name, read, rfc3339};
 
 mod cache;
 
@@ -120,6 +120,8 @@ impl<A: Aggregate> Default for Live<A> {
 pub(crate) struct Decider<A: Aggregate> {
     settings: DeciderSettings,
     live: StateCache<Live<A>>,
+    /// The time of the last decision as text: commands of one batch usually share it.
+    time_text: (Timestamp, String),
     aggregate: PhantomData<fn() -> A>,
 }
 
@@ -155,7 +157,12 @@ struct Effects<A> {
 impl<A: Aggregate> Decider<A> {
     pub(crate) fn new(settings: DeciderSettings) -> Self {
         let live = StateCache::new(settings.cached_states);
-        Self { settings, live, aggregate: PhantomData }
+        Self {
+            settings,
+            live,
+            time_text: (Timestamp::default(), rfc3339(Timestamp::default())),
+            aggregate: PhantomData,
+        }
     }
 
     /// Forgets what was decided but not committed: states are read from what is committed again.
@@ -214,6 +221,9 @@ impl<A: Aggregate> Decider<A> {
         if incoming.appended.is_some_and(|at| now.ms_since(at) > self.settings.outcomes_kept_ms) {
             return Ok(Ruling::Expired);
         }
+        if self.time_text.0 != now {
+            self.time_text = (now, rfc3339(now));
+        }
         let live = self.live(&keys.state, batch, base)?;
         if let Some(expected) = incoming.expected.filter(|expected| *expected != live.version) {
             return Ok(Ruling::VersionConflict { expected, actual: live.version });
@@ -264,13 +274,12 @@ impl<A: Aggregate> Decider<A> {
         from: Version,
         events: &[A::Event],
     ) -> Result<Vec<Record>, SendError> {
-        let time_text = rfc3339(now);
         let envelope = Envelope {
             source: &self.settings.source,
             aggregate: A::NAME,
             subject: &keys.subject,
             time: now,
-            time_text: &time_text,
+            time_text: &self.time_text.1,
             data_version: A::EVENT_VERSION,
             command_id: &incoming.command_id,
             origin: &incoming.origin,
@@ -369,7 +378,7 @@ impl<A: Aggregate> Decider<A> {
         for stored in tail {
             let Some((id, key)) = aggregate_of::<A>(&stored.record)? else { continue };
             let live = self.live(&key, batch, base)?;
-            let version = header_number(&stored.record.headers, "ce_sequence").unwrap_or(0);
+            let version = header_number(&stored.record.headers, name::SEQUENCE).unwrap_or(0);
             if live.snapshot.0 >= version {
                 continue;
             }
@@ -405,7 +414,7 @@ impl<A: Aggregate> Decider<A> {
     ) -> Result<(), ProcessError> {
         let Some((_, key)) = aggregate_of::<A>(&stored.record)? else { return Ok(()) };
         let live = self.live(&key, batch, base)?;
-        let version = Version(header_number(&stored.record.headers, "ce_sequence").unwrap_or(0));
+        let version = Version(header_number(&stored.record.headers, name::SEQUENCE).unwrap_or(0));
         if version <= live.version {
             return Ok(());
         }
@@ -541,7 +550,7 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// The id of the aggregate that an event is of, as text and as the key of its row; `None` for a foreign record.
 fn aggregate_of<A: Aggregate>(record: &Record) -> Result<Option<(Bytes, Bytes)>, ProcessError> {
-    if record.headers.get_str("hw_writer") != Some(crate::event::WRITER_STAMP) {
+    if !is_ours(record) {
         return Ok(None);
     }
     let Some(key) = &record.key else { return Ok(None) };

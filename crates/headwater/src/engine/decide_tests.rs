@@ -149,7 +149,7 @@ impl Shard {
         let events = self.log.iter().filter(|append| append.to == partition("events"));
         let place = |append: &Append| {
             let key = append.record.key.as_deref().unwrap();
-            let version = header_number(&append.record.headers, "ce_sequence").unwrap();
+            let version = header_number(&append.record.headers, name::SEQUENCE).unwrap();
             (String::from_utf8_lossy(key).into_owned(), version)
         };
         events.map(place).collect()

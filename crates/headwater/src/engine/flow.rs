@@ -8,7 +8,7 @@ use headwater_core::store::{StoreError, TableId};
 use headwater_core::topic::{Offset, Partition};
 
 use super::state::Layered;
-use crate::event::header_number;
+use crate::event::{header_number, name};
 
 /// A key and a value on their way through a topology, with the record that they came from.
 ///
@@ -94,7 +94,7 @@ impl<'a> Flow<'a> {
 
     /// Tells that the next input record is this one.
     pub(crate) fn next_input(&mut self, record: &StoredRecord) {
-        if header_number(&record.record.headers, "hw_index").unwrap_or(0) == 0 {
+        if header_number(&record.record.headers, name::INDEX).unwrap_or(0) == 0 {
             self.command += 1;
         }
     }

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::aggregate::{AggregateHandle, OutcomeQuery, Send};
 use super::cell::Phase;
+use super::observe::{LogMetrics, LogSize};
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, trouble};
 use super::view::{QueryError, ViewQuery};
@@ -46,19 +47,23 @@ impl Headwater {
     ///
     /// If the operating system gives no thread for flushing.
     pub fn with_clock(log: Arc<dyn Log>, stores: Stores, clock: Arc<dyn Clock>) -> Self {
-        let on_flush = Box::new(super::observe::flushed);
-        let flusher = Flusher::start(FlusherOptions::default(), clock.clone(), on_flush)
-            .expect("the operating system gives a thread");
-        let log_metrics = super::observe::LogMetrics::new("custom");
-        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size: None };
-        Self { shell, stores, apps: Arc::default() }
+        Self::observed(log, stores, clock, "custom", None)
     }
 
     /// The same with the log's name and size for metrics.
-    pub(crate) fn observed(mut self, log: &'static str, size: Option<super::observe::LogSize>) -> Self {
-        self.shell.log_metrics = super::observe::LogMetrics::new(log);
-        self.shell.log_size = size;
-        self
+    pub(super) fn observed(
+        log: Arc<dyn Log>,
+        stores: Stores,
+        clock: Arc<dyn Clock>,
+        log_name: &'static str,
+        log_size: Option<LogSize>,
+    ) -> Self {
+        let on_flush = Box::new(super::observe::flushed);
+        let flusher = Flusher::start(FlusherOptions::default(), clock.clone(), on_flush)
+            .expect("the operating system gives a thread");
+        let log_metrics = LogMetrics::new(log_name);
+        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size };
+        Self { shell, stores, apps: Arc::default() }
     }
 
     /// Starts an app, all of it.

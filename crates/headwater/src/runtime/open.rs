@@ -46,7 +46,13 @@ impl Headwater {
                     clock: Arc::new(SystemClock),
                     ..MemoryOptions::default()
                 });
-                Ok(Self::on(Arc::new(log), Arc::new(MemoryStores::new())).observed("memory", None))
+                Ok(Self::observed(
+                    Arc::new(log),
+                    Arc::new(MemoryStores::new()),
+                    Arc::new(SystemClock),
+                    "memory",
+                    None,
+                ))
             }
             LogChoice::Embedded => {
                 let options =
@@ -58,7 +64,13 @@ impl Headwater {
                     let stats = stats.stats();
                     (stats.file_bytes, stats.free_pages * PAGE_BYTES)
                 };
-                Ok(Self::on(log, Arc::new(stores)).observed("embedded", Some(Arc::new(size))))
+                Ok(Self::observed(
+                    log,
+                    Arc::new(stores),
+                    Arc::new(SystemClock),
+                    "embedded",
+                    Some(Arc::new(size)),
+                ))
             }
             LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
         }

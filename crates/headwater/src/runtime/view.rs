@@ -537,7 +537,10 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery
     /// [`QueryError`].
     pub async fn changes(&self, part: &P, since: Option<&Position>) -> Result<Changes<P, R, S>, QueryError> {
         let (shard, keys) = self.part(part)?;
-        self.ready(shard).await?;
+        if self.ready(shard).await?.frozen_version.is_some() {
+            let (done, total) = self.view.progress();
+            return Err(QueryError::Building { view: self.view.name.clone(), done, total });
+        }
         Ok(Changes::new(self.view.clone(), shard, keys, since))
     }
 

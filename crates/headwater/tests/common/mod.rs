@@ -1,5 +1,5 @@
 //! A small shop: one aggregate, three views, on the memory log.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,6 +22,7 @@ use super::catalogue::{self, Catalogue};
 use super::directory::Directory;
 use super::engine::Engine;
 use super::error::{OpenError, OpenErrorKind};
+use super::format::Commit;
 use super::reader::{Fault, scan};
 
 /// Asks a process to check the data directory that it names, and to end.
@@ -82,21 +83,24 @@ pub fn check(dir: impl AsRef<Path>) -> Result<CheckReport, OpenError> {
     let directory = Directory::hold(dir.as_ref())?;
     let options = Options { maintenance_every: None, check_after_crash: false, ..Options::default() };
     let (engine, commit) = Engine::open(&directory.log(), &options)?;
-    let catalogue = load(&engine, &commit, dir.as_ref())?;
+    let catalogue = load(&engine, Some(commit), dir.as_ref())?;
     walk(&engine, &catalogue, &|| false).map_err(|error| cannot_check(dir.as_ref(), &error))
 }
 
 /// The same for a directory that the parent process has open.
 fn check_beside(dir: &Path) -> Result<CheckReport, OpenError> {
     let engine = Engine::open_beside(&dir.join("log"))?;
-    let commit = engine.read_commit().map_err(|error| cannot_check(dir, &error))?;
-    let catalogue = load(&engine, &commit, dir)?;
+    let catalogue = load(&engine, None, dir)?;
     walk(&engine, &catalogue, &|| false).map_err(|error| cannot_check(dir, &error))
 }
 
-fn load(engine: &Engine, commit: &super::format::Commit, dir: &Path) -> Result<Catalogue, OpenError> {
+/// The catalogue as of one moment; without `commit`, as of the last one then.
+fn load(engine: &Engine, commit: Option<Commit>, dir: &Path) -> Result<Catalogue, OpenError> {
     let snapshot = engine.snapshot().map_err(|error| cannot_check(dir, &error))?;
-    catalogue::load(&mut snapshot.cursor(), commit).map_err(|damage| OpenError::damaged(dir, &damage))
+    let commit = commit.map_or_else(|| snapshot.commit(), Ok);
+    commit
+        .and_then(|commit| catalogue::load(&mut snapshot.cursor(), &commit))
+        .map_err(|damage| OpenError::damaged(&dir.join("log"), &damage))
 }
 
 fn cannot_check(dir: &Path, error: &LogError) -> OpenError {

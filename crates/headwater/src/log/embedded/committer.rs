@@ -13,189 +13,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use headwater_core::clock::Clock;
 use headwater_core::log::{
     CommitError, Head, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings,
 };
-use headwater_core::position::Position;
 use headwater_core::topic::{Offset, TopicId, TopicName};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::batch::{Encoded, EncodedRecord, Place};
-use super::catalogue::{Catalogue, Topic, head_digest, partition_digest, unknown_topic};
+use super::batch::{Encoded, Place};
+use super::catalogue::{Catalogue, Topic, partition_digest, unknown_topic};
 use super::engine::{Engine, WriteError, Writing};
 use super::error::invalid;
 use super::format::{
-    CELL_HEADER, Commit, LONG, PART_BYTES, STUB, TopicRow, WHOLE, birth_key, cell, cell_count, head_content,
-    head_key, part_key, partition_content, partition_key, record_key, row_digest, stub_content, topic_key,
-    write_header,
+    Commit, PART_BYTES, STUB, TopicRow, birth_key, cell, partition_content, partition_key, record_key,
+    row_digest, stub_content, topic_key,
 };
 use super::options::FsyncHook;
-use crate::log::groups::{Groups, ShardId, Term};
-
-/// The most bytes of records that share a commit, unless one transaction alone has more.
-const BATCH_BYTES_MAX: usize = 32 << 20;
+use super::queue::{Admin, Batch, Open, Queue, Statement, Work, Write};
+use super::rows::{put_births, put_head, put_partition, put_record, put_row, put_topic};
+use crate::log::groups::{Groups, ShardId};
 
 /// The most partitions of a topic: their rows are made in one transaction.
 const PARTITIONS_MAX: u32 = 10_000;
-
-/// What the committer is asked to do; each is answered once.
-pub(super) enum Work {
-    Write(Write),
-    Open(Open),
-    Admin(Admin),
-}
-
-/// Gives out an epoch, and tells the shard's head.
-pub(super) struct Open {
-    pub(super) shard: ShardId,
-    /// Which gain of the shard the member that asks has.
-    pub(super) term: Term,
-    pub(super) answer: Answer<Option<(u64, Option<Head>)>>,
-}
-
-/// Changes that have a commit of their own.
-pub(super) enum Admin {
-    Create {
-        name: TopicName,
-        settings: TopicSettings,
-        answer: Answer<TopicDescription>,
-    },
-    Delete {
-        name: TopicName,
-        answer: Answer<()>,
-    },
-    /// Drops records below `to`.
-    Trim {
-        topic: Arc<Topic>,
-        partition: u32,
-        to: u64,
-        answer: Done,
-    },
-    /// Replaces runs of records, each from a first to a last offset, by stubs.
-    Supersede {
-        topic: Arc<Topic>,
-        partition: u32,
-        runs: Vec<(u64, u64)>,
-        answer: Done,
-    },
-    /// Drops what a deleted topic has from its first birth up to a key; without one, its row.
-    Purge {
-        topic: Arc<Topic>,
-        to: Option<Vec<u8>>,
-        answer: Done,
-    },
-}
-
-pub(super) type Answer<T> = oneshot::Sender<Result<T, LogError>>;
-
-/// Upkeep waits on its own thread, outside of any runtime.
-pub(super) type Done = std::sync::mpsc::SyncSender<Result<(), LogError>>;
-
-/// Records, and what a writer says with them.
-pub(super) struct Write {
-    pub(super) batch: Encoded,
-    pub(super) by: Option<Statement>,
-    pub(super) answer: oneshot::Sender<Result<Vec<Offset>, CommitError>>,
-}
-
-/// What a writer commits about its shard.
-pub(super) struct Statement {
-    pub(super) shard: ShardId,
-    pub(super) epoch: u64,
-    pub(super) positions: Position,
-    pub(super) note: Bytes,
-}
-
-/// Work that waits for the committer.
-#[derive(Default)]
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    arrived: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    work: VecDeque<Work>,
-    closed: bool,
-}
-
-impl Queue {
-    /// Hands work over; gives it back if the log is closed.
-    #[expect(clippy::result_large_err, reason = "work that is refused goes back whole, to be answered")]
-    pub(super) fn push(&self, work: Work) -> Result<(), Work> {
-        let mut waiting = self.waiting.lock();
-        if waiting.closed {
-            return Err(work);
-        }
-        waiting.work.push_back(work);
-        drop(waiting);
-        self.arrived.notify_one();
-        Ok(())
-    }
-
-    /// Refuses further work; what waits is still done.
-    pub(super) fn close(&self) {
-        self.waiting.lock().closed = true;
-        self.arrived.notify_one();
-    }
-
-    /// Refuses further work, and answers none of what waits: nobody is there to do it.
-    pub(super) fn abandon(&self) {
-        let mut waiting = self.waiting.lock();
-        waiting.closed = true;
-        let abandoned = std::mem::take(&mut waiting.work);
-        drop(waiting);
-        // Dropping the answers tells those who wait.
-        drop(abandoned);
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.waiting.lock().closed
-    }
-
-    /// Waits for work and takes what may share a commit; `None` when closed and empty.
-    fn take(&self) -> Option<Batch> {
-        let mut waiting = self.waiting.lock();
-        loop {
-            match waiting.work.pop_front() {
-                Some(Work::Admin(admin)) => return Some(Batch::Alone(admin)),
-                Some(first) => return Some(Batch::Shared(take_shared(first, &mut waiting.work))),
-                None if waiting.closed => return None,
-                None => self.arrived.wait(&mut waiting),
-            }
-        }
-    }
-}
-
-enum Batch {
-    Shared(VecDeque<Work>),
-    Alone(Admin),
-}
-
-fn take_shared(first: Work, work: &mut VecDeque<Work>) -> VecDeque<Work> {
-    let mut bytes = first.bytes();
-    let mut batch = VecDeque::from([first]);
-    while let Some(next) = work.front().filter(|next| !matches!(next, Work::Admin(_))) {
-        bytes += next.bytes();
-        if bytes > BATCH_BYTES_MAX {
-            break;
-        }
-        batch.extend(work.pop_front());
-    }
-    batch
-}
-
-impl Work {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Write(write) => write.batch.bytes.len() + write.by.as_ref().map_or(0, |by| by.note.len()),
-            Self::Open(_) | Self::Admin(_) => 0,
-        }
-    }
-}
 
 /// What has been done, for [`Stats`](super::Stats).
 #[derive(Debug, Default)]
@@ -624,86 +464,6 @@ impl Staged {
             ends.len() - 1
         })
     }
-}
-
-/// Completes the header of an encoded record and puts its cell, in parts if it is long.
-fn put_record(
-    writing: &mut Writing<'_>,
-    bytes: &mut [u8],
-    record: &EncodedRecord,
-    key: &[u8],
-    time: i64,
-) -> Result<(), WriteError> {
-    let header = record.header();
-    let kind = if header == CELL_HEADER { WHOLE } else { LONG };
-    let value = &mut bytes[record.at - header..record.at + record.len];
-    write_header(&mut value[..header], kind, key, time, record.crc, record.len);
-    let (first, rest) = value.split_at(value.len().min(PART_BYTES));
-    writing.put(key, first)?;
-    for (index, part) in (1..).zip(rest.chunks(PART_BYTES)) {
-        writing.put(&part_key(key, index), part)?;
-    }
-    Ok(())
-}
-
-/// Lays out the partitions of a new topic so that each begins on a page of its own.
-///
-/// Otherwise the records of one partition would for ever be inserted before the first ones of the next on the same
-/// page, and the engine would leave every page that it splits half empty. Two large values fill a page, so a third is
-/// split off; made small again, each birth keeps its page. The last two belong to no partition and end the topic.
-fn put_births(writing: &mut Writing<'_>, topic: &Topic) -> Result<(), WriteError> {
-    let births = || (0..topic.row.settings.partitions + 2).map(|index| birth_key(topic.number, index));
-    let large = [0; PART_BYTES];
-    births().try_for_each(|key| writing.put(&key, &large))?;
-    births().try_for_each(|key| writing.put(&key, &[]))
-}
-
-fn put_row(writing: &mut Writing<'_>, key: &[u8], content: &[u8]) -> Result<usize, WriteError> {
-    let values = cell(WHOLE, key, 0, content);
-    for (index, value) in (0..).zip(&values) {
-        if index == 0 { writing.put(key, value)? } else { writing.put(&part_key(key, index), value)? }
-    }
-    Ok(values.len())
-}
-
-fn put_topic(
-    writing: &mut Writing<'_>,
-    commit: &mut Commit,
-    row: &TopicRow,
-    number: u32,
-) -> Result<(), WriteError> {
-    let (key, content) = (topic_key(number), row.content());
-    commit.digest = commit.digest.wrapping_add(row_digest(&key, &content));
-    put_row(writing, &key, &content).map(|_| ())
-}
-
-/// Replaces a partition's row, which says what memory says.
-fn put_partition(
-    writing: &mut Writing<'_>,
-    commit: &mut Commit,
-    (topic, partition): (&Topic, u32),
-    (start, end): (u64, u64),
-) -> Result<(), WriteError> {
-    let old = topic.partitions[partition as usize].bounds();
-    let removed = partition_digest(topic.number, partition, old.start.0, old.end.0);
-    let added = partition_digest(topic.number, partition, start, end);
-    commit.digest = commit.digest.wrapping_sub(removed).wrapping_add(added);
-    put_row(writing, &partition_key(topic.number, partition), &partition_content(start, end)).map(|_| ())
-}
-
-fn put_head(
-    writing: &mut Writing<'_>,
-    commit: &mut Commit,
-    shard: &ShardId,
-    old: Option<&Head>,
-    head: &Head,
-) -> Result<(), WriteError> {
-    let key = head_key(&shard.group, shard.shard.0);
-    commit.digest = commit.digest.wrapping_sub(head_digest(&key, old));
-    commit.digest = commit.digest.wrapping_add(head_digest(&key, Some(head)));
-    let count = put_row(writing, &key, &head_content(head))?;
-    let old_count = old.map_or(0, |old| cell_count(head_content(old).len()));
-    (count..old_count).try_for_each(|index| writing.delete(&part_key(&key, index as u32)))
 }
 
 /// What to answer where nothing was begun.

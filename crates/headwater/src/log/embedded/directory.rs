@@ -14,11 +14,17 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::{OpenError, OpenErrorKind};
 
 /// The format that this version writes, and the newest that it reads.
 const FORMAT: u32 = 1;
+
+/// A log that was just dropped may still be read by a task that nobody waits for, and a process that was just killed
+/// may not be gone yet.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 const FORMAT_FILE: &str = "format";
 const LOCK_FILE: &str = "lock";
@@ -152,10 +158,13 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     let file = path.join(LOCK_FILE);
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&file);
     let mut lock = opened.map_err(|error| failed("write to", path, error))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(locked(path, &mut lock)),
-        Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
+    for attempt in 0.. {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(failed("lock", path, error)),
+            Err(TryLockError::WouldBlock) if attempt == LOCK_TRIES => return Err(locked(path, &mut lock)),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+        }
     }
     lock.set_len(0)
         .and_then(|()| lock.rewind())

@@ -36,6 +36,9 @@ pub(super) const DATA_FILE: &str = "data.mdb";
 const MAP_BYTES_FIRST: u64 = 1 << 40;
 const MAP_BYTES_LEAST: u64 = 1 << 30;
 
+/// A size limit is rounded down to this, a multiple of every page size, and is not below it.
+const LIMIT_STEP: u64 = 1 << 20;
+
 /// The file grows by an eighth, between these.
 const GROWTH_LEAST: u64 = 1 << 20;
 const GROWTH_MOST: u64 = 64 << 20;
@@ -47,7 +50,7 @@ const READERS_MAX: u32 = 1_024;
 const SNAPSHOT_TRIES: u32 = 10_000;
 
 /// Files above this are not walked at once when they are opened: their branches would take too long to read.
-const STRUCTURE_BYTES_MAX: u64 = 32 << 30;
+const STRUCTURE_BYTES_MAX: u64 = 16 << 30;
 
 /// The engine of one log.
 pub(super) struct Engine {
@@ -142,17 +145,10 @@ impl Engine {
         })
     }
 
-    /// The row of the last commit.
-    pub(super) fn read_commit(&self) -> Result<Commit, LogError> {
-        let snapshot = self.snapshot()?;
-        read_commit(&self.pages, &snapshot.meta).map_err(|damage| {
-            LogError::new(LogErrorKind::Corrupt, format!("{} is damaged, {damage}", self.path.display()))
-        })
-    }
-
     /// A moment of the log.
     pub(super) fn snapshot(&self) -> Result<Snapshot<'_>, LogError> {
-        let gate = self.gate.read();
+        // Recursive, since who scans may look at another moment meanwhile.
+        let gate = self.gate.read_recursive();
         for attempt in 0..SNAPSHOT_TRIES {
             let txn = self.env.read_txn().map_err(|error| unavailable("cannot begin to read", &error))?;
             let meta = self.announced(txn.id() as u64);
@@ -309,6 +305,11 @@ impl<'e> Snapshot<'e> {
     pub(super) fn cursor(&self) -> Cursor<'e> {
         Cursor::new(&self.engine.pages, self.meta.main)
     }
+
+    /// The row of the commit that made this moment.
+    pub(super) fn commit(&self) -> Result<Commit, Damage> {
+        read_commit(&self.engine.pages, &self.meta)
+    }
 }
 
 /// A transaction of the engine.
@@ -391,20 +392,28 @@ fn open_env(dir: &Path, options: &Options, extra: EnvFlags) -> Result<(Env<Witho
         lock_file::allocate(dir, READERS_MAX)
             .map_err(|error| OpenError::io("cannot open the log", dir, error.into()))?;
     }
-    let sizes = std::iter::successors(Some(MAP_BYTES_FIRST), |size| Some(size / 2));
-    let sizes = sizes.take_while(|size| *size >= MAP_BYTES_LEAST);
     let mut last = None;
-    for size in options.bytes_max.into_iter().chain(sizes) {
+    for size in map_sizes(options) {
         match open_env_of(dir, size, extra | extra_flags(options)) {
             Ok(env) => return Ok((env, size)),
             Err(error) => last = Some(error),
         }
-        if options.bytes_max.is_some() {
-            break;
-        }
     }
     let error = last.unwrap_or_else(|| io::Error::other("no map size to try").into());
     Err(OpenError::io("cannot open the log", dir, error))
+}
+
+/// How much to map, in order of trying.
+fn map_sizes(options: &Options) -> Vec<u64> {
+    #[cfg(any(test, feature = "testing"))]
+    if let Some(size) = options.faults.first_map() {
+        return vec![size];
+    }
+    if let Some(max) = options.bytes_max {
+        return vec![(max / LIMIT_STEP).max(1) * LIMIT_STEP];
+    }
+    let sizes = std::iter::successors(Some(MAP_BYTES_FIRST), |size| Some(size / 2));
+    sizes.take_while(|size| *size >= MAP_BYTES_LEAST).collect()
 }
 
 fn open_env_of(dir: &Path, map_bytes: u64, extra: EnvFlags) -> heed::Result<Env<WithoutTls>> {

@@ -18,9 +18,9 @@ use headwater_core::clock::Timestamp;
 use headwater_core::log::{Cleanup, LogError};
 
 use super::catalogue::Topic;
-use super::committer::{Admin, Done, Work};
 use super::error::closed;
 use super::format::birth_key;
+use super::queue::{Admin, Done, Work};
 use super::reader::{Fault, Scanned, corrupt_at, scan};
 use super::{Shared, page::Damage};
 

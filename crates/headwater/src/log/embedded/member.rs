@@ -17,9 +17,9 @@ use tokio::sync::{Notify, oneshot};
 
 use super::batch::{Encoded, Limits};
 use super::catalogue::Catalogue;
-use super::committer::{Open, Queue, Statement, Work, Write};
 use super::error::{closed, invalid};
 use super::format::GROUP_BYTES_MAX;
+use super::queue::{Open, Queue, Statement, Work, Write};
 use crate::log::groups::{Change, Groups, MemberId, ShardId, Term};
 
 /// What a member needs of its log.

@@ -31,7 +31,9 @@ mod maintenance;
 mod member;
 mod options;
 mod page;
+mod queue;
 mod reader;
+mod rows;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -43,7 +45,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use headwater_core::BoxFuture;
@@ -65,12 +67,13 @@ pub use options::{FsyncHook, Options, Stats};
 
 use batch::{Encoded, Limits};
 use catalogue::{Catalogue, Topic, unknown_topic};
-use committer::{Admin, Answer, Committer, Counts, Queue, Work};
+use committer::{Committer, Counts};
 use directory::Directory;
 use engine::Engine;
 use error::closed;
 use maintenance::Upkeep;
 use member::{Access, Member, outcome, submit};
+use queue::{Admin, Answer, Queue, Work};
 use reader::{Fault, Request, check_end, corrupt_at, is_short, out_of_range, scan};
 use upkeep::Stop;
 
@@ -94,6 +97,8 @@ struct Shared {
     counts: Arc<Counts>,
     upkeep: Mutex<Upkeep>,
     damage: RwLock<Vec<DamagedRange>>,
+    /// Whether the log needs a check: it was not closed in order, and none has finished since.
+    unchecked: AtomicBool,
     stop: Stop,
     id: LogId,
     options: Options,
@@ -109,10 +114,11 @@ impl EmbeddedLog {
     /// format, no permission, no space, damage.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::hold(dir.as_ref())?;
-        if !directory.log().exists() {
+        let is_new = !directory.log().exists();
+        if is_new {
             create(&directory, &options)?;
         }
-        let was_clean = directory.take_clean()?;
+        let was_clean = directory.take_clean()? || is_new;
         let (engine, commit) = Engine::open(&directory.log(), &options)?;
         let catalogue = load(&engine, &commit, &directory)?;
         let shared = Arc::new(Shared {
@@ -123,6 +129,7 @@ impl EmbeddedLog {
             counts: Arc::default(),
             upkeep: Mutex::default(),
             damage: RwLock::default(),
+            unchecked: AtomicBool::new(!was_clean),
             stop: Stop::default(),
             id: commit.log,
             options,
@@ -130,7 +137,7 @@ impl EmbeddedLog {
         });
         shared.check_ends();
         let committer = shared.clone().start_committer(commit)?;
-        let upkeep = shared.clone().start_upkeep(was_clean)?;
+        let upkeep = shared.clone().start_upkeep()?;
         Ok(Arc::new(Self { shared, committer: Mutex::new(Some(committer)), upkeep: Mutex::new(upkeep) }))
     }
 
@@ -426,8 +433,9 @@ impl Shared {
     }
 
     fn mark_clean(&self, in_order: bool) {
+        let checked = !self.unchecked.load(Ordering::Relaxed) && self.damage.read().is_empty();
         if in_order
-            && self.damage.read().is_empty()
+            && checked
             && let Err(error) = self.directory.put_clean()
         {
             tracing::warn!(%error, "cannot mark the log as closed in order; it will be checked when opened");

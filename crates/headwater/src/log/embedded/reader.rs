@@ -16,8 +16,8 @@ use headwater_core::topic::Offset;
 use super::catalogue::{Topic, unknown_topic};
 use super::engine::{Engine, Snapshot};
 use super::format::{
-    Cell, LONG, Malformed, STUB, parse_key, parse_partition, parse_record, parse_record_key, parse_stub,
-    part_key, partition_key, record_key,
+    Cell, LONG, Malformed, STUB, TopicRow, parse_key, parse_partition, parse_record, parse_record_key,
+    parse_stub, part_key, partition_key, record_key, topic_key,
 };
 use super::page::Damage;
 use super::tree::Cursor;
@@ -269,6 +269,7 @@ fn explain(snapshot: &Snapshot<'_>, request: &Request<'_>, fault: &Fault) -> Log
             Bounds { start: Offset(start), end: Offset(end.min(request.end)) },
         ),
         Ok(None) => unknown_topic(&topic.row.name),
+        _ if !topic.is_live() => unknown_topic(&topic.row.name),
         _ => corrupt(request, from, fault),
     }
 }
@@ -278,14 +279,34 @@ fn read_partition_row(
     topic: &Topic,
     partition: u32,
 ) -> Result<Option<(u64, u64)>, Fault> {
-    let key = partition_key(topic.number, partition);
+    let row = read_row(snapshot, &partition_key(topic.number, partition))?;
+    Ok(row.map(|content| parse_partition(&content)).transpose()?)
+}
+
+fn read_row(snapshot: &Snapshot<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     let mut cursor = snapshot.cursor();
-    if !cursor.seek(&key)? || cursor.key()? != Some(&key[..]) {
+    if !cursor.seek(key)? || cursor.key()? != Some(key) {
         return Ok(None);
     }
     let mut content = Vec::new();
-    read_cell(&mut cursor, &key, &mut content)?;
-    Ok(Some(parse_partition(&content)?))
+    read_cell(&mut cursor, key, &mut content)?;
+    Ok(Some(content))
+}
+
+/// The first offset that a partition should hold at a moment; `None` if its topic is gone.
+fn expected_start(snapshot: &Snapshot<'_>, (topic, partition): (&Topic, u32)) -> Option<u64> {
+    let live = read_row(snapshot, &topic_key(topic.number)).and_then(|row| match row {
+        Some(content) => Ok(TopicRow::parse(&content)?.live),
+        None => Ok(false),
+    });
+    // What cannot be read is damage, and then everything is expected.
+    if !live.unwrap_or(true) {
+        return None;
+    }
+    match read_partition_row(snapshot, topic, partition) {
+        Ok(row) => row.map(|(start, _)| start),
+        Err(_) => Some(0),
+    }
 }
 
 pub(super) fn out_of_range(topic: &Topic, partition: u32, from: u64, bounds: Bounds) -> LogError {
@@ -335,7 +356,7 @@ pub(super) fn scan<E: From<LogError>>(
     damaged: &mut dyn FnMut(Range<u64>, &Fault) -> Result<(), E>,
     visit: &mut dyn FnMut(Scanned<'_>) -> bool,
 ) -> Result<(), E> {
-    let mut scan = Scan { place, next: range.start, end: range.end, fault: None, done: false };
+    let mut scan = Scan { engine, place, next: range.start, end: range.end, fault: None, done: false };
     while scan.next < range.end && !scan.done {
         let snapshot = engine.snapshot()?;
         scan.page(&mut snapshot.cursor(), damaged, visit)?;
@@ -344,6 +365,7 @@ pub(super) fn scan<E: From<LogError>>(
 }
 
 struct Scan<'a> {
+    engine: &'a Engine,
     place: (&'a Topic, u32),
     next: u64,
     end: u64,
@@ -352,7 +374,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn page<E>(
+    fn page<E: From<LogError>>(
         &mut self,
         cursor: &mut Cursor<'_>,
         damaged: &mut dyn FnMut(Range<u64>, &Fault) -> Result<(), E>,
@@ -404,17 +426,22 @@ impl Scan<'_> {
         }
     }
 
-    /// Reports what is missing or damaged before `offset`.
-    fn report<E>(
+    /// Reports what is missing or damaged before `offset`, but for what was dropped since the scan began.
+    fn report<E: From<LogError>>(
         &mut self,
         offset: u64,
         damaged: &mut dyn FnMut(Range<u64>, &Fault) -> Result<(), E>,
     ) -> Result<(), E> {
         let fault = self.fault.take();
-        if offset > self.next {
-            damaged(self.next..offset, &fault.unwrap_or(Fault::Record("it is missing")))?;
-            self.next = offset;
+        if offset <= self.next {
+            return Ok(());
         }
+        let start = expected_start(&self.engine.snapshot()?, self.place);
+        let missing = self.next.max(start.unwrap_or(offset))..offset;
+        if !missing.is_empty() {
+            damaged(missing, &fault.unwrap_or(Fault::Record("it is missing")))?;
+        }
+        self.next = offset;
         Ok(())
     }
 

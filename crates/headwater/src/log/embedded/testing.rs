@@ -22,6 +22,7 @@ struct Switches {
     no_space: AtomicBool,
     refuse_once: AtomicBool,
     syncs: AtomicU64,
+    first_map: AtomicU64,
     image: Mutex<Option<PathBuf>>,
 }
 
@@ -54,6 +55,15 @@ impl Faults {
     /// Keeps in `file` what a loss of power would leave: the data file as of the last real sync.
     pub fn keep_image(&self, file: PathBuf) {
         *self.0.image.lock() = Some(file);
+    }
+
+    /// Begins with a small map, which has to grow soon; before the log is opened.
+    pub fn map_at_first(&self, bytes: u64) {
+        self.0.first_map.store(bytes, Ordering::SeqCst);
+    }
+
+    pub(super) fn first_map(&self) -> Option<u64> {
+        Some(self.0.first_map.load(Ordering::SeqCst)).filter(|bytes| *bytes > 0)
     }
 
     pub(super) fn skips_syncs(&self) -> bool {

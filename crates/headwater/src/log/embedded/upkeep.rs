@@ -2,6 +2,7 @@
 
 use std::process::Child;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,11 +44,8 @@ impl Stop {
 
 impl Shared {
     /// Starts the thread, if it has anything to do.
-    pub(super) fn start_upkeep(
-        self: Arc<Self>,
-        was_clean: bool,
-    ) -> Result<Option<JoinHandle<()>>, OpenError> {
-        let check = self.options.check_after_crash && !was_clean;
+    pub(super) fn start_upkeep(self: Arc<Self>) -> Result<Option<JoinHandle<()>>, OpenError> {
+        let check = self.options.check_after_crash && self.unchecked.load(Ordering::Relaxed);
         let every = self.options.maintenance_every;
         if !check && every.is_none() {
             return Ok(None);
@@ -69,7 +67,7 @@ impl Shared {
         let child = ask_child(self.directory.path(), |child| self.watch(child));
         self.engine.clear_stale_readers();
         let report = match child {
-            Some(Ok(report)) => report,
+            Some(Ok(report)) => Some(report),
             _ if self.is_stopping() => return,
             Some(Err(error)) => {
                 tracing::error!(%error, "the check did not finish in a process of its own; it goes on in this one");
@@ -77,19 +75,19 @@ impl Shared {
             }
             None => self.check_here(),
         };
+        let Some(report) = report.filter(|_| !self.is_stopping()) else { return };
         for damaged in &report.damaged {
             let (partition, first, last) = (&damaged.partition, damaged.first, damaged.last);
             tracing::error!(%partition, %first, %last, what = damaged.what, "records are damaged and not served");
         }
         tracing::info!(entries = report.entries, damaged = report.damaged.len(), "the log was checked");
         *self.damage.write() = report.damaged;
+        self.unchecked.store(false, Ordering::Relaxed);
     }
 
-    fn check_here(&self) -> CheckReport {
-        walk(&self.engine, &self.catalogue, &|| self.is_stopping()).unwrap_or_else(|error| {
-            tracing::error!(%error, "the log cannot be checked");
-            CheckReport::default()
-        })
+    fn check_here(&self) -> Option<CheckReport> {
+        let walked = walk(&self.engine, &self.catalogue, &|| self.is_stopping());
+        walked.map_err(|error| tracing::error!(%error, "the log cannot be checked")).ok()
     }
 
     /// Waits for a check in a child process; ends it when the log closes.

@@ -53,23 +53,36 @@ impl<A: Aggregate> AggregateShards<A> {
         let commands_next =
             head.and_then(|head| head.positions.get(&partitions.commands)).unwrap_or(commands.start);
         let mut restoring = Restoring::open(self, shard, partitions, events, outcomes, stop)?;
+        match self.replay_all(&mut restoring, tail, events, outcomes).await {
+            Ok(true) => Ok(Some(restoring.finish(commands_next, tail))),
+            given_up => {
+                restoring.give_up();
+                given_up.map(|_| None)
+            }
+        }
+    }
+
+    /// Replays what the state has not; answers whether it got to the end.
+    async fn replay_all(
+        &self,
+        restoring: &mut Restoring<'_, A>,
+        tail: Offset,
+        events: Bounds,
+        outcomes: Bounds,
+    ) -> Result<bool, Stop> {
         if !restoring.has_state {
             let snapshots = self.shell.bounds(&restoring.partitions.snapshots).await?;
             if tail > events.start
                 && !restoring.replay(Replay::Snapshots, snapshots.start, snapshots.end).await?
             {
-                return Ok(None);
+                return Ok(false);
             }
             restoring.events_next = tail;
             restoring.outcomes_next = outcomes.start;
         }
         let (from, outcomes_from) = (restoring.events_next, restoring.outcomes_next);
-        if !restoring.replay(Replay::Events, from, events.end).await?
-            || !restoring.replay(Replay::Outcomes, outcomes_from, outcomes.end).await?
-        {
-            return Ok(None);
-        }
-        Ok(Some(restoring.finish(commands_next, tail)))
+        Ok(restoring.replay(Replay::Events, from, events.end).await?
+            && restoring.replay(Replay::Outcomes, outcomes_from, outcomes.end).await?)
     }
 
     /// Whether a partition holds a record: its end alone may also have moved over aborted transactions.
@@ -185,6 +198,13 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
     fn take_snapshots(&self, batch: Decided) -> Result<(), Stop> {
         self.state.commit(batch.delta.into_changes(), Default::default());
         Ok(())
+    }
+
+    /// Ends a state that nobody else has, so that no flush of it comes after the next attempt.
+    fn give_up(&self) {
+        if self.shards.cells[self.shard.0 as usize].cell.state().is_none() {
+            self.state.close();
+        }
     }
 
     fn finish(self, commands_next: Offset, tail: Offset) -> Restored {

@@ -620,7 +620,7 @@ fn command_of<A: Aggregate>(stored: &StoredRecord) -> Result<Incoming<A>, String
         traceparent: text("traceparent"),
         sender: text("hw_reply_to"),
     };
-    let expected = header_number(headers, "hw_expected_version").map(Version);
+    let expected = header_number(headers, crate::event::name::EXPECTED_VERSION).map(Version);
     Ok(Incoming {
         id,
         payload,

@@ -209,7 +209,7 @@ async fn a_waiting_read_is_woken_by_every_append_and_by_the_end_of_its_topic_and
         let (log, from) = (log.clone(), from.clone());
         async move {
             let mut next = Offset(0);
-            while next < Offset(500) {
+            while next < Offset(200) {
                 let batch = log.read(&from, next, ReadLimit::default(), Wait::UntilMore).await.unwrap();
                 assert!(batch.next > next);
                 next = batch.next;
@@ -217,7 +217,7 @@ async fn a_waiting_read_is_woken_by_every_append_and_by_the_end_of_its_topic_and
             log.read(&from, next, ReadLimit::default(), Wait::UntilMore).await.unwrap_err().kind()
         }
     });
-    for n in 0..500 {
+    for n in 0..200 {
         log.append(vec![append(&from, n, 5)]).await.unwrap();
     }
     log.delete(&topic("events")).await.unwrap();
@@ -285,4 +285,29 @@ async fn partitions_begin_on_pages_of_their_own_and_fill_them() {
     let stats = log.stats();
     let fill = stats.record_bytes as f64 / stats.leaf_bytes as f64;
     assert!(fill > 0.7, "pages are {:.0} % full of records", fill * 100.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_map_grows_before_it_is_full_while_readers_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    faults.map_at_first(4 << 20);
+    let log = EmbeddedLog::open(dir.path(), with_faults(&faults)).unwrap();
+    create(&log, "events", TopicSettings::kept(1)).await;
+    let from = at("events", 0);
+    let reader = tokio::spawn({
+        let (log, from) = (log.clone(), from.clone());
+        async move {
+            let mut next = Offset(0);
+            while next < Offset(1_600) {
+                let batch = log.read(&from, next, ReadLimit::default(), Wait::UntilMore).await.unwrap();
+                let mut expected = next.0..;
+                assert!(batch.records.iter().all(|s| s.record == record(expected.next().unwrap(), 10_000)));
+                next = batch.next;
+            }
+        }
+    });
+    fill(&log, &from, 0..1_600, 10_000).await;
+    assert!(log.stats().used_bytes > 16 << 20);
+    tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
 }

@@ -32,7 +32,7 @@ impl Specimen {
         fill(&log, &at("events", 1), 0..300, 30).await;
         fill(&log, &at("events", 1), 300..310, 9_000).await;
         fill(&log, &at("expiring", 0), 0..400, 300).await;
-        fill(&log, &at("gone", 0), 0..3_000, 1_900).await;
+        fill(&log, &at("gone", 0), 0..1_200, 1_900).await;
         for round in 0..3 {
             fill(&log, &at("table", 0), 0..40 + round, 200).await;
         }
@@ -225,22 +225,22 @@ async fn a_sound_specimen_is_found_sound() {
 #[tokio::test]
 async fn flipped_bits_in_leaves_are_never_served() {
     let specimen = Specimen::new().await;
-    assert!(flip(&specimen, LEAF, 0..150, PAGE).await > 60);
-    assert!(flip(&specimen, LEAF, 1_000..1_100, 64).await > 5, "flips of headers and pointers");
+    assert!(flip(&specimen, LEAF, 0..100, PAGE).await > 40);
+    assert!(flip(&specimen, LEAF, 1_000..1_060, 64).await > 5, "flips of headers and pointers");
 }
 
 #[tokio::test]
 async fn flipped_bits_in_branches_are_never_served() {
     let specimen = Specimen::new().await;
-    assert!(flip(&specimen, BRANCH, 0..100, PAGE).await > 10);
-    assert!(flip(&specimen, BRANCH, 1_000..1_100, 24).await > 30);
+    assert!(flip(&specimen, BRANCH, 0..60, PAGE).await > 10);
+    assert!(flip(&specimen, BRANCH, 1_000..1_060, 24).await > 20);
 }
 
 #[tokio::test]
 async fn flipped_bits_in_overflow_pages_are_never_served() {
     let specimen = Specimen::new().await;
-    assert!(flip(&specimen, LONG, 0..60, PAGE).await > 10);
-    assert!(flip(&specimen, LONG, 1_000..1_060, 64).await > 10);
+    assert!(flip(&specimen, LONG, 0..40, PAGE).await > 10);
+    assert!(flip(&specimen, LONG, 1_000..1_040, 64).await > 10);
 }
 
 #[tokio::test]
@@ -254,6 +254,19 @@ async fn every_flipped_bit_that_counts_of_a_meta_page_is_found() {
             specimen.write(&data);
             assert_eq!(specimen.examine().await, Found::Refused, "page {page} byte {byte}");
         }
+    }
+}
+
+/// A process that is killed between the engine's write of a meta page and ours leaves an older seal on it, or none.
+#[tokio::test]
+async fn a_meta_page_without_its_seal_is_believed_if_the_last_commit_bears_it_out() {
+    let specimen = Specimen::new().await;
+    for byte in 256..264 {
+        let mut data = specimen.data.clone();
+        data[specimen.newest() * PAGE + byte] ^= 1;
+        data[specimen.newest() * PAGE + 264] ^= 1;
+        specimen.write(&data);
+        assert_eq!(specimen.examine().await, Found::Nothing, "byte {byte}");
     }
 }
 

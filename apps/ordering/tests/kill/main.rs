@@ -1,0 +1,198 @@
+//! The server is killed with -9 again and again while many callers place orders under known ids.
+//!
+//! Afterwards every acknowledged order is in the raw log exactly once, the others once or not at all, quantities are
+//! exact, and what is rebuilt from the log alone is byte for byte what was there. `HEADWATER_KILLS` says how often;
+//! `HEADWATER_BIN_ORDERING` names another binary to kill.
+
+mod callers;
+mod server;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use callers::{Calls, Order, call};
+use headwater::core::key::decode_text;
+use headwater::core::log::{Log, ReadLimit, Wait};
+use headwater::core::topic::TopicName;
+use headwater::log::embedded::{EmbeddedLog, Options};
+use server::{Connection, Server};
+
+/// Callers at the same time.
+const CALLERS: u64 = 8;
+/// Kills in the gate.
+const KILLS: u64 = 50;
+/// Every so many lives one lasts long enough for state to be flushed by its age.
+const LONG_LIFE_EVERY: u64 = 16;
+
+fn kills() -> u64 {
+    match std::env::var("HEADWATER_KILLS") {
+        Ok(text) => text.parse().expect("HEADWATER_KILLS is a number"),
+        Err(_) => KILLS,
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let calls = place_orders_under_kills(dir.path());
+    let (acknowledged, uncertain) = (calls.acknowledged(), calls.uncertain());
+    assert!(acknowledged.len() > 200, "too few orders to show anything: {}", acknowledged.len());
+    assert!(!uncertain.is_empty(), "no kill hit an order under way");
+
+    let before = orders_in_log(dir.path());
+    for order in &acknowledged {
+        assert_eq!(before.get(&order.id), Some(&1), "acknowledged {order:?}");
+    }
+    assert!(before.values().all(|events| *events == 1), "an order is in the log more than once");
+    let sent: BTreeMap<_, _> = calls.all().into_iter().map(|order| (order.id.clone(), order)).collect();
+    assert!(before.keys().all(|id| sent.contains_key(id)), "the log has an order that nobody sent");
+
+    let mut server = Server::start(dir.path());
+    // Whatever was not acknowledged is sent again, and is there once now, whether it was there before or not.
+    let mut connection = server.connect();
+    for order in &uncertain {
+        assert_eq!(callers::place(&mut connection, order), Some(202), "sent again: {order:?}");
+    }
+    server.ready();
+    assert_eq!(quantities(&server, &sent), expected(sent.values()), "quantities");
+    let seen = views(&server);
+    server.kill();
+    assert_eq!(orders_in_log(dir.path()).len(), sent.len());
+
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+        }
+        let mut server = Server::start(dir.path());
+        server.ready();
+        assert_eq!(views(&server), seen, "after a restart, state lost: {lost}");
+        server.kill();
+    }
+    println!(
+        "{} orders in {} lives: {} acknowledged, {} uncertain, of which {} were there",
+        sent.len(),
+        kills(),
+        acknowledged.len(),
+        uncertain.len(),
+        uncertain.iter().filter(|order| before.contains_key(&order.id)).count()
+    );
+}
+
+/// Callers place orders while the server is killed and started again.
+fn place_orders_under_kills(dir: &std::path::Path) -> Calls {
+    let address = Arc::new(server::Address::default());
+    let over = AtomicBool::new(false);
+    let mut rng = fastrand::Rng::with_seed(fastrand::u64(..));
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let (address, over) = (address.clone(), &over);
+                scope.spawn(move || call(caller, &address, over))
+            })
+            .collect();
+        // Also when a start panics: the callers must not go on for ever.
+        let ends = Over(&over);
+        for life in 0..kills() {
+            let mut server = Server::start(dir);
+            address.set(Some(server.address));
+            let long = life % LONG_LIFE_EVERY == LONG_LIFE_EVERY - 1;
+            let ms = if long { 5_000 + rng.u64(..1_500) } else { rng.u64(20..250) };
+            std::thread::sleep(Duration::from_millis(ms));
+            server.kill();
+            address.set(None);
+        }
+        drop(ends);
+        callers.into_iter().map(|caller| caller.join().expect("a caller does not panic")).collect()
+    })
+}
+
+/// Tells the callers that it is over when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// How many events each order has in the raw log.
+fn orders_in_log(dir: &std::path::Path) -> BTreeMap<String, u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = Options { check_after_crash: false, ..Options::default() };
+        let log = EmbeddedLog::open(dir, options).unwrap();
+        let topic = TopicName::new("ordering.order.events").unwrap();
+        let partitions = log.describe(&topic).await.unwrap().unwrap().settings.partitions;
+        let mut orders = BTreeMap::new();
+        for partition in 0..partitions {
+            let at = topic.partition(partition);
+            let mut next = log.bounds(&at).await.unwrap().start;
+            loop {
+                let batch = log.read(&at, next, ReadLimit::default(), Wait::No).await.unwrap();
+                if batch.next == next {
+                    break;
+                }
+                next = batch.next;
+                for stored in batch.records {
+                    let id: String = decode_text(&stored.record.key.unwrap()).unwrap();
+                    *orders.entry(id).or_default() += 1;
+                }
+            }
+        }
+        orders
+    })
+}
+
+/// Quantities by customer and label.
+type Quantities = BTreeMap<(String, String), u64>;
+
+fn expected<'a>(orders: impl Iterator<Item = &'a Order>) -> Quantities {
+    let mut quantities = Quantities::new();
+    for order in orders {
+        *quantities.entry((order.customer.clone(), order.label.clone())).or_default() += 1;
+    }
+    quantities
+}
+
+fn quantities(server: &Server, sent: &BTreeMap<String, Order>) -> Quantities {
+    let mut quantities = Quantities::new();
+    let mut connection = server.connect();
+    // The views include the last order of each id's own shard when they include everybody's: ask until they agree.
+    let total = sent.len() as u64;
+    for _ in 0..200 {
+        quantities.clear();
+        for customer in callers::customers() {
+            let body = connection.get(&format!("/orders?customerId={customer}"));
+            let rows: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            for row in rows.as_array().unwrap() {
+                let label = row["label"].as_str().unwrap().to_owned();
+                quantities.insert((customer.clone(), label), row["quantity"].as_u64().unwrap());
+            }
+        }
+        if quantities.values().sum::<u64>() >= total {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    quantities
+}
+
+/// Everything that the views answer, byte for byte.
+fn views(server: &Server) -> Vec<Vec<u8>> {
+    let mut connection = server.connect();
+    let paths = callers::customers()
+        .flat_map(|customer| ["/orders", "/spending"].map(|path| format!("{path}?customerId={customer}")));
+    paths.map(|path| connection.get(&path)).collect()
+}
+
+impl Connection {
+    /// The body of a successful answer.
+    fn get(&mut self, path: &str) -> Vec<u8> {
+        let (status, body) =
+            self.ask(&format!("GET {path} HTTP/1.1\r\nhost: kill\r\n\r\n")).expect("it answers");
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        body
+    }
+}

@@ -1,0 +1,133 @@
+//! Headwater on the embedded log: each deposit expects the version that the caller has read.
+//!
+//! As with the peers, a command is: read the account, then write what is refused if the account has moved meanwhile. The
+//! answer comes after the fsync of the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use async_trait::async_trait;
+use headwater::config::{Config, LogChoice};
+use headwater::prelude::*;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::peer::{Accounts, Audit, Deposit, ExecuteError, Peer};
+
+/// Headwater, with a view that counts each account's deposits or without.
+pub(crate) struct Embedded {
+    pub(crate) with_view: bool,
+}
+
+#[async_trait]
+impl Peer for Embedded {
+    fn name(&self) -> &'static str {
+        if self.with_view { "Headwater, with a view" } else { "Headwater" }
+    }
+
+    async fn setup(&self, dir: TempDir) -> anyhow::Result<Arc<dyn Accounts>> {
+        let config = Config { data: dir.path().join("data"), log: LogChoice::Embedded, ..Config::default() };
+        let mut app = App::new("bank");
+        let accounts = app.aggregate::<Account>();
+        let deposits = self
+            .with_view
+            .then(|| app.view(accounts.events().group_by_key().count(Store::named("deposits"))));
+        let running = Headwater::open(&config)?.start(app).await?;
+        let ready = running.ready(Duration::from_secs(30)).await;
+        ready.map_err(|troubles| anyhow!(troubles.join("; ")))?;
+        Ok(Arc::new(EmbeddedAccounts { running, accounts, deposits, _dir: dir }))
+    }
+}
+
+struct EmbeddedAccounts {
+    running: Running,
+    accounts: Aggregates<Account>,
+    deposits: Option<View<String, u64>>,
+    _dir: TempDir,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Account {
+    balance: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Event {
+    Deposited(Deposit),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Rejection {
+    Impossible,
+}
+
+impl Aggregate for Account {
+    const NAME: &'static str = "account";
+    type Id = String;
+    type Command = Deposit;
+    type Event = Event;
+    type Rejection = Rejection;
+
+    fn decide(&self, deposit: Deposit, _: &Context) -> Result<Vec<Event>, Rejection> {
+        match deposit.added_to(self.balance) {
+            Some(_) => Ok(vec![Event::Deposited(deposit)]),
+            None => Err(Rejection::Impossible),
+        }
+    }
+
+    fn evolve(&mut self, Event::Deposited(deposit): &Event) {
+        self.balance = deposit.added_to(self.balance).expect("it was decided");
+    }
+}
+
+#[async_trait]
+impl Accounts for EmbeddedAccounts {
+    async fn execute(&self, account: &str, deposit: Deposit) -> Result<(), ExecuteError> {
+        let id = account.to_owned();
+        let (version, _) = self.running.state(&self.accounts, &id).await.map_err(|e| anyhow!(e))?;
+        let sent = self.running.send(&self.accounts, &id, deposit).expect_version(version.0).await;
+        match sent {
+            Ok(Accepted(_)) => Ok(()),
+            Err(SendError::VersionConflict { .. }) => Err(ExecuteError::Conflict),
+            Ok(other) => Err(anyhow!("the deposit was not accepted: {other:?}").into()),
+            Err(error) => Err(anyhow!(error).into()),
+        }
+    }
+
+    async fn audit(&self) -> anyhow::Result<Audit> {
+        let events = self.processed("account")?;
+        let viewed = self.viewed(events).await?;
+        self.running.stop(Duration::from_secs(30)).await;
+        Ok(Audit { events, viewed })
+    }
+}
+
+impl EmbeddedAccounts {
+    /// How many records a topology has processed.
+    fn processed(&self, topology: &str) -> anyhow::Result<u64> {
+        let report = self.running.report();
+        let topology = report.iter().find(|report| report.name == topology).context("the topology runs")?;
+        Ok(topology.shards.iter().map(|shard| shard.next).sum())
+    }
+
+    /// What the view has counted, once it has had the time to.
+    async fn viewed(&self, events: u64) -> anyhow::Result<Option<u64>> {
+        let Some(view) = &self.deposits else { return Ok(None) };
+        for _ in 0..500 {
+            if self.processed("deposits")? >= events {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (mut counted, mut token) = (0, None);
+        loop {
+            let page = self.running.view(view)?.scan(1_000, token.as_ref()).await?;
+            counted += page.rows.iter().map(|(_, count)| count).sum::<u64>();
+            token = page.value.next;
+            if token.is_none() {
+                return Ok(Some(counted));
+            }
+        }
+    }
+}
