@@ -28,6 +28,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Measures a log that tells its size and the bytes of it that are free.
 pub(crate) type LogSize = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
+/// Asks a log which of its records it has found damaged: one line for each place.
+pub(crate) type LogDamage = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// A store was flushed, or could not be.
 pub(crate) fn flushed(report: &FlushReport<'_>) {
     match report.error {

@@ -59,18 +59,20 @@ impl Headwater {
                     Options { on_fsync: Some(Arc::new(super::observe::synced)), ..Options::default() };
                 let log = EmbeddedLog::open(&config.data, options)?;
                 let stores = LmdbStores::new(&config.data, LmdbOptions::default())?;
-                let stats = log.clone();
+                let (stats, checked) = (log.clone(), log.clone());
                 let size = move || {
                     let stats = stats.stats();
                     (stats.file_bytes, stats.free_pages * PAGE_BYTES)
                 };
-                Ok(Self::observed(
+                let damage = move || checked.damage().iter().map(ToString::to_string).collect();
+                let headwater = Self::observed(
                     log,
                     Arc::new(stores),
                     Arc::new(SystemClock),
                     "embedded",
                     Some(Arc::new(size)),
-                ))
+                );
+                Ok(headwater.checked(Arc::new(damage)))
             }
             LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
         }
