@@ -202,7 +202,7 @@ async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock
     gauge!(SHARDS_STOPPED.name, "topology" => topology.name.clone()).set(stopped as f64);
     for cell in topology.cells.iter() {
         let lag = cell.end_seen().0.saturating_sub(cell.committed().0);
-        let labels = [("view", topology.name.clone()), ("shard", cell.shard.to_string())];
+        let labels = [("topology", topology.name.clone()), ("shard", cell.shard.to_string())];
         gauge!(VIEW_LAG_RECORDS.name, &labels).set(lag as f64);
         let seconds = if lag == 0 { 0.0 } else { lag_seconds(log, clock, topology, cell).await };
         gauge!(VIEW_LAG_SECONDS.name, &labels).set(seconds);
