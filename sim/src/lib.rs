@@ -2,7 +2,8 @@
 //! oracle that reads the raw log and knows what everybody was told.
 //!
 //! One seed is one world, on one thread, with paused time. A seed that fails is printed, and is enough to see it again:
-//! `HEADWATER_SIM_SEED=n cargo test -p headwater-sim`.
+//! `HEADWATER_SIM_SEED=n cargo test -p headwater-sim` runs it many times, since one thing does not follow from the seed:
+//! the order in which tokio wakes those who watch one channel.
 
 mod bank;
 mod client;

@@ -432,21 +432,3 @@ pub(crate) async fn watched(world: &World, owner: &String, watched: &mut Watched
         world.history.violation(format!("a watcher of {owner} knows {watched:?}, and the view has {rows:?}"));
     }
 }
-
-/// A digest of every record in the log.
-pub(crate) async fn digest(log: &MemoryLog) -> u64 {
-    let mut digest = 0u64;
-    for topic in ["account.commands", "account.events", "account.outcomes", "account.snapshots", BY_OWNER] {
-        for partition in 0..PARTITIONS {
-            for stored in records(log, topic, partition).await {
-                let key = stored.record.key.as_deref().unwrap_or_default();
-                let value = stored.record.value.as_deref().unwrap_or_default();
-                let offset = stored.offset.0.to_be_bytes();
-                for byte in offset.iter().chain(key).chain(value) {
-                    digest = (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-                }
-            }
-        }
-    }
-    digest
-}

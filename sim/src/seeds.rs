@@ -7,6 +7,10 @@ use parking_lot::Mutex;
 
 use crate::world::{Plan, Report, run};
 
+/// How often a seed that is to be seen again is run, since the order in which tokio wakes the receivers of one watch
+/// channel follows from no seed.
+const REPEATS: u64 = 200;
+
 /// How often each kind of fault struck, over many seeds.
 pub type Hits = BTreeMap<String, u64>;
 
@@ -15,6 +19,7 @@ pub type Hits = BTreeMap<String, u64>;
 pub struct Seeds {
     first: u64,
     count: u64,
+    repeats: u64,
 }
 
 impl Seeds {
@@ -30,14 +35,14 @@ impl Seeds {
             Some(text.parse().unwrap_or_else(|_| panic!("{name} is \"{text}\", which is no number")))
         };
         match number("HEADWATER_SIM_SEED") {
-            Some(seed) => Self { first: seed, count: 1 },
-            None => Self { first: 0, count: number("HEADWATER_SIM_SEEDS").unwrap_or(count) },
+            Some(seed) => Self { first: seed, count: 1, repeats: REPEATS },
+            None => Self::up_to(number("HEADWATER_SIM_SEEDS").unwrap_or(count)),
         }
     }
 
     /// Seeds 0 to `count`.
     pub fn up_to(count: u64) -> Self {
-        Self { first: 0, count }
+        Self { first: 0, count, repeats: 1 }
     }
 
     /// Whether this is one seed that somebody wants to see again.
@@ -56,10 +61,10 @@ impl Seeds {
         let work = || {
             while !found.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= self.count {
+                if index >= self.count * self.repeats {
                     break;
                 }
-                let seed = self.first + index;
+                let seed = self.first + index / self.repeats;
                 let report = run(seed, plan);
                 for (kind, count) in &report.hits {
                     *hits.lock().entry(kind.clone()).or_default() += count;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use headwater::core::log::LogErrorKind;
 use headwater::core::topic::Partition;
-use headwater::log::memory::{FaultKind, Faults, MemoryLog, MemoryOptions};
+use headwater::log::memory::{FaultKind, Faults, MemoryLog, MemoryOptions, Op};
 use headwater::planted::{Bug, plant};
 use headwater::{Headwater, Phase, Running, StartError};
 use parking_lot::Mutex;
@@ -35,8 +35,6 @@ pub struct Report {
     pub violations: Vec<String>,
     /// How often each kind of fault struck.
     pub hits: BTreeMap<String, u64>,
-    /// A digest of everything that is in the log at the end.
-    pub digest: u64,
 }
 
 /// Runs the simulation of one seed.
@@ -123,8 +121,7 @@ async fn simulate(seed: u64, plan: Plan) -> Report {
     let life = world.life();
     let mut hits = BTreeMap::from_iter(world.events.lock().iter().map(|(name, n)| ((*name).to_owned(), *n)));
     hits.extend(log_hits(&life.log));
-    let digest = oracle::digest(&life.log).await;
-    Report { violations: world.history.violations(), hits, digest }
+    Report { violations: world.history.violations(), hits }
 }
 
 fn log_hits(log: &MemoryLog) -> impl Iterator<Item = (String, u64)> {
@@ -182,6 +179,11 @@ fn ended<T>(world: &World, task: Result<T, tokio::task::JoinError>) -> Option<T>
 /// Something goes wrong, or is done at an odd moment.
 async fn strike(world: &Arc<World>, rng: &mut Rng) {
     let life = world.life();
+    // Now and then the log is slow, so that a crash finds commits and appends under way.
+    let held = (rng.u8(..4) == 0).then(|| life.log.hold([Op::Commit, Op::Append][rng.usize(..2)]));
+    if held.is_some() {
+        idle(rng).await;
+    }
     let shard = Partition(rng.u32(..PARTITIONS));
     let group = format!("{APP}.{}", ["account", BY_OWNER, "ledger", "pockets"][rng.usize(..4)]);
     match rng.u8(..12) {
@@ -252,7 +254,7 @@ async fn start(
     options: BankOptions,
 ) -> Result<Life, String> {
     for _ in 0..1_000 {
-        let headwater = Headwater::with_clock(Arc::new(log.clone()), Arc::new(stores.clone()), clock.clone());
+        let headwater = Headwater::by_hand(Arc::new(log.clone()), Arc::new(stores.clone()), clock.clone());
         let Bank { app, handles } = bank(options);
         match headwater.start(app).await {
             Ok(running) => {

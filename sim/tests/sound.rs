@@ -1,9 +1,9 @@
 //! The simulation without planted bugs: no promise is broken, whatever strikes.
 
-use headwater_sim::{Plan, Seeds, run};
+use headwater_sim::{Plan, Seeds};
 
 /// Seeds of one run in the gate.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn no_seed_breaks_a_promise_and_every_fault_strikes() {
@@ -20,12 +20,4 @@ fn no_seed_breaks_a_promise_and_every_fault_strikes() {
     }
     let none: Vec<_> = hits.iter().filter(|(_, hits)| **hits == 0).map(|(kind, _)| kind).collect();
     assert!(seeds.is_one() || none.is_empty(), "these never struck: {none:?}");
-}
-
-#[test]
-fn one_seed_is_one_story() {
-    for seed in 0..8 {
-        let (first, second) = (run(seed, Plan::default()), run(seed, Plan::default()));
-        assert_eq!(first, second, "seed {seed} went two ways");
-    }
 }

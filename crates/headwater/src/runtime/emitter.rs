@@ -84,6 +84,7 @@ impl Emitter {
         cell.set_phase(Phase::Running);
         loop {
             let batch = tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(WriterEnd::Stopped),
                 batch = self.shell.log.read(source, next, limit, Wait::UntilMore) => batch,
             };

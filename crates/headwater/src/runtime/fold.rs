@@ -79,6 +79,7 @@ impl Fold {
         loop {
             let read = self.shell.log.read(&run.source, run.next, run.limit, Wait::UntilMore);
             let batch = tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 batch = read => batch,
             };

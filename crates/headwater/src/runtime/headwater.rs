@@ -50,6 +50,15 @@ impl Headwater {
         Self::observed(log, stores, clock, "custom", None)
     }
 
+    /// The same without a thread: state is flushed on the caller's, at a stop or when it is asked for, so that a
+    /// simulation repeats.
+    #[cfg(feature = "testing")]
+    pub fn by_hand(log: Arc<dyn Log>, stores: Stores, clock: Arc<dyn Clock>) -> Self {
+        let on_flush = Box::new(super::observe::flushed);
+        let flusher = Flusher::by_hand(FlusherOptions::default(), clock.clone(), on_flush);
+        Self::flushed_by(flusher, log, stores, clock, "custom", None)
+    }
+
     /// The same with the log's name and size for metrics.
     pub(super) fn observed(
         log: Arc<dyn Log>,
@@ -61,6 +70,17 @@ impl Headwater {
         let on_flush = Box::new(super::observe::flushed);
         let flusher = Flusher::start(FlusherOptions::default(), clock.clone(), on_flush)
             .expect("the operating system gives a thread");
+        Self::flushed_by(flusher, log, stores, clock, log_name, log_size)
+    }
+
+    fn flushed_by(
+        flusher: Flusher,
+        log: Arc<dyn Log>,
+        stores: Stores,
+        clock: Arc<dyn Clock>,
+        log_name: &'static str,
+        log_size: Option<LogSize>,
+    ) -> Self {
         let log_metrics = LogMetrics::new(log_name);
         let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size, log_damage: None };
         Self { shell, stores, apps: Arc::default() }

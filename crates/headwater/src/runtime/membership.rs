@@ -1,6 +1,6 @@
 //! Running the shards that a group's membership gives, for as long as it gives them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ pub(crate) async fn run_group(
             None => return,
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(REJOIN_PAUSE) => {}
         }
@@ -55,6 +56,7 @@ type Joined = Result<Box<dyn Membership>, headwater_core::log::LogError>;
 
 async fn join(log: &dyn Log, group: &Group, stop: &CancellationToken) -> Option<Joined> {
     tokio::select! {
+        biased;
         () = stop.cancelled() => None,
         joined = log.join(group) => Some(joined),
     }
@@ -66,9 +68,10 @@ async fn run_member(
     shards: &Arc<dyn RunShard>,
     stop: &CancellationToken,
 ) {
-    let mut running: HashMap<Partition, RunningShard> = HashMap::new();
+    let mut running: BTreeMap<Partition, RunningShard> = BTreeMap::new();
     loop {
         let change = tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             change = membership.next() => change,
         };

@@ -78,6 +78,7 @@ impl Shell {
     pub(crate) async fn regain(&self, claim: &dyn Claim, stop: &CancellationToken) -> Regained {
         loop {
             let opened = tokio::select! {
+                biased;
                 () = stop.cancelled() => return Regained::Gone,
                 opened = claim.open() => opened,
             };
@@ -95,6 +96,7 @@ impl Shell {
     /// Waits a moment; answers whether we are to stop.
     pub(crate) async fn pause(&self, stop: &CancellationToken) -> bool {
         tokio::select! {
+            biased;
             () = stop.cancelled() => true,
             () = tokio::time::sleep(PAUSE) => false,
         }
@@ -116,6 +118,7 @@ pub(crate) async fn pause_after(
     }
     tracing::warn!(%partition, %error, "cannot read; trying again");
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = tokio::time::sleep(PAUSE) => {}
     }

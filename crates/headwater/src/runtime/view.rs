@@ -188,6 +188,7 @@ impl ViewState {
         for cell in self.cells.iter() {
             let mut phase = cell.watch_phase();
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 caught_up = phase.wait_for(|phase| *phase == Phase::Running) => if caught_up.is_err() { return },
             }
@@ -501,6 +502,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         let (mut committed, mut phase) = (cell.watch_committed(), cell.watch_phase());
         let reached = async {
             tokio::select! {
+                biased;
                 _ = committed.wait_for(|at| *at >= next) => None,
                 stopped = phase.wait_for(|phase| matches!(phase, Phase::Stopped { .. })) => stopped.ok().map(|p| p.clone()),
             }

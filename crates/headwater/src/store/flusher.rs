@@ -5,7 +5,7 @@
 //! tried again, after a while that doubles, and each try is reported; meanwhile commits run into the budget and wait
 //! there, and reads go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,6 +64,8 @@ pub type OnFlush = dyn Fn(&FlushReport<'_>) + Send + Sync;
 pub struct Flusher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// What the thread would run, where there is none.
+    by_hand: Option<Mutex<Run>>,
 }
 
 impl fmt::Debug for Flusher {
@@ -80,6 +82,14 @@ struct Shared {
     inbox: Mutex<Inbox>,
     /// Who has which shard of which store open, the store by the address of its handle.
     open: Mutex<HashMap<(usize, Partition), Weak<ShardState>>>,
+}
+
+impl Shared {
+    fn new(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> Arc<Self> {
+        let budget = Arc::new(MemoryBudget::new(options.budget_bytes));
+        let (inbox, open) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { options, clock, on_flush, budget, inbox, open })
+    }
 }
 
 /// What the thread is told.
@@ -102,19 +112,20 @@ impl Flusher {
     ///
     /// If the operating system gives no thread.
     pub fn start(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> io::Result<Self> {
-        let budget = Arc::new(MemoryBudget::new(options.budget_bytes));
-        let shared = Arc::new(Shared {
-            options,
-            clock,
-            on_flush,
-            budget,
-            inbox: Mutex::default(),
-            open: Mutex::default(),
-        });
-        let run = Run { shared: shared.clone(), stores: HashMap::new() };
+        let shared = Shared::new(options, clock, on_flush);
+        let run = Run { shared: shared.clone(), stores: BTreeMap::new() };
         let thread =
             std::thread::Builder::new().name("headwater-flush".to_owned()).spawn(move || run.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), by_hand: None })
+    }
+
+    /// One without a thread, that flushes when it is asked and at no other time, on the thread that asks: for
+    /// simulations, which have to repeat.
+    #[cfg(feature = "testing")]
+    pub fn by_hand(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> Self {
+        let shared = Shared::new(options, clock, on_flush);
+        let run = Run { shared: shared.clone(), stores: BTreeMap::new() };
+        Self { shared, thread: None, by_hand: Some(Mutex::new(run)) }
     }
 
     /// Opens a shard's state, to be flushed from now on for as long as it lives.
@@ -175,8 +186,17 @@ impl Flusher {
     fn ask(&self) -> oneshot::Receiver<Result<(), StoreError>> {
         let (answer, answered) = oneshot::channel();
         self.shared.inbox.lock().asked.push(answer);
-        self.shared.budget.bell.ring();
+        self.wake();
         answered
+    }
+
+    fn wake(&self) {
+        match &self.by_hand {
+            Some(run) => {
+                run.lock().look();
+            }
+            None => self.shared.budget.bell.ring(),
+        }
     }
 
     /// Makes the thread look at what is due, which it otherwise does a few times a second.
@@ -189,7 +209,7 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.shared.inbox.lock().stop = true;
-        self.shared.budget.bell.ring();
+        self.wake();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has nothing to wait for.
             let _ = thread.join();
@@ -216,8 +236,8 @@ const APPLY_CHANGES: usize = 50_000;
 /// The thread.
 struct Run {
     shared: Arc<Shared>,
-    /// By the address of the handle that shards were opened with, which lives as long as they do.
-    stores: HashMap<usize, Store>,
+    /// By name, and the address of the handle that shards were opened with, which lives as long as they do.
+    stores: BTreeMap<(Arc<str>, usize), Store>,
 }
 
 /// A store with its open shards.
@@ -239,18 +259,23 @@ impl Run {
     fn run(mut self) {
         loop {
             self.shared.budget.bell.wait(LOOK);
-            let inbox = std::mem::take(&mut *self.shared.inbox.lock());
-            inbox.opened.into_iter().for_each(|opened| self.opened(opened));
-            let all = inbox.stop || !inbox.asked.is_empty();
-            let result = self.flush_due(all);
-            for answer in inbox.asked {
-                // Whoever asked may have gone.
-                let _ = answer.send(result.as_ref().copied().map_err(again));
-            }
-            if inbox.stop {
+            if self.look() {
                 return;
             }
         }
+    }
+
+    /// Does what is due and what was asked for; answers whether it was told to stop.
+    fn look(&mut self) -> bool {
+        let inbox = std::mem::take(&mut *self.shared.inbox.lock());
+        inbox.opened.into_iter().for_each(|opened| self.opened(opened));
+        let all = inbox.stop || !inbox.asked.is_empty();
+        let result = self.flush_due(all);
+        for answer in inbox.asked {
+            // Whoever asked may have gone.
+            let _ = answer.send(result.as_ref().copied().map_err(again));
+        }
+        inbox.stop
     }
 
     fn opened(&mut self, opened: Opened) {
@@ -258,8 +283,9 @@ impl Run {
         let address = address(state.store());
         // An address whose shards are all gone may be another handle's by now.
         self.stores.retain(|_, store| store.states.iter().any(|state| state.strong_count() > 0));
+        let place = (opened.store.clone(), address);
         let fresh = || Store { name: opened.store, states: Vec::new(), dirty_since: None, retry: None };
-        self.stores.entry(address).or_insert_with(fresh).states.push(opened.state);
+        self.stores.entry(place).or_insert_with(fresh).states.push(opened.state);
     }
 
     /// Flushes the stores that are due, or all; answers the first failure.
