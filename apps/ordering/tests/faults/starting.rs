@@ -172,3 +172,12 @@ fn wrong_settings_are_named_with_what_was_meant() {
         assert!(!place.path().join("data").exists(), "no data was touched");
     }
 }
+
+#[test]
+fn state_whose_log_is_missing_is_refused_and_left_as_it_is() {
+    let place = TempDir::new().expect("a directory");
+    let data = place.path().join("data");
+    fs::create_dir_all(data.join("state").join("ordering.items")).expect("one may make directories");
+    assert_refused(&mut program(&data), &[&text(&data), "no log", "put it back"]);
+    assert!(data.join("state").join("ordering.items").exists(), "what is left of the data stays");
+}
