@@ -45,6 +45,23 @@ pub(crate) const SUITES: &[Suite] = &[
         &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
     ),
     cargo(
+        "features",
+        "no warnings with the features that users have",
+        &[
+            "clippy",
+            "--locked",
+            "-p",
+            "headwater",
+            "-p",
+            "headwater-http",
+            "-p",
+            "ordering",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    cargo(
         "rustdoc",
         "the documentation builds",
         &["doc", "--locked", "--workspace", "--no-deps", "--config", RUSTDOC_WARNINGS],

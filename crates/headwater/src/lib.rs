@@ -2,6 +2,41 @@
 //!
 //! Three concepts before the first event: an event is a fact, a command asks for one, and an [`Aggregate`] decides.
 //! Events become views, which an [`App`] declares and [`Running`] answers from.
+//!
+//! ```
+//! # use headwater::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Clone, Default, Serialize, Deserialize)] struct Order { placed: bool }
+//! # #[derive(Serialize, Deserialize)] enum Command { Place(String, String) }
+//! # #[derive(Debug, PartialEq, Serialize, Deserialize)] enum Event { Placed { customer: String, item: String } }
+//! # #[derive(Debug, PartialEq, Serialize, Deserialize)] enum Rejection { IdTaken }
+//! # impl Aggregate for Order {
+//! #     const NAME: &'static str = "order";
+//! #     type Id = String; type Command = Command; type Event = Event; type Rejection = Rejection;
+//! #     fn decide(&self, Command::Place(customer, item): Command, _: &Context) -> Result<Vec<Event>, Rejection> {
+//! #         if self.placed { Err(Rejection::IdTaken) } else { Ok(vec![Event::Placed { customer, item }]) }
+//! #     }
+//! #     fn evolve(&mut self, _: &Event) { self.placed = true; }
+//! # }
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use headwater::config::{Config, LogChoice};
+//! # let config = Config { log: LogChoice::Memory, ..Config::default() };
+//! let mut app = App::new("shop");
+//! let orders = app.aggregate::<Order>();
+//! // How many of each item a customer has ordered. Of a tuple, the first component is the partition part: all rows of
+//! // one customer lie in one shard, in the order of the rest.
+//! let by_customer = orders.events().group_by("items-by-customer", |event| match event.value {
+//!     Event::Placed { customer, item } => (customer.clone(), item.clone()),
+//! });
+//! let items = app.view(by_customer.count(Store::named("items")));
+//!
+//! let shop = Headwater::open(&config)?.start(app).await?;
+//! let place = Command::Place("alice".into(), "kettle".into());
+//! let receipt = shop.send(&orders, &"o1".to_owned(), place).await?.accepted().ok_or("refused")?;
+//! let rows = shop.view(&items)?.after(&receipt).of(&"alice".to_owned()).await?;
+//! assert_eq!(rows.value, [("kettle".to_owned(), 1)]);
+//! # Ok(()) }
+//! ```
 
 pub mod aggregate;
 mod app;
@@ -9,6 +44,7 @@ pub mod command;
 pub mod config;
 mod digest;
 mod engine;
+mod engine_file;
 pub mod event;
 mod lock_file;
 pub mod log;

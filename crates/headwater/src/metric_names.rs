@@ -67,10 +67,10 @@ metric_names! {
         "Size of the log on disk.";
     LOG_FREE = Gauge "headwater_log_free_bytes", "bytes", ["log"],
         "Part of the log's size that holds nothing and will be used again.";
-    VIEW_LAG_RECORDS = Gauge "headwater_view_lag_records", "records", ["view", "shard"],
-        "Committed records of its input that a view has not folded yet.";
-    VIEW_LAG_SECONDS = Gauge "headwater_view_lag_seconds", "seconds", ["view", "shard"],
-        "Age of the oldest committed record that a view has not folded yet.";
+    VIEW_LAG_RECORDS = Gauge "headwater_view_lag_records", "records", ["topology", "shard"],
+        "Committed records of its input that a view, or a topology that feeds one, has not processed yet.";
+    VIEW_LAG_SECONDS = Gauge "headwater_view_lag_seconds", "seconds", ["topology", "shard"],
+        "Age of the oldest committed record that a view, or a topology that feeds one, has not processed yet.";
     VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],
         "Records that a view has folded.";
     VIEW_READS = Counter "headwater_view_reads_total", "reads", ["view"],

@@ -88,12 +88,13 @@ fn topology(description: Description) -> Router {
         .route("/topology.json", get(async || axum::Json(json)))
 }
 
-/// Alive as long as no shard has stopped for good; ready once every shard runs.
+/// Alive as long as no shard has stopped for good; ready once every shard runs, on a log without damage.
 fn health(shop: Shop) -> Health {
-    let running = shop.running.clone();
+    let (running, log) = (shop.running.clone(), shop.running.clone());
     Health::new()
         .alive("shards", move || none_of(stopped(&shop)))
         .ready("topologies", move || none_of(running.troubles()))
+        .ready("log", move || none_of(log.log_damage()))
 }
 
 fn stopped(shop: &Shop) -> Vec<String> {

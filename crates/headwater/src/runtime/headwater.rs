@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::aggregate::{AggregateHandle, OutcomeQuery, Send};
 use super::cell::Phase;
-use super::observe::{LogMetrics, LogSize};
+use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, trouble};
 use super::view::{QueryError, ViewQuery};
@@ -82,8 +82,14 @@ impl Headwater {
         log_size: Option<LogSize>,
     ) -> Self {
         let log_metrics = LogMetrics::new(log_name);
-        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size };
+        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size, log_damage: None };
         Self { shell, stores, apps: Arc::default() }
+    }
+
+    /// The same with a log that tells what is damaged.
+    pub(super) fn checked(mut self, damage: LogDamage) -> Self {
+        self.shell.log_damage = Some(damage);
+        self
     }
 
     /// Starts an app, all of it.
@@ -241,6 +247,13 @@ impl Running {
             (!troubles.is_empty()).then(|| format!("{}: {}", topology.name, troubles.join("; ")))
         };
         self.app.topologies.iter().filter_map(of).collect()
+    }
+
+    /// Records of the log that were found damaged: one line for each place; empty as long as none is.
+    ///
+    /// They are never served. What was made of them before they were damaged goes on to be.
+    pub fn log_damage(&self) -> Vec<String> {
+        self.app.shell.log_damage.as_ref().map(|damage| damage()).unwrap_or_default()
     }
 
     /// Waits until every shard runs.

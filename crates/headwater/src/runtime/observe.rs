@@ -28,6 +28,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// Measures a log that tells its size and the bytes of it that are free.
 pub(crate) type LogSize = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
+/// Asks a log which of its records it has found damaged: one line for each place.
+pub(crate) type LogDamage = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// A store was flushed, or could not be.
 pub(crate) fn flushed(report: &FlushReport<'_>) {
     match report.error {
@@ -199,7 +202,7 @@ async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock
     gauge!(SHARDS_STOPPED.name, "topology" => topology.name.clone()).set(stopped as f64);
     for cell in topology.cells.iter() {
         let lag = cell.end_seen().0.saturating_sub(cell.committed().0);
-        let labels = [("view", topology.name.clone()), ("shard", cell.shard.to_string())];
+        let labels = [("topology", topology.name.clone()), ("shard", cell.shard.to_string())];
         gauge!(VIEW_LAG_RECORDS.name, &labels).set(lag as f64);
         let seconds = if lag == 0 { 0.0 } else { lag_seconds(log, clock, topology, cell).await };
         gauge!(VIEW_LAG_SECONDS.name, &labels).set(seconds);

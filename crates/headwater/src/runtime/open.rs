@@ -1,5 +1,6 @@
 //! Opening a log and its stores as the settings say.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
@@ -26,6 +27,12 @@ pub enum OpenLogError {
     /// The data directory's state.
     #[error(transparent)]
     State(#[from] StoreError),
+    /// State without the log that it was folded from.
+    #[error(
+        "{0} has state but no log: the log is lost or lies elsewhere; put it back, or delete the directory \"state\" there \
+         to begin with nothing"
+    )]
+    LogMissing(PathBuf),
     /// A log that this program cannot speak to.
     #[error(
         "the log kafka://{0} cannot be used: this version has no Kafka log yet; choose \"embedded\" or \"memory\""
@@ -55,26 +62,37 @@ impl Headwater {
                 ))
             }
             LogChoice::Embedded => {
+                if has_state_without_log(&config.data) {
+                    return Err(OpenLogError::LogMissing(config.data.clone()));
+                }
                 let options =
                     Options { on_fsync: Some(Arc::new(super::observe::synced)), ..Options::default() };
                 let log = EmbeddedLog::open(&config.data, options)?;
                 let stores = LmdbStores::new(&config.data, LmdbOptions::default())?;
-                let stats = log.clone();
+                let (stats, checked) = (log.clone(), log.clone());
                 let size = move || {
                     let stats = stats.stats();
                     (stats.file_bytes, stats.free_pages * PAGE_BYTES)
                 };
-                Ok(Self::observed(
+                let damage = move || checked.damage().iter().map(ToString::to_string).collect();
+                let headwater = Self::observed(
                     log,
                     Arc::new(stores),
                     Arc::new(SystemClock),
                     "embedded",
                     Some(Arc::new(size)),
-                ))
+                );
+                Ok(headwater.checked(Arc::new(damage)))
             }
             LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
         }
     }
+}
+
+/// Whether a data directory has state that no log of it explains: opening it would begin anew, and wipe the state.
+fn has_state_without_log(data: &Path) -> bool {
+    let has_stores = std::fs::read_dir(data.join("state")).is_ok_and(|mut stores| stores.next().is_some());
+    has_stores && !data.join("log").exists()
 }
 
 impl From<Role> for Parts {

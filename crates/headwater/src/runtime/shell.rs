@@ -12,7 +12,7 @@ use headwater_core::store::StateStore;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
-use super::observe::{LogMetrics, LogSize};
+use super::observe::{LogDamage, LogMetrics, LogSize};
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
 
@@ -27,6 +27,7 @@ pub(crate) struct Shell {
     pub(crate) flusher: Arc<Flusher>,
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
+    pub(crate) log_damage: Option<LogDamage>,
 }
 
 /// A store and its name.

@@ -118,7 +118,10 @@ impl Starting {
 
     /// Starts everything that `app` has and `wanted` selects.
     pub(crate) async fn start(self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
-        tracing::info!(app = app.name(), "starting\n{}", app.describe());
+        tracing::info!(app = app.name(), ?wanted, "starting");
+        for line in app.describe().to_string().lines() {
+            tracing::info!("{line}");
+        }
         let mut started = StartedApp {
             name: self.app.clone(),
             shell: self.shell.clone(),

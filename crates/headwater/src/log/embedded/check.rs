@@ -9,6 +9,7 @@
 //! what its program does when started again, so the program has to say that it may be: call [`check_if_asked`] first
 //! in `main`. Without it the walk runs on a thread of this process.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -41,6 +42,17 @@ pub struct DamagedRange {
     pub last: Offset,
     /// What is wrong.
     pub what: String,
+}
+
+impl fmt::Display for DamagedRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, first, last, what } = self;
+        write!(f, "{partition}@{first}")?;
+        if last > first {
+            write!(f, " to {last}")?;
+        }
+        write!(f, " is damaged and not served: {what}; restore it from a copy")
+    }
 }
 
 /// What a check found.

@@ -1,4 +1,4 @@
-//! LMDB: opened, written, synced and sealed. The one module of the log with `unsafe`.
+//! LMDB: opened, written, synced and sealed.
 //!
 //! Invariants:
 //!
@@ -7,7 +7,6 @@
 //! - The file is grown before it is written, so that a full disk is noticed before anything is at stake.
 //! - A [`Snapshot`] holds LMDB's reader slot, so that its pages stay as they are, and cannot be held across an await.
 //! - Nothing is read through LMDB's map.
-#![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use headwater_core::log::{LogError, LogErrorKind, LogId};
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, MdbError, RoTxn, RwTxn, WithoutTls};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::error::{OpenError, OpenErrorKind};
@@ -27,7 +26,7 @@ use super::format::{COMMIT_KEY, Cell, Commit, WHOLE, cell};
 use super::options::Options;
 use super::page::{Damage, Meta, PageFile, Seal, page_bytes_of};
 use super::tree::{Cursor, check_structure};
-use crate::lock_file;
+use crate::{engine_file, lock_file};
 
 /// The file that LMDB keeps everything in.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -199,9 +198,8 @@ impl Engine {
     fn grow_map(&self, need: u64) -> Result<(), WriteError> {
         let size = need.saturating_mul(2).next_multiple_of(MAP_BYTES_LEAST);
         let _nobody_reads = self.gate.write();
-        // SAFETY: the gate keeps every reader of this process out, and the one writer is this thread, outside of any
-        // transaction. Other processes that read the log (a check) follow the size in the meta page.
-        let resized = unsafe { self.env.resize(size as usize) };
+        // The gate keeps every reader of this process out, and the one writer is this thread, outside of any transaction.
+        let resized = engine_file::resize(&self.env, size as usize);
         resized.map_err(|error| WriteError::Full(format!("cannot map {size} bytes of the log: {error}")))?;
         self.map_bytes.store(size, Ordering::Relaxed);
         Ok(())
@@ -417,12 +415,10 @@ fn map_sizes(options: &Options) -> Vec<u64> {
 }
 
 fn open_env_of(dir: &Path, map_bytes: u64, extra: EnvFlags) -> heed::Result<Env<WithoutTls>> {
-    let mut open = EnvOpenOptions::new().read_txn_without_tls();
-    open.map_size(map_bytes as usize).max_readers(READERS_MAX);
-    // SAFETY: the directory's lock makes this the only process that writes the file, and heed refuses a second
-    // environment in it. NO_META_SYNC keeps the file whole after a loss of power; we sync after every commit ourselves.
+    // NO_META_SYNC keeps the file whole after a loss of power; we sync after every commit ourselves.
     // Without read-ahead: we never read through the map.
-    unsafe { open.flags(EnvFlags::NO_META_SYNC | EnvFlags::NO_READ_AHEAD | extra).open(dir) }
+    let flags = EnvFlags::NO_META_SYNC | EnvFlags::NO_READ_AHEAD | extra;
+    engine_file::open(dir, map_bytes as usize, READERS_MAX, flags)
 }
 
 #[cfg(any(test, feature = "testing"))]

@@ -425,7 +425,7 @@ impl Shared {
                 tracing::error!(%error, "the end of a partition is damaged; it takes no more records");
                 state.set_damaged();
                 let last = Offset(state.bounds().end.0.saturating_sub(1));
-                let what = error.to_string();
+                let what = "the end of its partition, which takes no more records".to_owned();
                 let damaged = DamagedRange { partition: topic.place(partition), first: last, last, what };
                 self.damage.write().push(damaged);
             }

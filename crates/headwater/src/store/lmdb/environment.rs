@@ -1,19 +1,17 @@
-//! One LMDB environment: opened, grown, read and written. The one module of the stores with `unsafe`.
+//! One LMDB environment: opened, grown, read and written.
 //!
 //! The map is virtual and larger than the file; when a write finds it full it is doubled and the write is made again.
 //! A read lives in a closure, so no engine transaction outlives a call, and none is open while the map moves.
-
-#![allow(unsafe_code)]
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, MdbError, RoTxn, RwTxn, WithoutTls};
 use parking_lot::RwLock;
 
-use crate::lock_file;
+use crate::{engine_file, lock_file};
 
 /// The engine's name of its data file.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -66,12 +64,8 @@ impl Environment {
     pub(super) fn open(dir: &Path, map_bytes: usize, map_bytes_max: usize) -> Result<Self, EngineError> {
         let fresh = !dir.join(DATA_FILE).exists();
         let map_bytes = map_bytes.max(file_bytes(dir)?).next_multiple_of(1 << 16);
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(map_bytes).max_readers(READERS_MAX);
         lock_file::allocate(dir, READERS_MAX)?;
-        // SAFETY: no unsafe flag is set. The directory belongs to this process alone (its lock file says so), and heed
-        // refuses to open one environment twice in a process.
-        let env = unsafe { options.open(dir)? };
+        let env = engine_file::open(dir, map_bytes, READERS_MAX, EnvFlags::empty())?;
         if fresh {
             fs::File::open(dir)?.sync_all()?;
         }
@@ -132,9 +126,9 @@ impl Environment {
         let open = open.as_mut().ok_or(EngineError::Closed)?;
         let doubled = open.map_bytes.checked_mul(2).filter(|bytes| *bytes <= self.map_bytes_max);
         let doubled = doubled.ok_or_else(map_full)?;
-        // SAFETY: every transaction of this process is made under the shared lock that is held exclusively here, except
-        // a pin, through which nothing is read, and whose end touches the lock file's map only.
-        unsafe { open.env.resize(doubled)? };
+        // Every transaction of this process is made under the shared lock that is held exclusively here, except a pin,
+        // through which nothing is read, and whose end touches the lock file's map only.
+        engine_file::resize(&open.env, doubled)?;
         open.map_bytes = doubled;
         Ok(())
     }
