@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use headwater::core::log::LogErrorKind;
 use headwater::core::topic::Partition;
-use headwater::log::memory::{FaultKind, Faults, MemoryLog, MemoryOptions, Op};
+use headwater::log::memory::{FaultKind, Faults, Held, MemoryLog, MemoryOptions, Op};
 use headwater::planted::{Bug, plant};
 use headwater::{Headwater, Phase, Running, StartError};
 use parking_lot::Mutex;
@@ -193,19 +193,19 @@ async fn strike(world: &Arc<World>, rng: &mut Rng) {
         }
         5 => {
             world.count("crash, state kept");
-            next_life(world, true, life.stores.surviving()).await;
+            end_and_start(world, true, life.stores.surviving(), held).await;
         }
         6 | 7 => {
             world.count("crash, state of an earlier flush");
-            next_life(world, true, life.stores.earlier(rng.usize(1..8))).await;
+            end_and_start(world, true, life.stores.earlier(rng.usize(1..8)), held).await;
         }
         8 => {
             world.count("crash, state lost");
-            next_life(world, true, SimStores::default()).await;
+            end_and_start(world, true, SimStores::default(), held).await;
         }
         9 => {
             world.count("stop and start");
-            next_life(world, false, life.stores.clone()).await;
+            end_and_start(world, false, life.stores.clone(), held).await;
         }
         10 => drop(life.log.lose(&group, shard)),
         _ => life.log.fence(&group, shard),
@@ -214,6 +214,11 @@ async fn strike(world: &Arc<World>, rng: &mut Rng) {
 
 /// Ends the life there is, by a crash or in good order, and starts the next one.
 pub(crate) async fn next_life(world: &Arc<World>, crash: bool, stores: SimStores) {
+    end_and_start(world, crash, stores, None).await;
+}
+
+/// The same; what is held is let go between the two.
+async fn end_and_start(world: &Arc<World>, crash: bool, stores: SimStores, held: Option<Held>) {
     let life = world.life();
     check_stopped(world, &life);
     let (log, stores) = if crash {
@@ -228,6 +233,7 @@ pub(crate) async fn next_life(world: &Arc<World>, crash: bool, stores: SimStores
         // A process that could not stop in time ends all the same: what it still does reaches no disk.
         (life.log.reopen(), stores.surviving())
     };
+    drop(held);
     match start(&log, stores, life.number + 1, &world.clock, world.options).await {
         Ok(next) => *world.life.lock() = Arc::new(next),
         Err(error) => world.history.violation(error),

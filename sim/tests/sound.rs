@@ -3,7 +3,7 @@
 use headwater_sim::{Plan, Seeds};
 
 /// Seeds of one run in the gate.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn no_seed_breaks_a_promise_and_every_fault_strikes() {
