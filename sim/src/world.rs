@@ -216,16 +216,17 @@ async fn strike(world: &Arc<World>, rng: &mut Rng) {
 pub(crate) async fn next_life(world: &Arc<World>, crash: bool, stores: SimStores) {
     let life = world.life();
     check_stopped(world, &life);
-    let log = if crash {
+    let (log, stores) = if crash {
         let log = life.log.crash();
         life.ended.cancel();
         let running = life.running.clone();
         tokio::spawn(async move { running.stop(Duration::from_secs(60)).await });
-        log
+        (log, stores)
     } else {
         life.ended.cancel();
         life.running.stop(Duration::from_secs(60)).await;
-        life.log.reopen()
+        // A process that could not stop in time ends all the same: what it still does reaches no disk.
+        (life.log.reopen(), stores.surviving())
     };
     match start(&log, stores, life.number + 1, &world.clock, world.options).await {
         Ok(next) => *world.life.lock() = Arc::new(next),
