@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::service::{Service, order, program, within_patience};
+use crate::service::{Service, order, output_of, program, within_patience};
 
 const ORDERS: usize = 120;
 const CUSTOMERS: usize = 5;
@@ -197,7 +197,7 @@ fn a_log_that_cannot_be_trusted_at_all_is_not_opened() {
         let log = data.path().join("log/data.mdb");
         damage(&log, *how);
         let before = fs::read(&log).expect("it is there");
-        let output = program(data.path()).output().expect("the program starts");
+        let output = output_of(&mut program(data.path()));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((output.status.code(), told.lines().count()), (Some(1), 1), "{name}: {told}");
         assert!(told.contains(&log.display().to_string()) && told.contains("restore"), "{name}: {told}");

@@ -10,7 +10,7 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::service::{Service, order, program, within_patience};
+use crate::service::{Service, order, output_of, program, within_patience};
 
 /// The size of the disk.
 const DISK_BYTES: u64 = 16 << 20;
@@ -24,19 +24,17 @@ struct Disk {
 }
 
 impl Disk {
-    /// Mounts it, which takes the right to mount.
-    fn mount() -> Self {
+    /// Mounts it, or tells why that is not permitted.
+    fn mount() -> Result<Self, String> {
         let mounted_at = TempDir::new().expect("a directory");
         let options = format!("size={DISK_BYTES}");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(mounted_at.path());
         let mounted = mount.output().expect("there is a mount command");
-        let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
-        assert!(
-            mounted.status.success(),
-            "a full disk takes a disk: run the tests as root, or in unshare -rm: {why}"
-        );
-        Self { mounted_at }
+        match mounted.status.success() {
+            true => Ok(Self { mounted_at }),
+            false => Err(String::from_utf8_lossy(&mounted.stderr).trim().to_owned()),
+        }
     }
 
     fn data(&self) -> PathBuf {
@@ -70,6 +68,26 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(self.mounted_at.path()).status();
     }
+}
+
+/// Set while a test runs in a namespace of its own; not named like a setting, which the program would refuse.
+const IN_NAMESPACE: &str = "FAULTS_IN_NAMESPACE";
+
+/// Runs a test, by its name, with a disk; who may not mount one does so in a namespace of users and mounts.
+#[track_caller]
+fn with_disk(name: &str, test: fn(&Disk)) {
+    let why = match Disk::mount() {
+        Ok(disk) => return test(&disk),
+        Err(why) => why,
+    };
+    let advice = "run the tests as root, or allow unprivileged namespaces of users";
+    assert!(std::env::var_os(IN_NAMESPACE).is_none(), "a full disk takes a disk: {why}; {advice}");
+    let mut again = Command::new("unshare");
+    again.args(["--user", "--map-root-user", "--mount"]).arg(std::env::current_exe().expect("this test"));
+    again.args(["--exact", name]).env(IN_NAMESPACE, "1");
+    let output = output_of(&mut again);
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && told.contains("1 passed"), "{why}; in a namespace: {told}; {advice}");
 }
 
 /// What became of orders.
@@ -118,7 +136,13 @@ fn path_of(order: &Value) -> String {
 
 #[test]
 fn a_full_disk_acknowledges_nothing_that_it_does_not_keep_and_recovers_without_a_restart() {
-    let disk = Disk::mount();
+    with_disk(
+        "disk::a_full_disk_acknowledges_nothing_that_it_does_not_keep_and_recovers_without_a_restart",
+        orders_on_a_full_disk,
+    );
+}
+
+fn orders_on_a_full_disk(disk: &Disk) {
     let service = Service::on(&disk.data());
     assert_eq!(service.place(&order("before", "c0", "x")).status, 202);
 
@@ -170,10 +194,16 @@ fn a_full_disk_acknowledges_nothing_that_it_does_not_keep_and_recovers_without_a
 
 #[test]
 fn it_does_not_start_without_space_and_says_so_whatever_the_space_suffices_for() {
-    let disk = Disk::mount();
+    with_disk(
+        "disk::it_does_not_start_without_space_and_says_so_whatever_the_space_suffices_for",
+        starts_without_space,
+    );
+}
+
+fn starts_without_space(disk: &Disk) {
     for left in [0, 8 << 10, 72 << 10, 512 << 10, 1_300 << 10, 1_500 << 10] {
         disk.fill_but(left);
-        let output = program(&disk.data()).env("RUST_LOG", "error").output().expect("the program starts");
+        let output = output_of(program(&disk.data()).env("RUST_LOG", "error"));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!((output.status.code(), told.lines().count()), (Some(1), 1), "{left} bytes: {told}");
         assert!(told.starts_with("ordering: ") && told.contains("space"), "{told}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -144,6 +144,22 @@ impl Drop for Service {
             eprintln!("the program told:\n{}", self.told());
         }
     }
+}
+
+/// Runs a program that is to end by itself, and ends it if it does not.
+#[track_caller]
+pub(crate) fn output_of(command: &mut Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid is not zero");
+    let (ended, output) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = ended.send(child.wait_with_output());
+    });
+    if let Ok(output) = output.recv_timeout(PATIENCE) {
+        return output.expect("a child can be waited for");
+    }
+    kill_process(pid, Signal::KILL).expect("one may kill one's child");
+    panic!("it does not end: {:?}", output.recv().expect("it was killed"));
 }
 
 fn collected(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::service::{Service, order, program};
+use crate::service::{Service, order, output_of, program};
 
 /// A user who owns nothing.
 const NOBODY: u32 = 65_534;
@@ -17,7 +17,7 @@ const NOBODY: u32 = 65_534;
 /// Runs a program that is not to start, and demands one line with these parts.
 #[track_caller]
 fn assert_refused(command: &mut Command, parts: &[&str]) {
-    let output = command.output().expect("the program starts");
+    let output = output_of(command);
     let told = String::from_utf8(output.stderr).expect("text");
     assert_eq!((output.status.code(), told.lines().count()), (Some(1), 1), "{told}");
     assert!(output.stdout.is_empty(), "it says that it listens");
@@ -49,6 +49,18 @@ fn program_without_rights(data: &Path) -> Command {
     command
 }
 
+/// Sets who may do what with a directory, and with the files in it.
+fn set_modes(path: &Path, directories: u32, files: u32) {
+    set_mode(path, 0o755);
+    for entry in fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry").path()) {
+        match entry.is_dir() {
+            true => set_modes(&entry, directories, files),
+            false => set_mode(&entry, files),
+        }
+    }
+    set_mode(path, directories);
+}
+
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("one may change one's own");
 }
@@ -57,21 +69,18 @@ fn set_mode(path: &Path, mode: u32) {
 fn a_data_directory_that_cannot_be_written_is_named() {
     let place = TempDir::new().expect("a directory");
     set_mode(place.path(), 0o755);
-    let empty = place.path().join("empty");
+    let (empty, used, absent) =
+        (place.path().join("empty"), place.path().join("used"), place.path().join("absent"));
     fs::create_dir(&empty).expect("a directory");
-    let used = place.path().join("used");
     let service = Service::on(&used);
     assert_eq!(service.place(&order("o", "c", "x")).status, 202);
     service.kill();
-    for data in [&empty, &used] {
-        set_mode(data, 0o555);
+    set_modes(place.path(), 0o555, 0o444);
+    for data in [&empty, &used, &absent] {
         assert_refused(&mut program_without_rights(data), &[&text(data), "denied", "may write"]);
-        set_mode(data, 0o755);
     }
-    set_mode(place.path(), 0o555);
-    let absent = place.path().join("absent");
-    assert_refused(&mut program_without_rights(&absent), &[&text(&absent), "denied", "may write"]);
-    set_mode(place.path(), 0o755);
+    set_modes(place.path(), 0o755, 0o644);
+    assert!(!absent.exists());
     assert_eq!(Service::on(&used).get("/orders/o").status, 200, "what is there is untouched");
 }
 
@@ -164,7 +173,7 @@ fn wrong_settings_are_named_with_what_was_meant() {
         if !file.is_empty() {
             command.arg("--config").arg(&settings);
         }
-        let output = command.output().expect("the program starts");
+        let output = output_of(&mut command);
         let told = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(told.starts_with("error: "), "{told}");
