@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_core::log::{
     Cleanup, Group, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings,
@@ -22,6 +23,8 @@ use super::view::ViewState;
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::topology::{Definition, Kind, topic_of, versioned};
 
+/// How long a failed start waits for what it had started.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 /// How long a tombstone is kept in a compacted topic.
 const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
@@ -147,8 +150,13 @@ impl Starting {
             Err(error) => {
                 self.stop.cancel();
                 let groups = std::mem::take(&mut *self.groups.lock());
-                for group in groups {
-                    let _ = group.await;
+                let ended = async {
+                    for group in groups {
+                        let _ = group.await;
+                    }
+                };
+                if tokio::time::timeout(GIVE_UP_AFTER, ended).await.is_err() {
+                    tracing::warn!(app = app.name(), "parts of an app that could not be started do not end");
                 }
                 Err(error)
             }
