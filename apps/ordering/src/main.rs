@@ -71,7 +71,9 @@ async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     let _ = out.flush();
     server
         .serve(api::router(shop.clone(), Some(&metrics)), async {
-            tracing::info!(signal = signal.await, "stopping")
+            // Awaited outside of the macro, which evaluates nothing where the level is off.
+            let signal = signal.await;
+            tracing::info!(signal, "stopping");
         })
         .await;
     if !shop.stop(STOP_TIMEOUT).await {

@@ -137,6 +137,16 @@ fn orders_outlive_a_stop_and_a_kill() {
 }
 
 #[test]
+fn it_serves_until_it_is_told_to_stop_also_without_logs() {
+    let data = TempDir::new().unwrap();
+    let service = Service::start(program(data.path()).env("RUST_LOG", "off"));
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(service.place(1), 202);
+    service.signal(Signal::TERM);
+    assert_eq!(service.exit(), Some(0));
+}
+
+#[test]
 fn a_stop_ends_streams_and_idle_connections_in_bounded_time() {
     let data = TempDir::new().expect("a directory");
     let service = Service::start(program(data.path()).args(["--log", "memory"]));

@@ -24,7 +24,7 @@
 //! let router = Router::new().route("/", get(|| async { "hello" }));
 //! let server = Server::bind(([127, 0, 0, 1], 8080).into(), Limits::default()).await?;
 //! let signal = shutdown_signal()?;
-//! server.serve(router, async { tracing::info!(signal = signal.await, "stopping") }).await;
+//! server.serve(router, async { drop(signal.await) }).await;
 //! # Ok(())
 //! # }
 //! ```
