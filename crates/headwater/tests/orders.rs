@@ -151,3 +151,35 @@ async fn scans_are_paged_and_count_agrees() {
     assert_eq!(shop.items().after(&last.unwrap()).count().await.unwrap().value, 100);
     shop.stop().await;
 }
+
+#[tokio::test]
+async fn a_range_is_answered_by_one_shard_in_order_and_bounded() {
+    let shop = Fixture::start().await;
+    let mut last = None;
+    for (n, item) in ["apron", "bowl", "cup", "dish", "egg"].into_iter().enumerate() {
+        last = shop.place(&format!("o{n}"), "alice", item, 5).await.unwrap().accepted();
+        shop.place(&format!("x{n}"), "bob", item, 5).await.unwrap();
+        shop.items().after(last.as_ref().unwrap()).of(&"alice".to_owned()).await.unwrap();
+    }
+    let key = |item: &str| ("alice".to_owned(), item.to_owned());
+    let items = |rows: &[((String, String), u64)]| rows.iter().map(|row| row.0.1.clone()).collect::<Vec<_>>();
+    let within =
+        shop.items().after(last.as_ref().unwrap()).range(key("bowl")..=key("dish"), 10).await.unwrap();
+    assert_eq!(items(&within.value), ["bowl", "cup", "dish"]);
+    let bounded = shop.items().range(key("bowl")..key("egg"), 2).await.unwrap();
+    assert_eq!(items(&bounded.value), ["bowl", "cup"]);
+    assert!(!bounded.position.is_empty(), "an answer says where it was made");
+    let everything = shop.items().range(.., 10).await;
+    assert!(matches!(everything, Err(QueryError::Key(_))), "a range without ends is a scan");
+    shop.stop().await;
+}
+
+#[tokio::test]
+async fn a_replicated_view_answers_as_any_other() {
+    let shop = Fixture::start().await;
+    let placed = shop.place("o1", "alice", "kettle", 5).await.unwrap().accepted().unwrap();
+    let count = shop.replicated().after(&placed).get(&"o1".to_owned()).await.unwrap();
+    assert_eq!(count.value, Some(1));
+    assert_eq!(shop.replicated().count().await.unwrap().value, 1);
+    shop.stop().await;
+}

@@ -76,6 +76,7 @@ pub struct Shop {
     pub items: View<(String, String), u64>,
     pub paid_items: View<(String, String), u64>,
     pub spent: View<String, u64>,
+    pub replicated: View<String, u64>,
 }
 
 pub fn shop(spent_version: u32) -> Shop {
@@ -101,7 +102,8 @@ pub fn shop(spent_version: u32) -> Shop {
             })
             .version(spent_version),
     );
-    Shop { app, orders, items, paid_items, spent }
+    let replicated = app.view(orders.events().group_by_key().count(Store::named("replicated")).replicated());
+    Shop { app, orders, items, paid_items, spent, replicated }
 }
 
 pub struct Fixture {
@@ -112,6 +114,7 @@ pub struct Fixture {
     items: View<(String, String), u64>,
     paid_items: View<(String, String), u64>,
     spent: View<String, u64>,
+    replicated: View<String, u64>,
 }
 
 impl Fixture {
@@ -125,10 +128,10 @@ impl Fixture {
     }
 
     pub async fn on(log: MemoryLog, stores: MemoryStores, spent_version: u32) -> Self {
-        let Shop { app, orders, items, paid_items, spent } = shop(spent_version);
+        let Shop { app, orders, items, paid_items, spent, replicated } = shop(spent_version);
         let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()));
         let running = headwater.start(app).await.unwrap();
-        Self { log, stores, running, orders, items, paid_items, spent }
+        Self { log, stores, running, orders, items, paid_items, spent, replicated }
     }
 
     pub async fn place(
@@ -151,6 +154,10 @@ impl Fixture {
 
     pub fn spent(&self) -> ViewQuery<String, u64> {
         self.running.view(&self.spent).unwrap()
+    }
+
+    pub fn replicated(&self) -> ViewQuery<String, u64> {
+        self.running.view(&self.replicated).unwrap()
     }
 
     pub fn store_names(&self) -> Vec<String> {
