@@ -1,6 +1,5 @@
 //! Running an emitter: reads one partition, appends to a topic, commits records and position together.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use headwater_core::BoxFuture;
@@ -14,9 +13,8 @@ use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
 use super::shell::{Regained, Shell, Stop, pause_after};
 use crate::engine::command_batch::whole_commands;
-use crate::engine::decide::panic_message;
-use crate::engine::flow::{Flow, ProcessError};
-use crate::engine::operators::RecordSink;
+use crate::engine::flow::Flow;
+use crate::engine::operators::{Failure, RecordSink, run_batch};
 use crate::topology::{Definition, ShardPlace};
 
 /// An emitter topology, ready to run its shards.
@@ -121,20 +119,9 @@ impl Emitter {
         source: &TopicPartition,
     ) -> Result<Vec<Append>, Stop> {
         let mut flow = Flow::new(None);
-        let mut at = 0;
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            for (index, record) in records.iter().enumerate() {
-                at = index;
-                chain.push(record, &mut flow)?;
-            }
-            chain.close(&mut flow)
-        }));
-        let error = match run {
-            Ok(Ok(())) => return Ok(flow.into_appends()),
-            Ok(Err(error)) => error,
-            Err(panic) => ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))),
+        let Err(Failure { at, error }) = run_batch(chain, records, &mut flow) else {
+            return Ok(flow.into_appends());
         };
-        chain.abort();
         let offset = records.get(at).map_or(Offset::ZERO, |record| record.offset);
         Err(Stop(format!("\"{}\" stopped at {source} offset {offset}: {error}", self.definition.name)))
     }

@@ -4,7 +4,6 @@
 //! takes it over later, with its position, in one atomic batch. What stops a fold is named by topic, partition and
 //! offset; it never skips.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,9 +19,8 @@ use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
 use crate::engine::command_batch::{command_start, whole_commands};
-use crate::engine::decide::panic_message;
-use crate::engine::flow::{Flow, ProcessError};
-use crate::engine::operators::RecordSink;
+use crate::engine::flow::Flow;
+use crate::engine::operators::{Failure, RecordSink, run_batch};
 use crate::engine::state::{Delta, Layered};
 use crate::store::overlay::ShardState;
 use crate::topology::{Definition, ShardPlace};
@@ -193,23 +191,9 @@ impl<'a> FoldRun<'a> {
         let mut delta = Delta::default();
         let layered = Layered { delta: &mut delta, in_flight: None, committed: &*self.state };
         let mut flow = Flow::new(Some(layered));
-        let chain = &mut self.chain;
-        let mut at = 0;
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            for (index, record) in records.iter().enumerate() {
-                at = index;
-                chain.push(record, &mut flow)?;
-            }
-            chain.close(&mut flow)
-        }));
+        run_batch(&mut *self.chain, records, &mut flow)?;
         drop(flow);
-        let error = match run {
-            Ok(Ok(())) => return Ok(delta),
-            Ok(Err(error)) => error,
-            Err(panic) => ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))),
-        };
-        self.chain.abort();
-        Err(Failure { at, error })
+        Ok(delta)
     }
 
     /// Folds the commands before the one that failed, and names the record that failed.
@@ -258,9 +242,4 @@ impl<'a> FoldRun<'a> {
             self.cell.set_phase(phase);
         }
     }
-}
-
-struct Failure {
-    at: usize,
-    error: ProcessError,
 }

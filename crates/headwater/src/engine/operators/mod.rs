@@ -8,8 +8,11 @@ mod map;
 mod repartition;
 mod source;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use headwater_core::record::StoredRecord;
 
+use super::decide::panic_message;
 use super::flow::{Flow, Keyed, ProcessError};
 
 pub(crate) use fold::FoldInto;
@@ -43,3 +46,32 @@ pub(crate) trait RecordSink: Send {
 
 /// The next link of a chain.
 pub(crate) type Next<K, V> = Box<dyn Sink<K, V>>;
+
+/// Why a batch was given up, and at which of its records.
+pub(crate) struct Failure {
+    pub(crate) at: usize,
+    pub(crate) error: ProcessError,
+}
+
+/// Runs a batch through a chain; one that fails or panics is given up whole.
+pub(crate) fn run_batch(
+    chain: &mut dyn RecordSink,
+    records: &[StoredRecord],
+    flow: &mut Flow<'_>,
+) -> Result<(), Failure> {
+    let mut at = 0;
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        for (index, record) in records.iter().enumerate() {
+            at = index;
+            chain.push(record, flow)?;
+        }
+        chain.close(flow)
+    }));
+    let error = match run {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(panic) => ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))),
+    };
+    chain.abort();
+    Err(Failure { at, error })
+}
