@@ -13,6 +13,7 @@ use crate::log::memory::{MemoryLog, MemoryOptions};
 use crate::runtime::start::Parts;
 use crate::store::lmdb::{LmdbOptions, LmdbStores};
 use crate::store::memory::MemoryStores;
+use crate::topics::Place;
 
 /// Bytes of a page of the engine.
 const PAGE_BYTES: u64 = 4_096;
@@ -47,6 +48,10 @@ impl Headwater {
     ///
     /// [`OpenLogError`] says what is in the way and what to do.
     pub fn open(config: &Config) -> Result<Self, OpenLogError> {
+        Self::open_log(config).map(|headwater| headwater.placed(Place::of(config)))
+    }
+
+    fn open_log(config: &Config) -> Result<Self, OpenLogError> {
         match &config.log {
             LogChoice::Memory => {
                 let log = MemoryLog::new(MemoryOptions {
