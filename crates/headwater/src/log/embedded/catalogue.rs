@@ -48,7 +48,12 @@ impl Topic {
     }
 
     pub(super) fn describe(&self) -> TopicDescription {
-        TopicDescription { name: self.row.name.clone(), id: self.row.id, settings: self.row.settings }
+        TopicDescription {
+            name: self.row.name.clone(),
+            id: self.row.id,
+            settings: self.row.settings,
+            replicas: None,
+        }
     }
 
     pub(super) fn is_live(&self) -> bool {
