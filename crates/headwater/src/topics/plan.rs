@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use headwater_core::log::{Cleanup, RecordTimes, TopicDescription, TopicSettings};
+use headwater_core::log::{Cleanup, RecordTimes, Replicas, TopicDescription, TopicSettings};
 use headwater_core::topic::{TopicId, TopicName};
 use serde::Serialize;
 use serde_json::Value;
@@ -125,6 +125,8 @@ pub(crate) struct Known {
     pub(crate) there: Option<TopicDescription>,
     /// The id under which it was known last.
     pub(crate) recorded: Option<TopicId>,
+    /// On how many machines the log wants it.
+    pub(crate) replicas: Option<Replicas>,
 }
 
 impl Plan {
@@ -201,7 +203,7 @@ impl DefinitionConflict {
 }
 
 fn step(app: &str, place: &Place, known: Known) -> Step {
-    let Known { declared: TopicDeclaration { name, settings, purpose }, there, recorded } = known;
+    let Known { declared: TopicDeclaration { name, settings, purpose }, there, recorded, replicas } = known;
     let action = match there {
         None => match recorded {
             None => Action::Create,
@@ -209,7 +211,7 @@ fn step(app: &str, place: &Place, known: Known) -> Step {
         },
         Some(there) => match recorded.filter(|id| *id != there.id) {
             Some(id) => Action::Refuse(vec![lost(app, place, &name, id, Some(there.id))]),
-            None => compare(app, place, &there, settings),
+            None => compare(app, place, &there, settings, replicas),
         },
     };
     Step { topic: name, purpose, needs: settings, action }
@@ -228,7 +230,13 @@ fn lost(app: &str, place: &Place, name: &TopicName, was: TopicId, is: Option<Top
     }
 }
 
-fn compare(app: &str, place: &Place, there: &TopicDescription, needs: TopicSettings) -> Action {
+fn compare(
+    app: &str,
+    place: &Place,
+    there: &TopicDescription,
+    needs: TopicSettings,
+    replicas: Option<Replicas>,
+) -> Action {
     let has = there.settings;
     if has.partitions != needs.partitions {
         return Action::Refuse(vec![other_partitions(place, there, needs.partitions)]);
@@ -248,7 +256,46 @@ fn compare(app: &str, place: &Place, there: &TopicDescription, needs: TopicSetti
         let (has, needs) = (whose(has.times), whose(needs.times));
         differences.push(Difference { setting: "record times", has, needs, blocks: true, mend });
     }
-    if differences.is_empty() { Action::Keep } else { Action::Alter(differences) }
+    let mut too_few = false;
+    if let (Some(has), Some(wanted)) = (there.replicas, replicas) {
+        too_few = has.factor < wanted.factor;
+        differences.extend(fewer_replicas(place, there, has.factor, wanted.factor));
+        differences.extend(fewer_in_sync(app, place, has.min_in_sync, wanted.min_in_sync));
+    }
+    match differences.is_empty() {
+        true => Action::Keep,
+        false if too_few => Action::Refuse(differences),
+        false => Action::Alter(differences),
+    }
+}
+
+/// A topic on too few machines: a cluster moves replicas only to brokers that it is told.
+fn fewer_replicas(place: &Place, there: &TopicDescription, has: u32, needs: u32) -> Option<Difference> {
+    let line = place.tool("kafka-reassign-partitions.sh", "--reassignment-json-file replicas.json --execute");
+    let (name, last) = (&there.name, there.settings.partitions - 1);
+    let line = line.unwrap_or_default();
+    let example =
+        format!(r#"{{"version":1,"partitions":[{{"topic":"{name}","partition":0,"replicas":[1,2,3]}}]}}"#);
+    let mend = format!(
+        "name {needs} brokers for each of its partitions 0 to {last} in replicas.json, as in {example}, and run `{line}`"
+    );
+    (has < needs).then(|| Difference {
+        setting: "replication factor",
+        has: has.to_string(),
+        needs: needs.to_string(),
+        blocks: true,
+        mend,
+    })
+}
+
+fn fewer_in_sync(app: &str, place: &Place, has: u32, needs: u32) -> Option<Difference> {
+    (has < needs).then(|| Difference {
+        setting: "min.insync.replicas",
+        has: has.to_string(),
+        needs: needs.to_string(),
+        blocks: true,
+        mend: format!("run `{}`", place.own(app, "apply")),
+    })
 }
 
 fn other_partitions(place: &Place, there: &TopicDescription, needs: u32) -> Difference {

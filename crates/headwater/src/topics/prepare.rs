@@ -50,7 +50,7 @@ impl Survey {
             let there = topics.get(&declared.name).cloned();
             let accepted = word.accept_loss.contains(declared.name.as_str());
             let recorded = registry.topic_id(&declared.name).filter(|_| !accepted);
-            Known { declared, there, recorded }
+            Known { declared, there, recorded, replicas: log.replicas_wanted() }
         };
         let known = declared.into_iter().map(known).collect();
         let conflicts = conflicts(app, place, &registry, word);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
-use headwater_core::log::{Cleanup, Log, RecordTimes, TopicSettings};
-use headwater_core::topic::TopicName;
+use headwater_core::log::{Cleanup, Log, RecordTimes, Replicas, TopicDescription, TopicSettings};
+use headwater_core::topic::{TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
+use super::plan::Known;
 use super::prepare::{Prepared, Reach, Survey, Word, prepare};
 use super::{Action, Place, Plan};
 use crate::log::memory::{FaultKind, MemoryLog, MemoryOptions, Op};
@@ -279,4 +280,39 @@ async fn a_plan_is_told_as_json_too() {
     assert_eq!((&step["purpose"], &step["of"]), (&"events".into(), &"order".into()));
     assert_eq!(step["differences"][0]["has"], "expire after 1 s");
     assert_eq!(json["steps"][5]["purpose"], "definitions");
+}
+
+#[test]
+fn too_few_replicas_are_refused_with_the_cluster_s_own_tool_and_too_few_in_sync_are_altered() {
+    let wanted = Replicas { factor: 3, min_in_sync: 2 };
+    let cases = [
+        (Replicas { factor: 3, min_in_sync: 2 }, None),
+        (Replicas { factor: 5, min_in_sync: 3 }, None),
+        (
+            Replicas { factor: 3, min_in_sync: 1 },
+            Some(
+                "has min.insync.replicas 1, but the app needs 2: run `shop topics apply --log kafka://b:9092`",
+            ),
+        ),
+        (
+            Replicas { factor: 1, min_in_sync: 2 },
+            Some(
+                "run `kafka-reassign-partitions.sh --bootstrap-server b:9092 --reassignment-json-file replicas.json",
+            ),
+        ),
+    ];
+    for (has, told) in cases {
+        let declared = shop().topics().remove(0);
+        let there = TopicDescription {
+            name: declared.name.clone(),
+            id: TopicId(7),
+            settings: declared.settings,
+            replicas: Some(has),
+        };
+        let known = Known { declared, there: Some(there), recorded: None, replicas: Some(wanted) };
+        let plan = Plan::new("shop", &kafka(), vec![known], Vec::new());
+        assert_eq!(plan.refuses(), told.is_some(), "{plan}");
+        assert_eq!(plan.is_stuck(), has.factor < 3, "{plan}");
+        assert!(plan.refusal().contains(told.unwrap_or_default()), "{}", plan.refusal());
+    }
 }
