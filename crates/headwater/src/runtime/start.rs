@@ -21,7 +21,7 @@ use super::view::ViewState;
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::topics::prepare::{Prepared, Reach, Word, prepare};
 use crate::topics::{AggregateTopics, Plan, TopicDeclaration};
-use crate::topology::{Definition, Kind, topic_of, versioned};
+use crate::topology::{Definition, Kind, TopicRef, versioned};
 
 /// How long a failed start waits for what it had started.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
@@ -181,6 +181,7 @@ impl Starting {
             match &definition.kind {
                 Kind::Emitter { to } => self.start_emitter(definition, to, started)?,
                 Kind::Fold { replicated } => self.start_fold(definition, *replicated, started)?,
+                Kind::Observer => self.start_fold(definition, false, started)?,
             }
         }
         Ok(())
@@ -189,11 +190,11 @@ impl Starting {
     fn start_emitter(
         &self,
         definition: &Arc<Definition>,
-        to: &str,
+        to: &TopicRef,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        let source = self.topic_name(&definition.source);
-        let to = self.topic_name(to);
+        let source = self.resolve(&definition.source);
+        let to = self.resolve(to);
         let cells = self.cells();
         let emitter = Emitter {
             shell: self.shell.clone(),
@@ -216,7 +217,7 @@ impl Starting {
         replicated: bool,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        let source = self.topic_name(&definition.source);
+        let source = self.resolve(&definition.source);
         let store = self.open_store(&self.store_name(definition), &[&definition.name])?;
         let cells = self.cells();
         let fold = Arc::new(Fold {
@@ -319,8 +320,8 @@ impl Starting {
         self.spawn(run_group(self.shell.log.clone(), group, shards, self.stop.clone()));
     }
 
-    fn topic_name(&self, name: &str) -> TopicName {
-        topic_of(&self.app, name).expect("an app is checked before it is started")
+    fn resolve(&self, topic: &TopicRef) -> TopicName {
+        topic.resolve(&self.app).expect("an app is checked before it is started")
     }
 
     /// The topics of a kind of aggregate.

@@ -8,8 +8,8 @@ use headwater_core::topic::TopicName;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::app::{App, AppOptions};
-use crate::topology::{Kind, topic_of};
+use crate::app::{App, AppOptions, Folded};
+use crate::topology::{Kind, TopicRef};
 
 /// How long a tombstone is kept in a compacted topic.
 const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
@@ -44,6 +44,10 @@ pub enum Purpose {
     Snapshots(String),
     /// Values under another key, on their way from one topology to others.
     Repartition(String),
+    /// A topic that other programs may share, and that is folded: it must keep its records.
+    Folded(String),
+    /// A topic that other programs may share.
+    Shared(String),
     /// What the topologies are, and which topics they were started on.
     Definitions,
 }
@@ -56,6 +60,8 @@ impl fmt::Display for Purpose {
             Self::Outcomes(aggregate) => write!(f, "outcomes of commands for aggregate {aggregate}"),
             Self::Snapshots(aggregate) => write!(f, "snapshots of aggregate {aggregate}"),
             Self::Repartition(topology) => write!(f, "repartition \"{topology}\""),
+            Self::Folded(topic) => write!(f, "shared topic \"{topic}\", which is folded"),
+            Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
         }
     }
@@ -105,14 +111,23 @@ impl App {
             [events, commands, outcomes, snapshots]
         });
         let repartitions = self.definitions.values().filter_map(|definition| match &definition.kind {
-            Kind::Emitter { to } => Some(TopicDeclaration {
-                name: checked(&self.name, to),
+            Kind::Emitter { to: to @ TopicRef::Own(_) } => Some(TopicDeclaration {
+                name: self.resolve(to),
                 settings: TopicSettings::kept(self.options.partitions),
                 purpose: Purpose::Repartition(definition.name.clone()),
             }),
-            Kind::Fold { .. } => None,
+            _ => None,
         });
-        aggregates.chain(repartitions).chain([definitions(&self.name)]).collect()
+        let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| TopicDeclaration {
+            name: self.resolve(&TopicRef::Shared(name.clone())),
+            settings: TopicSettings::kept(self.options.partitions),
+            purpose: if folded { Purpose::Folded(name) } else { Purpose::Shared(name) },
+        });
+        aggregates.chain(repartitions).chain(shared).chain([definitions(&self.name)]).collect()
+    }
+
+    fn resolve(&self, topic: &TopicRef) -> TopicName {
+        topic.resolve(&self.name).expect("an app is checked before its topics are asked for")
     }
 
     /// What each topology is, by its name: what may not change under that name.
@@ -126,11 +141,12 @@ impl App {
             (aggregate.name().to_owned(), fixed)
         });
         let topologies = self.definitions.values().map(|definition| {
-            let source = checked(&self.name, &definition.source);
+            let source = self.resolve(&definition.source);
             let fixed = match &definition.kind {
+                Kind::Observer => json!({"kind": "observer", "source": source, "partitions": partitions}),
                 Kind::Fold { .. } => json!({"kind": "fold", "source": source, "partitions": partitions}),
                 Kind::Emitter { to } => json!({
-                    "kind": "emitter", "source": source, "target": checked(&self.name, to), "partitions": partitions,
+                    "kind": "emitter", "source": source, "target": self.resolve(to), "partitions": partitions,
                 }),
             };
             (definition.versioned_name(), fixed)
@@ -149,5 +165,5 @@ pub(crate) fn definitions(app: &str) -> TopicDeclaration {
 }
 
 fn checked(app: &str, name: &str) -> TopicName {
-    topic_of(app, name).expect("an app is checked before its topics are asked for")
+    TopicRef::Own(name.to_owned()).resolve(app).expect("an app is checked before its topics are asked for")
 }

@@ -204,17 +204,29 @@ impl DefinitionConflict {
 
 fn step(app: &str, place: &Place, known: Known) -> Step {
     let Known { declared: TopicDeclaration { name, settings, purpose }, there, recorded, replicas } = known;
-    let action = match there {
-        None => match recorded {
-            None => Action::Create,
-            Some(id) => Action::Refuse(vec![lost(app, place, &name, id, None)]),
-        },
-        Some(there) => match recorded.filter(|id| *id != there.id) {
-            Some(id) => Action::Refuse(vec![lost(app, place, &name, id, Some(there.id))]),
-            None => compare(app, place, &there, settings, replicas),
-        },
+    let recorded = recorded.filter(|id| there.as_ref().is_none_or(|there| there.id != *id));
+    let has = there.as_ref().map_or(settings, |there| there.settings);
+    let (needs, replicas) = demanded(&purpose, settings, has, replicas);
+    let action = match (there, recorded) {
+        (there, Some(id)) => Action::Refuse(vec![lost(app, place, &name, id, there.map(|there| there.id))]),
+        (None, None) => Action::Create,
+        (Some(there), None) => compare(app, place, &there, needs, replicas),
     };
-    Step { topic: name, purpose, needs: settings, action }
+    Step { topic: name, purpose, needs, action }
+}
+
+/// What is demanded of a topic that is there: less of one that other programs may have made.
+fn demanded(
+    purpose: &Purpose,
+    needs: TopicSettings,
+    has: TopicSettings,
+    replicas: Option<Replicas>,
+) -> (TopicSettings, Option<Replicas>) {
+    match purpose {
+        Purpose::Folded(_) => (TopicSettings { times: has.times, ..needs }, None),
+        Purpose::Shared(_) => (TopicSettings { partitions: needs.partitions, ..has }, None),
+        _ => (needs, replicas),
+    }
 }
 
 /// A topic that was deleted, and maybe made again.
