@@ -88,7 +88,7 @@ impl Bench<'_> {
 
     async fn count_with(&self, side: Side, filled: &Filled, restart: bool) -> anyhow::Result<Counted> {
         let name = format!("{}-{}", name_of(side), filled.topic);
-        let job = Job { work: "count", input: filled.topic.clone(), output: None, name };
+        let job = Job { work: "count", input: filled.topic.clone(), output: None, data: name.clone(), name };
         let mut contender = Contender::start(self.ground, side, &job)?;
         let progress = contender.processes(filled.records).await?;
         await_complete(&mut contender, filled).await?;
@@ -114,7 +114,13 @@ impl Bench<'_> {
             let name = format!("{}-map", name_of(side));
             let output = format!("{name}-out");
             traffic.topic(&output).await?;
-            let job = Job { work: "map", input: filled.topic.clone(), output: Some(output.clone()), name };
+            let job = Job {
+                work: "map",
+                input: filled.topic.clone(),
+                output: Some(output.clone()),
+                data: name.clone(),
+                name,
+            };
             let mut contender = Contender::start(self.ground, side, &job)?;
             rates.push(contender.processes(filled.records).await?.per_second());
             let written = traffic.count(&output, super::traffic::PARTITIONS, filled.records).await?;
@@ -155,14 +161,13 @@ impl Bench<'_> {
         let (input, output) = (format!("{name}-in"), format!("{name}-out"));
         traffic.topic(&input).await?;
         traffic.topic(&output).await?;
-        let job = Job { work: "map", input: input.clone(), output: Some(output.clone()), name };
+        let job =
+            Job { work: "map", input: input.clone(), output: Some(output.clone()), data: name.clone(), name };
         let contender = Contender::start(self.ground, side, &job)?;
         let during = WARM_UP + Duration::from_secs(self.options.seconds);
         let expected = u64::from(STEADY) * during.as_secs();
-        let (sent, latencies) = tokio::join!(
-            traffic.send_steadily(&input, STEADY, during),
-            traffic.latencies(&output, expected)
-        );
+        let (sent, latencies) =
+            tokio::join!(traffic.send_steadily(&input, STEADY, during), traffic.latencies(&output, expected));
         let (sent, latencies) = (sent?, latencies?);
         contender.kill().await?;
         ensure!(latencies.len() as u64 + 1_000 > sent, "{} results of {sent} records came", latencies.len());
@@ -179,7 +184,7 @@ impl Bench<'_> {
         let mut memory = Vec::new();
         for side in [self.streams(), Side::Headwater] {
             let name = format!("{}-idle", name_of(side));
-            let job = Job { work: "count", input: "idle".into(), output: None, name };
+            let job = Job { work: "count", input: "idle".into(), output: None, data: name.clone(), name };
             let contender = Contender::start(self.ground, side, &job)?;
             tokio::time::sleep(SETTLE).await;
             memory.push(contender.memory()?);
@@ -200,7 +205,8 @@ impl Bench<'_> {
         let mut rates = Vec::new();
         for side in [self.streams(), Side::Headwater] {
             let name = format!("{}-read", name_of(side));
-            let job = Job { work: "read", input: filled.topic.clone(), output: None, name };
+            let job =
+                Job { work: "read", input: filled.topic.clone(), output: None, data: name.clone(), name };
             let mut contender = Contender::start(self.ground, side, &job)?;
             rates.push(contender.processes(filled.records).await?.per_second());
             contender.kill().await?;
@@ -220,8 +226,7 @@ impl Bench<'_> {
             let accounts = OnKafka { bootstrap: &self.ground.bootstrap, app: &bank }.open(data).await?;
             let Figures { commands_per_second, p50_ms, p99_ms, events, .. } =
                 drive::run(accounts, &workload, schedule).await?;
-            let written =
-                self.traffic().await?.count(&format!("{bank}.account.events"), 12, events).await?;
+            let written = self.traffic().await?.count(&format!("{bank}.account.events"), 12, events).await?;
             ensure!(written == events, "{written} events for {events} acknowledged commands");
             let (p50, p99) = (p50_ms.unwrap_or(f64::NAN), p99_ms.unwrap_or(f64::NAN));
             let figure = format!("{commands_per_second:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms");
@@ -236,26 +241,28 @@ impl Bench<'_> {
             work: "commands",
             input: String::new(),
             output: None,
-            name: format!("takeover/{data}"),
+            name: "takeover".into(),
+            data: data.to_owned(),
         };
         let mut one = Contender::start(self.ground, Side::Headwater, &job("one"))?;
         one.fill(self.options.aggregates).await?;
         one.kill().await?;
+        let killed = Instant::now();
         let mut one = Contender::start(self.ground, Side::Headwater, &job("one"))?;
-        let same = await_accepted(&mut one, one_started).await?;
+        let same = await_accepted(&mut one, killed).await?;
         table.ours("B12 kill -9 to the next command, same instance", seconds(same.as_secs_f64()), "≤ 1 s");
         let mut other = Contender::start(self.ground, Side::Headwater, &job("other"))?;
         tokio::time::sleep(SETTLE).await;
         one.kill().await?;
         let killed = Instant::now();
-        let another = await_accepted(&mut other, |_| killed).await?;
-        table.ours("B12 kill -9 to the next command, another instance", seconds(another.as_secs_f64()), "≤ 8 s");
+        let another = await_accepted(&mut other, killed).await?;
+        table.ours(
+            "B12 kill -9 to the next command, another instance",
+            seconds(another.as_secs_f64()),
+            "≤ 8 s",
+        );
         other.stop().await
     }
-}
-
-fn one_started(contender: &Contender) -> Instant {
-    contender.started
 }
 
 fn name_of(side: Side) -> &'static str {
@@ -283,10 +290,7 @@ async fn await_complete(contender: &mut Contender, filled: &Filled) -> anyhow::R
 }
 
 /// Sends a command to one aggregate of each of several shards until all have accepted one.
-async fn await_accepted(
-    contender: &mut Contender,
-    since: impl Fn(&Contender) -> Instant,
-) -> anyhow::Result<Duration> {
+async fn await_accepted(contender: &mut Contender, since: Instant) -> anyhow::Result<Duration> {
     let deadline = Instant::now() + SERVING_MAX;
     for n in 0..40 {
         while !contender.send(&format!("account-{n}")).await? {
@@ -294,5 +298,5 @@ async fn await_accepted(
             tokio::time::sleep(POLL).await;
         }
     }
-    Ok(since(contender).elapsed())
+    Ok(since.elapsed())
 }

@@ -33,8 +33,10 @@ pub(super) struct Job {
     pub(super) work: &'static str,
     pub(super) input: String,
     pub(super) output: Option<String>,
-    /// Names its group and its data: another name begins anew.
+    /// Names its group: another name begins anew.
     pub(super) name: String,
+    /// Names the directory of its local state.
+    pub(super) data: String,
 }
 
 /// A process of one side.
@@ -177,7 +179,7 @@ impl Memory {
 }
 
 fn command(ground: &Ground, side: Side, job: &Job) -> anyhow::Result<Command> {
-    let data: PathBuf = ground.scratch.path().join(&job.name);
+    let data: PathBuf = ground.scratch.path().join(&job.data);
     let mut command = match side {
         Side::Headwater => {
             let mut command = Command::new(std::env::current_exe()?);
