@@ -59,7 +59,7 @@ impl Traffic {
             send(&producer, record, &mut deliveries).await?;
         }
         for delivery in deliveries {
-            delivery.await?;
+            let _offset = delivery.await?;
         }
         producer.close().await?;
         let probes = (0..10).map(|n| n * (keys / 10)).map(|key| (key_of(key), counts[key as usize]));
@@ -151,7 +151,7 @@ async fn send(
     if deliveries.len() > IN_FLIGHT
         && let Some(oldest) = deliveries.pop_front()
     {
-        oldest.await?;
+        let _offset = oldest.await?;
     }
     Ok(())
 }
