@@ -63,6 +63,25 @@ pub trait Log: Send + Sync + 'static {
         settings: TopicSettings,
     ) -> BoxFuture<'a, Result<TopicDescription, LogError>>;
 
+    /// Changes, durably, how a topic is kept from now on: its cleanup and its times.
+    ///
+    /// The topic keeps its id, its records with the times they have, and its partitions; settings of the same count of
+    /// partitions are given. What the new rule allows to drop may be dropped at once.
+    ///
+    /// # Errors
+    ///
+    /// [`LogErrorKind::UnknownTopic`]; [`LogErrorKind::Invalid`] if the count of partitions is another, or the log
+    /// cannot change what it is asked to.
+    fn alter<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
+        let _ = settings;
+        let message = format!("this log cannot change how topic {topic} is kept");
+        Box::pin(async move { Err(LogError::new(LogErrorKind::Invalid, message)) })
+    }
+
     /// Deletes a topic with its records; positions in it are gone with it.
     ///
     /// # Errors
