@@ -50,6 +50,8 @@ pub enum Told {
     Accepted,
     /// Another order has the id.
     Refused,
+    /// It is on the commands topic, and will be decided.
+    Appended,
     /// Nothing, or that it is not known, or that it cannot be now.
     Unknown,
 }

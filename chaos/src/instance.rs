@@ -26,6 +26,22 @@ pub struct Service {
     pub settings: Vec<(String, String)>,
 }
 
+impl Service {
+    /// The service with all its parts, on the broker at this address.
+    pub fn on_kafka(binary: PathBuf, broker: &str) -> Self {
+        // One broker keeps no replicas: the service has to be told that this is meant.
+        let settings = vec![("HEADWATER_KAFKA_REPLICATION_FACTOR".to_owned(), "1".to_owned())];
+        Self { binary, role: "all", log: format!("kafka://{broker}"), settings }
+    }
+
+    /// The same with one more setting, as an environment variable.
+    #[must_use]
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
 /// A process of the service, in one life or another; killed when dropped.
 pub struct Instance {
     service: Service,

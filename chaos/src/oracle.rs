@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::history::{Command, Order, Told, Way};
+use crate::history::{Command, Order, Told};
 use crate::records::{Batch, Record};
 
 /// Everything that was seen of a run after its end.
@@ -43,8 +43,41 @@ pub fn judge(evidence: &Evidence) -> Vec<String> {
     let events = read_events(&evidence.events, &mut violations);
     commands_and_events_agree(evidence, &events, &mut violations);
     outcomes_agree(evidence, &events, &mut violations);
-    views_are_the_fold(evidence, &events, &mut violations);
     one_writer_at_a_time(&evidence.batches, &mut violations);
+    violations.extend(undecided(evidence));
+    violations.extend(wrong_views(evidence));
+    violations
+}
+
+/// Commands that were appended to the commands topic and have no outcome.
+///
+/// They survive the absence of every owner, so each is decided in the end.
+pub fn undecided(evidence: &Evidence) -> Vec<String> {
+    let decided: BTreeSet<(String, String)> = evidence.outcomes.iter().filter_map(outcome_key).collect();
+    let undecided = evidence.commands.iter().filter(|(command, told)| {
+        told.contains(&Told::Appended) && !decided.contains(&(command.order.id.clone(), command.id()))
+    });
+    let told = |(command, _)| format!("{command:?} was appended to the commands topic and never decided");
+    undecided.map(told).collect()
+}
+
+/// Answers of views that are not what folding the raw events gives.
+pub fn wrong_views(evidence: &Evidence) -> Vec<String> {
+    let mut violations = Vec::new();
+    // What is wrong with the events themselves is told elsewhere.
+    let events = read_events(&evidence.events, &mut Vec::new());
+    for answered in &evidence.views {
+        let (items, spent) = fold(&events, &answered.customer);
+        let Answered { instance, customer, .. } = answered;
+        if answered.items != items {
+            let told = &answered.items;
+            violations.push(format!("{instance} says {customer} ordered {told:?}; the log says {items:?}"));
+        }
+        if answered.spent != spent {
+            let told = &answered.spent;
+            violations.push(format!("{instance} says {customer} spent {told:?}; the log says {spent:?}"));
+        }
+    }
     violations
 }
 
@@ -107,8 +140,8 @@ fn commands_and_events_agree(
         if accepted && same != 1 {
             violations.push(format!("{command:?} was acknowledged and is in the log {same} times"));
         }
-        if refused && same != 0 {
-            violations.push(format!("{command:?} was refused and is in the log {same} times"));
+        if refused && (same != 0 || of_order.is_empty()) {
+            violations.push(format!("{command:?} was refused, and the log holds {of_order:?} under its id"));
         }
     }
     let sent: BTreeSet<(String, &Order)> =
@@ -124,11 +157,7 @@ fn commands_and_events_agree(
 }
 
 /// Each command has one outcome, which says what the events topic shows.
-fn outcomes_agree(
-    evidence: &Evidence,
-    events: &BTreeMap<String, Vec<Event>>,
-    violations: &mut Vec<String>,
-) {
+fn outcomes_agree(evidence: &Evidence, events: &BTreeMap<String, Vec<Event>>, violations: &mut Vec<String>) {
     let mut outcomes: BTreeMap<(String, String), Vec<&Record>> = BTreeMap::new();
     for record in &evidence.outcomes {
         let Some((order, command)) = outcome_key(record) else {
@@ -146,19 +175,14 @@ fn outcomes_agree(
         let by_command = events.get(order).into_iter().flatten().filter(|event| event.command_id == *command);
         let events = by_command.count();
         if with_events != events {
-            violations.push(format!("command {command} has {with_events} outcomes with events and {events} events"));
+            violations.push(format!(
+                "command {command} has {with_events} outcomes with events and {events} events"
+            ));
         }
     }
     for event in events.values().flatten() {
         if !outcomes.contains_key(&(event.order.id.clone(), event.command_id.clone())) {
             violations.push(format!("{} has no outcome of its command {}", event.place, event.command_id));
-        }
-    }
-    for (command, told) in &evidence.commands {
-        let outcome = outcomes.contains_key(&(command.order.id.clone(), command.id()));
-        // A command of the topic survives the absence of every owner: whatever was appended is decided.
-        if command.way == Way::Topic && told.contains(&Told::Accepted) && !outcome {
-            violations.push(format!("{command:?} was appended to the commands topic and never decided"));
         }
     }
 }
@@ -173,26 +197,6 @@ fn outcome_key(record: &Record) -> Option<(String, String)> {
 fn has_events(record: &Record) -> bool {
     let row: Option<Value> = record.value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
     row.is_some_and(|row| row["outcome"] == "accepted" && row["from"] != row["to"])
-}
-
-/// Views answer what folding the raw events gives.
-fn views_are_the_fold(
-    evidence: &Evidence,
-    events: &BTreeMap<String, Vec<Event>>,
-    violations: &mut Vec<String>,
-) {
-    for answered in &evidence.views {
-        let (items, spent) = fold(events, &answered.customer);
-        let Answered { instance, customer, .. } = answered;
-        if answered.items != items {
-            let told = &answered.items;
-            violations.push(format!("{instance} says {customer} ordered {told:?}; the log says {items:?}"));
-        }
-        if answered.spent != spent {
-            let told = &answered.spent;
-            violations.push(format!("{instance} says {customer} spent {told:?}; the log says {spent:?}"));
-        }
-    }
 }
 
 /// What the views of a customer have to say.

@@ -327,10 +327,8 @@ mod tests {
         }
         ground.proxy.set(Mode::Pass);
         ground.send(Api::PRODUCE, 2).await;
-        let mut stalled = std::mem::replace(
-            &mut ground.client,
-            TcpStream::connect(ground.proxy.address()).await.unwrap(),
-        );
+        let mut stalled =
+            std::mem::replace(&mut ground.client, TcpStream::connect(ground.proxy.address()).await.unwrap());
         assert_eq!(ground.ask(Api::PRODUCE, 3).await, Some(3));
         assert_eq!(ground.served.load(Ordering::SeqCst), 2, "the stalled request never arrived");
         ground.proxy.set(Mode::Cut);

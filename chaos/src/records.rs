@@ -192,7 +192,8 @@ mod tests {
     fn a_dump_is_read_whole_or_refused() {
         let line = "t\t3\t17\t5\ta2V5\t-\tname=dg==,none=-\n";
         let records = parse(&format!("{line}end\n")).unwrap();
-        let headers = BTreeMap::from([("name".to_owned(), "v".to_owned()), ("none".to_owned(), String::new())]);
+        let headers =
+            BTreeMap::from([("name".to_owned(), "v".to_owned()), ("none".to_owned(), String::new())]);
         let expected = Record {
             topic: "t".into(),
             partition: 3,

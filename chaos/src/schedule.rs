@@ -146,7 +146,9 @@ fn earliest(
     if !kind.is_of_one_instance() {
         return (free_from(0), 0);
     }
-    let free = (0..instances).map(|step| (preferred + step) % instances).map(|instance| (free_from(instance), instance));
+    let free = (0..instances)
+        .map(|step| (preferred + step) % instances)
+        .map(|instance| (free_from(instance), instance));
     free.min_by_key(|(at, _)| *at).expect("there is an instance")
 }
 
