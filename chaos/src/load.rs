@@ -168,7 +168,7 @@ async fn pause(rng: &mut Rng, ms_max: u64) {
 pub struct TopicSender {
     child: Child,
     input: ChildStdin,
-    waiting: Arc<Mutex<BTreeMap<String, Command>>>,
+    sent: Arc<Mutex<BTreeMap<String, Command>>>,
     listening: std::thread::JoinHandle<()>,
 }
 
@@ -183,10 +183,10 @@ impl TopicSender {
         let mut child = java.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let input = child.stdin.take().expect("it is piped");
         let output = std::io::BufReader::new(child.stdout.take().expect("it is piped"));
-        let waiting = Arc::new(Mutex::new(BTreeMap::new()));
-        let asked = waiting.clone();
+        let sent = Arc::new(Mutex::new(BTreeMap::new()));
+        let asked = sent.clone();
         let listening = std::thread::spawn(move || listen(output, &asked, &load.history));
-        Ok(Self { child, input, waiting, listening })
+        Ok(Self { child, input, sent, listening })
     }
 
     /// Sends commands until the load is over; then waits for every answer, and answers how many came.
@@ -206,7 +206,7 @@ impl TopicSender {
             load.history.sends(&command);
             let id = command.id();
             let line = format!("{}\t{id}\t{}\n", command.order.id, command.order.command());
-            self.waiting.lock().insert(id, command);
+            self.sent.lock().insert(id, command);
             self.input.write_all(line.as_bytes())?;
             self.input.flush()?;
             sent += 1;
@@ -231,10 +231,10 @@ impl TopicSender {
     }
 }
 
-fn listen(output: impl std::io::BufRead, waiting: &Mutex<BTreeMap<String, Command>>, history: &History) {
+fn listen(output: impl std::io::BufRead, sent: &Mutex<BTreeMap<String, Command>>, history: &History) {
     for line in output.lines().map_while(Result::ok) {
         let Some((word, id)) = line.split_once('\t') else { continue };
-        let Some(command) = waiting.lock().remove(id) else { continue };
+        let Some(command) = sent.lock().get(id).cloned() else { continue };
         history.told(&command, if word == "ok" { Told::Appended } else { Told::Unknown });
     }
 }

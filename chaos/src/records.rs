@@ -132,7 +132,7 @@ pub fn batches(broker: &Broker, topics: &[&str], keep: &Path) -> Result<Vec<Batc
         .iter()
         .map(|file| file.display().to_string())
         .collect();
-    let tool = broker.jars().tool("kafka.tools.DumpLogSegments", &["--files", &files.join(",")]);
+    let tool = broker.jars().tool("org.apache.kafka.tools.DumpLogSegments", &["--files", &files.join(",")]);
     let text = run(tool, DUMP_TIME_MAX).map_err(|error| error.to_string())?;
     fs::write(keep, &text).map_err(|error| format!("{}: {error}", keep.display()))?;
     Ok(parse_batches(&text))
