@@ -222,7 +222,7 @@ impl Running {
         S: Serialize + DeserializeOwned + std::marker::Send + 'static,
     {
         let state = self.app.views.get(&view.name).ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
-        Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone()))
+        Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone(), view.route.clone()))
     }
 
     /// What each topology is doing.

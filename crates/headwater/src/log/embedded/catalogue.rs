@@ -52,7 +52,7 @@ impl Topic {
     }
 
     pub(super) fn describe(&self) -> TopicDescription {
-        TopicDescription { name: self.name.clone(), id: self.id, settings: self.settings() }
+        TopicDescription { name: self.name.clone(), id: self.id, settings: self.settings(), replicas: None }
     }
 
     /// Its row, as it is now.

@@ -33,7 +33,7 @@ struct Topic {
 
 impl Topic {
     fn describe(&self, name: &TopicName) -> TopicDescription {
-        TopicDescription { name: name.clone(), id: self.id, settings: self.settings }
+        TopicDescription { name: name.clone(), id: self.id, settings: self.settings, replicas: None }
     }
 
     fn wake_all(&self) {

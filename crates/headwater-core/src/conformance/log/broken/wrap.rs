@@ -192,6 +192,10 @@ impl Membership for BrokenMember {
     fn leave(self: Box<Self>) -> Answer<'static, ()> {
         self.sound.leave()
     }
+
+    fn processed(&self, positions: Position) -> Answer<'_, ()> {
+        self.sound.processed(positions)
+    }
 }
 
 struct BrokenClaim {
