@@ -133,8 +133,8 @@ impl Room {
     /// Takes the record if it fits; the first one always does.
     fn takes(&mut self, stored: &StoredRecord) -> bool {
         let size = stored.record.size();
-        let fits = self.records == 0
-            || (self.records < self.limit.records && self.bytes + size <= self.limit.bytes);
+        let fits =
+            self.records == 0 || (self.records < self.limit.records && self.bytes + size <= self.limit.bytes);
         if fits {
             self.records += 1;
             self.bytes += size;

@@ -58,8 +58,8 @@ impl Decoder {
             return Ok(None);
         }
         let bytes = self.chunk.bytes.slice(self.at..);
-        let header = RecordBatchHeader::peek(&bytes)
-            .map_err(|cause| Damage { offset: from, cause: cause.into() })?;
+        let header =
+            RecordBatchHeader::peek(&bytes).map_err(|cause| Damage { offset: from, cause: cause.into() })?;
         let batch = bytes.slice(..header.total_size());
         let damage = |cause| Damage { offset: header.base_offset, cause };
         if self.is_wanted(&header, &batch).map_err(damage)? {
@@ -102,7 +102,12 @@ fn is_abort(batch: &Bytes) -> Result<bool, Cause> {
     Ok(key.is_some_and(|key| key.len() >= 4 && key[2..4] == [0, 0]))
 }
 
-fn decode(header: &RecordBatchHeader, mut batch: Bytes, from: i64, out: &mut Vec<StoredRecord>) -> Result<(), Cause> {
+fn decode(
+    header: &RecordBatchHeader,
+    mut batch: Bytes,
+    from: i64,
+    out: &mut Vec<StoredRecord>,
+) -> Result<(), Cause> {
     let run = Run::new(header, from, out);
     if header.attributes.compression != Compression::None {
         return run.of_records(RecordBatch::decode(&mut batch)?.records);
@@ -153,7 +158,8 @@ impl<'a> Run<'a> {
             let left = bytes.len();
             let record = wire_record(&mut bytes).ok_or("a record of it is malformed")?;
             let Some(at) = self.wanted(record.offset_delta) else { continue };
-            let headers = self.headers.decode(record.headers).ok_or("the headers of a record are malformed")?;
+            let headers =
+                self.headers.decode(record.headers).ok_or("the headers of a record are malformed")?;
             self.push(at, record.timestamp_delta, record.key, record.value, headers, left);
         }
         self.finish();
@@ -277,7 +283,10 @@ impl HeaderNames {
         Some(headers.build())
     }
 
-    fn encode<'b>(&mut self, headers: impl ExactSizeIterator<Item = (&'b [u8], Option<&'b [u8]>)>) -> Headers {
+    fn encode<'b>(
+        &mut self,
+        headers: impl ExactSizeIterator<Item = (&'b [u8], Option<&'b [u8]>)>,
+    ) -> Headers {
         if headers.len() == 0 {
             return Headers::empty();
         }
@@ -302,7 +311,8 @@ impl HeaderNames {
         {
             return *known;
         }
-        let known = WELL_KNOWN.iter().find(|known| known.as_bytes() == name).map(|known| WellKnown::of(known));
+        let known =
+            WELL_KNOWN.iter().find(|known| known.as_bytes() == name).map(|known| WellKnown::of(known));
         self.0.truncate(index);
         self.0.push((name.to_owned(), known));
         known

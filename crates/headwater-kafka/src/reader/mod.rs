@@ -23,6 +23,8 @@ mod decode;
 mod partition;
 mod scan;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::collections::HashMap;
@@ -127,7 +129,9 @@ impl Reader {
     pub(crate) async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, LogError> {
         let wire = &self.shared.wire;
         match wire.place(partition, false).await? {
-            Lookup::Found(place) => wire.bounds(partition, place).await.map_err(|cause| cause.reading(partition)),
+            Lookup::Found(place) => {
+                wire.bounds(partition, place).await.map_err(|cause| cause.reading(partition))
+            }
             Lookup::Denied => Err(scan::denied(partition)),
             _ => Err(scan::unknown(partition)),
         }
@@ -245,7 +249,9 @@ impl Read {
             _ if cursor.fetching => Step::Pending,
             Wait::UntilMore if known && cursor.reach >= stable => Step::Watch,
             Wait::No if cursor.answered >= self.first_fetch && known && end <= self.from => Step::Answer,
-            Wait::No if cursor.answered >= self.first_fetch && known && cursor.reach >= stable => Step::Settle,
+            Wait::No if cursor.answered >= self.first_fetch && known && cursor.reach >= stable => {
+                Step::Settle
+            }
             _ => Step::Fetch,
         })
     }

@@ -45,7 +45,8 @@ pub(super) fn start(shared: &Arc<Shared>, partition: &Arc<Partition>, id: u64, r
     let (number, from, epoch) = (cursor.fetches, cursor.reach, cursor.epoch);
     drop(state);
     let bytes_max = wanted.min(shared.budget.left() / 4).clamp(BYTES_MIN, BYTES_MAX);
-    let scan = Scan { shared: Arc::clone(shared), partition: Arc::clone(partition), id, from, epoch, bytes_max };
+    let scan =
+        Scan { shared: Arc::clone(shared), partition: Arc::clone(partition), id, from, epoch, bytes_max };
     tokio::spawn(scan.run(number));
 }
 
@@ -108,13 +109,16 @@ impl Scan {
         };
         let again = |cause: Unreachable| Failure::Again(cause.reading(&self.partition.name));
         let wire = &self.shared.wire;
-        let fetched = wire.fetch(Lane::Scan, place.broker, &[ask], Duration::ZERO, self.bytes_max as i32).await;
+        let fetched =
+            wire.fetch(Lane::Scan, place.broker, &[ask], Duration::ZERO, self.bytes_max as i32).await;
         match fetched.map_err(again)?.pop() {
             Some((_, Answer::Batches(batches))) => self.accept(place, &batches),
             Some((_, Answer::OutOfRange)) => Err(self.out_of_range(place).await),
             Some((_, Answer::Corrupt)) => Err(Failure::Fault(self.corrupt())),
             Some((_, Answer::Denied)) => Err(Failure::Fault(denied(&self.partition.name))),
-            Some((_, Answer::Elsewhere(code) | Answer::Failed(code))) => Err(self.again(&format!("{code:?}"))),
+            Some((_, Answer::Elsewhere(code) | Answer::Failed(code))) => {
+                Err(self.again(&format!("{code:?}")))
+            }
             // An answer that names no partition is that of a broker that holds this process back (KIP-219).
             None => Err(self.again("the broker's quota for this process is used up")),
         }
@@ -199,6 +203,7 @@ pub(super) fn unknown(partition: &TopicPartition) -> LogError {
 
 /// This process may not read the partition.
 pub(super) fn denied(partition: &TopicPartition) -> LogError {
-    let message = format!("this process may not read {partition}: grant it Read on topic {}", partition.topic);
-    LogError::new(LogErrorKind::Invalid, message)
+    let message =
+        format!("this process may not read {partition}: grant it Read on topic {}", partition.topic);
+    LogError::new(LogErrorKind::Denied, message)
 }

@@ -111,7 +111,8 @@ impl Tail {
         if lane == Lane::Tail {
             asked.iter().for_each(|(partition, _)| partition.tail_asked(None));
         }
-        let Ok(answers) = fetched.inspect_err(|error| tracing::debug!(broker = self.broker, ?error, "no fetch"))
+        let Ok(answers) =
+            fetched.inspect_err(|error| tracing::debug!(broker = self.broker, ?error, "no fetch"))
         else {
             asked.iter().for_each(|(partition, _)| partition.tail_failed(self.broker));
             return tokio::time::sleep(PAUSE).await;

@@ -21,8 +21,8 @@ use krafka::__private::metadata::ClusterMetadata;
 use krafka::__private::network::BrokerConnection;
 use krafka::__private::protocol::{
     AbortedTransaction, ApiKey, FetchPartitionRequest, FetchPartitionResponse, FetchRequest, FetchResponse,
-    FetchTopicRequest, ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic, ListOffsetsResponse,
-    VersionedDecode, VersionedEncode, versions,
+    FetchTopicRequest, ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
+    ListOffsetsResponse, VersionedDecode, VersionedEncode, versions,
 };
 use krafka::__private::{kafka_metadata, kafka_pool};
 use krafka::error::{ErrorCode, KrafkaError};
@@ -188,7 +188,11 @@ impl Wire {
     }
 
     /// The first kept offset, and the high watermark.
-    pub(super) async fn bounds(&self, partition: &TopicPartition, place: Place) -> Result<Bounds, Unreachable> {
+    pub(super) async fn bounds(
+        &self,
+        partition: &TopicPartition,
+        place: Place,
+    ) -> Result<Bounds, Unreachable> {
         const EARLIEST: i64 = -2;
         const LATEST: i64 = -1;
         let start = self.offset(partition, place, EARLIEST);
@@ -197,7 +201,12 @@ impl Wire {
         Ok(Bounds { start: to_offset(start), end: to_offset(end) })
     }
 
-    async fn offset(&self, partition: &TopicPartition, place: Place, timestamp: i64) -> Result<i64, Unreachable> {
+    async fn offset(
+        &self,
+        partition: &TopicPartition,
+        place: Place,
+        timestamp: i64,
+    ) -> Result<i64, Unreachable> {
         let connection = self.broker(Lane::Scan, place.broker).await?;
         let (min, max) = (versions::LIST_OFFSETS_MIN, versions::LIST_OFFSETS_MAX);
         let version = version(&connection, ApiKey::ListOffsets, min, max)?;
@@ -310,7 +319,8 @@ fn offset_request(partition: &TopicPartition, place: Place, timestamp: i64) -> L
         current_leader_epoch: place.epoch,
         timestamp,
     };
-    let topic = ListOffsetsRequestTopic { name: partition.topic.as_str().to_owned(), partitions: vec![asked] };
+    let topic =
+        ListOffsetsRequestTopic { name: partition.topic.as_str().to_owned(), partitions: vec![asked] };
     // Isolation 0: the end is the high watermark, also over transactions that are open.
     ListOffsetsRequest { replica_id: -1, isolation_level: 0, topics: vec![topic], timeout_ms: None }
 }
