@@ -30,7 +30,8 @@ impl Service {
     /// The service with all its parts, on the broker at this address.
     pub fn on_kafka(binary: PathBuf, broker: &str) -> Self {
         // One broker keeps no replicas: the service has to be told that this is meant.
-        let settings = vec![("HEADWATER_KAFKA_REPLICATION_FACTOR".to_owned(), "1".to_owned())];
+        let settings = ["HEADWATER_KAFKA_REPLICATION", "HEADWATER_KAFKA_MIN_IN_SYNC"];
+        let settings = settings.map(|name| (name.to_owned(), "1".to_owned())).to_vec();
         Self { binary, role: "all", log: format!("kafka://{broker}"), settings }
     }
 
