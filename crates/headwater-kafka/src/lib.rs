@@ -12,4 +12,4 @@ mod settings;
 
 pub use errors::{KafkaError, KafkaErrorKind};
 pub use log::KafkaLog;
-pub use settings::{KafkaSettings, Security};
+pub use settings::{ClientCertificate, KafkaSettings, Mechanism, Sasl, Security, Tls};
