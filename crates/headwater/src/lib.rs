@@ -66,7 +66,9 @@ pub use runtime::{
     Answer, Changes, Headwater, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts, Phase,
     QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
-pub use topology::{Description, Emitter, Grouped, Store, Stream, Table, Topic, TopologyDescription};
+pub use topology::{
+    Description, Emitter, Grouped, Observer, Store, Stream, Table, Topic, TopologyDescription,
+};
 
 /// What a program that uses Headwater usually names.
 pub mod prelude {
