@@ -105,7 +105,10 @@ fn readable(what: &str, path: &Path) -> Result<String, KafkaError> {
     let refuse = |why: String| {
         KafkaError::new(
             KafkaErrorKind::Settings,
-            format!("{what} cannot be read from {}: {why}; give a PEM file that this process may read", path.display()),
+            format!(
+                "{what} cannot be read from {}: {why}; give a PEM file that this process may read",
+                path.display()
+            ),
         )
     };
     std::fs::File::open(path).map_err(|error| refuse(error.to_string()))?;
