@@ -25,6 +25,7 @@ use crate::command::{CommandId, SendError, Version};
 #[cfg(feature = "kafka")]
 use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
+use crate::topics::Place;
 
 /// Stores of state, however they are kept.
 pub type Stores = Arc<dyn StateStores>;
@@ -84,8 +85,16 @@ impl Headwater {
         log_size: Option<LogSize>,
     ) -> Self {
         let log_metrics = LogMetrics::new(log_name);
-        let flusher = Arc::new(flusher);
-        let shell = Shell { log, clock, flusher, log_metrics, log_size, log_damage: None, _held: None };
+        let shell = Shell {
+            log,
+            clock,
+            flusher: Arc::new(flusher),
+            log_metrics,
+            log_size,
+            log_damage: None,
+            place: Place::default(),
+            _held: None,
+        };
         Self { shell, stores, apps: Arc::default() }
     }
 
@@ -99,6 +108,12 @@ impl Headwater {
     #[cfg(feature = "kafka")]
     pub(super) fn holding(mut self, directory: Directory) -> Self {
         self.shell._held = Some(Arc::new(directory));
+        self
+    }
+
+    /// The same with the place where an operator mends what a start refuses.
+    pub(super) fn placed(mut self, place: Place) -> Self {
+        self.shell.place = place;
         self
     }
 
