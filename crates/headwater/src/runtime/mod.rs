@@ -12,6 +12,8 @@ mod headwater;
 mod membership;
 pub(crate) mod observe;
 mod open;
+#[cfg(feature = "kafka")]
+mod open_kafka;
 mod shell;
 pub(crate) mod start;
 mod view;
