@@ -23,6 +23,7 @@ use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
 use crate::command::{CommandId, SendError, Version};
 use crate::store::{Flusher, FlusherOptions};
+use crate::topics::Place;
 
 /// Stores of state, however they are kept.
 pub type Stores = Arc<dyn StateStores>;
@@ -82,13 +83,27 @@ impl Headwater {
         log_size: Option<LogSize>,
     ) -> Self {
         let log_metrics = LogMetrics::new(log_name);
-        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size, log_damage: None };
+        let shell = Shell {
+            log,
+            clock,
+            flusher: Arc::new(flusher),
+            log_metrics,
+            log_size,
+            log_damage: None,
+            place: Place::default(),
+        };
         Self { shell, stores, apps: Arc::default() }
     }
 
     /// The same with a log that tells what is damaged.
     pub(super) fn checked(mut self, damage: LogDamage) -> Self {
         self.shell.log_damage = Some(damage);
+        self
+    }
+
+    /// The same with the place where an operator mends what a start refuses.
+    pub(super) fn placed(mut self, place: Place) -> Self {
+        self.shell.place = place;
         self
     }
 

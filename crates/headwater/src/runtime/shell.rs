@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
+use crate::topics::Place;
 
 /// How long a shard waits after the log refused something.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,6 +29,8 @@ pub(crate) struct Shell {
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
     pub(crate) log_damage: Option<LogDamage>,
+    /// Where an operator mends what a start refuses.
+    pub(crate) place: Place,
 }
 
 /// A store and its name.
