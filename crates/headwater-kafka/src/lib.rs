@@ -21,6 +21,8 @@ mod reader;
 mod record;
 mod security;
 mod settings;
+#[cfg(test)]
+mod simulated;
 mod topics;
 mod transaction;
 mod writer;

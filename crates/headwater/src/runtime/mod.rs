@@ -19,6 +19,7 @@ pub(crate) mod start;
 mod view;
 mod watch;
 
+pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, Running, ShardStatus, Stores, TopologyReport};
