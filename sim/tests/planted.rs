@@ -21,7 +21,13 @@ fn a_position_outside_its_batch_is_found() {
     let plan = Plan { bug: Some(Bug::PositionOutsideBatch), ..Plan::default() };
     finds(
         plan,
-        &["not the fold of the log", "events are missing", "was read at version", "answered after a receipt"],
+        &[
+            "not the fold of the log",
+            "events are missing",
+            "was read at version",
+            "answered after a receipt",
+            "half a command was seen",
+        ],
     );
 }
 
@@ -40,5 +46,14 @@ fn a_batch_that_ends_within_a_command_is_found() {
 #[test]
 fn an_acknowledgement_without_a_sync_is_found() {
     let plan = Plan { unsynced: true, ..Plan::default() };
-    finds(plan, &["it was told", "was never decided", "was read at version", "answered after a receipt"]);
+    finds(
+        plan,
+        &[
+            "it was told",
+            "was never decided",
+            "was read at version",
+            "answered after a receipt",
+            "events are missing",
+        ],
+    );
 }

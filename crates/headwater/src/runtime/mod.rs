@@ -13,7 +13,10 @@ mod membership;
 pub(crate) mod observe;
 mod open;
 mod shell;
+mod standby;
 pub(crate) mod start;
+mod transfer;
+mod trust;
 mod view;
 mod watch;
 
