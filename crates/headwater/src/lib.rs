@@ -66,7 +66,7 @@ pub use runtime::{
     Answer, Changes, Headwater, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts, Phase,
     QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
-pub use topology::{Description, Grouped, Store, Stream, Table, TopologyDescription};
+pub use topology::{Description, Emitter, Grouped, Store, Stream, Table, Topic, TopologyDescription};
 
 /// What a program that uses Headwater usually names.
 pub mod prelude {
@@ -75,7 +75,7 @@ pub mod prelude {
     pub use crate::command::Outcome::{self, Accepted, Rejected, Unknown};
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
-    pub use crate::topology::{Store, Stream};
+    pub use crate::topology::{Store, Stream, Topic};
 }
 
 /// Compiles and runs the program of the README.

@@ -132,6 +132,12 @@ pub(crate) fn writer_of(headers: &Headers) -> Option<Partition> {
 }
 
 fn stamp(command: &mut [Emitted], shard: Partition) {
+    if let [alone] = command
+        && is_unstamped(&alone.append.record.headers)
+    {
+        // A record without a place stands alone, which this one does.
+        return;
+    }
     for i in 0..command.len() {
         let to = &command[i].append.to;
         let index = command[..i].iter().filter(|other| other.append.to == *to).count();
@@ -141,9 +147,14 @@ fn stamp(command: &mut [Emitted], shard: Partition) {
     }
 }
 
+fn is_unstamped(headers: &Headers) -> bool {
+    headers.known(name::INDEX).is_none() && headers.known(name::COUNT).is_none()
+}
+
 fn restamped(headers: &Headers, index: usize, count: usize, shard: Partition) -> Headers {
     let mut builder = headwater_core::header::HeadersBuilder::with_capacity(headers.encoded().len() + 24);
-    for (name, value) in headers.iter().filter(|(name, _)| !matches!(*name, "hw_index" | "hw_count" | FROM_SHARD)) {
+    let stamps = ["hw_index", "hw_count", FROM_SHARD];
+    for (name, value) in headers.iter().filter(|(name, _)| !stamps.contains(name)) {
         builder.add(name, value);
     }
     let mut digits = itoa::Buffer::new();

@@ -17,6 +17,9 @@ use crate::engine::flow::{Flow, writer_of};
 use crate::engine::operators::{Failure, RecordSink, run_batch};
 use crate::topology::{Definition, ShardPlace};
 
+/// Where a shard without a head looks for records of its own: so many from each end.
+const SEARCHED: ReadLimit = ReadLimit { records: 2_000, bytes: 4 << 20 };
+
 /// An emitter topology, ready to run its shards.
 pub(crate) struct Emitter {
     pub(crate) shell: Shell,
@@ -151,25 +154,36 @@ impl Emitter {
         )))
     }
 
-    /// The first record that a shard has written, in words.
+    /// A record that a shard has written, in words, if there is one near an end of a target partition: the shards of a
+    /// topology write there in turns, so that whoever has written much is found in a little.
     async fn own_output(&self, shard: Partition, stop: &CancellationToken) -> Result<Option<String>, Stop> {
         for to in self.to.iter() {
             let bounds = self.shell.bounds(to).await?;
-            let mut next = bounds.start;
-            while next < bounds.end && !stop.is_cancelled() {
-                match self.shell.log.read(to, next, ReadLimit::default(), Wait::No).await {
-                    Ok(batch) => {
-                        let own = batch.records.iter().find(|stored| writer_of(&stored.record.headers) == Some(shard));
-                        if let Some(own) = own {
-                            return Ok(Some(format!("it wrote {to} offset {}", own.offset)));
-                        }
-                        next = batch.next;
-                    }
-                    Err(error) => pause_after(error, to, stop).await?,
+            let last = Offset(bounds.end.0.saturating_sub(SEARCHED.records as u64)).max(bounds.start);
+            for from in [bounds.start, last] {
+                let records = self.read_at(to, from, stop).await?;
+                let own = records.iter().find(|stored| writer_of(&stored.record.headers) == Some(shard));
+                if let Some(own) = own {
+                    return Ok(Some(format!("it wrote {to} offset {}", own.offset)));
                 }
             }
         }
         Ok(None)
+    }
+
+    async fn read_at(
+        &self,
+        at: &TopicPartition,
+        from: Offset,
+        stop: &CancellationToken,
+    ) -> Result<Vec<StoredRecord>, Stop> {
+        while !stop.is_cancelled() {
+            match self.shell.log.read(at, from, SEARCHED, Wait::No).await {
+                Ok(batch) => return Ok(batch.records),
+                Err(error) => pause_after(error, at, stop).await?,
+            }
+        }
+        Ok(Vec::new())
     }
 
     fn process(

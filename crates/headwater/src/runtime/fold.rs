@@ -60,6 +60,15 @@ impl RunShard for Fold {
     fn follow(self: Arc<Self>, shard: Partition, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.run_as(Part::Standby, shard, stop).await })
     }
+
+    fn processed(&self, shard: Partition) -> Option<(TopicPartition, Offset)> {
+        let next = self.cells[shard.0 as usize]
+            .state()?
+            .checkpoint()?
+            .position
+            .get(&self.source.partition(shard.0))?;
+        Some((self.source.partition(shard.0), next))
+    }
 }
 
 impl Fold {

@@ -222,7 +222,7 @@ impl Running {
         S: Serialize + DeserializeOwned + std::marker::Send + 'static,
     {
         let state = self.app.views.get(&view.name).ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
-        Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone()))
+        Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone(), view.route.clone()))
     }
 
     /// What each topology is doing.
@@ -276,7 +276,11 @@ impl Running {
     /// Keeps copies of exactly these shards of a group, as far as they are not this instance's: for tests that decide
     /// themselves who is whose standby.
     #[cfg(feature = "testing")]
-    pub fn keep_copies(&self, group: &str, shards: impl IntoIterator<Item = headwater_core::topic::Partition>) {
+    pub fn keep_copies(
+        &self,
+        group: &str,
+        shards: impl IntoIterator<Item = headwater_core::topic::Partition>,
+    ) {
         self.app.standbys.set(group, shards.into_iter().collect());
     }
 

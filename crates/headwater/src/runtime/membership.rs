@@ -10,13 +10,18 @@ use std::time::Duration;
 
 use headwater_core::BoxFuture;
 use headwater_core::log::{Claim, Group, Log, LogErrorKind, Membership, ShardChange};
-use headwater_core::topic::Partition;
+use headwater_core::position::Position;
+use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// How long a failed join or membership waits before it tries again.
 const REJOIN_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the log is told how far folds have come, and how long that may take.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_WITHIN: Duration = Duration::from_millis(500);
 
 /// Shards of a group of which this instance is to keep copies.
 pub(crate) type Standbys = watch::Receiver<Arc<BTreeSet<Partition>>>;
@@ -34,6 +39,11 @@ pub(crate) trait RunShard: Send + Sync + 'static {
     /// Keeps a copy of a shard that is another's, until `stop`. Where a shard keeps no state there is nothing to copy.
     fn follow(self: Arc<Self>, _shard: Partition, _stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
+    }
+
+    /// How far a shard has come that keeps its position for itself; `None` where a transaction tells the log.
+    fn processed(&self, _shard: Partition) -> Option<(TopicPartition, Offset)> {
+        None
     }
 }
 
@@ -80,11 +90,18 @@ async fn run_member(
 ) {
     let mut slots = Slots { shards: shards.clone(), stop: stop.clone(), slots: BTreeMap::new() };
     slots.follow(&standbys.borrow_and_update().clone());
+    let mut told = Position::new();
+    let mut tell = tokio::time::interval(TELL_EVERY);
+    tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let change = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             change = membership.next() => change,
+            _ = tell.tick() => {
+                slots.tell(&*membership, &mut told).await;
+                continue;
+            }
             Ok(()) = standbys.changed() => {
                 slots.follow(&standbys.borrow_and_update().clone());
                 continue;
@@ -104,6 +121,7 @@ async fn run_member(
         }
     }
     slots.end().await;
+    slots.tell(&*membership, &mut told).await;
     if let Err(error) = membership.leave().await {
         tracing::warn!(group = group.name, %error, "the group could not be told that this member leaves");
     }
@@ -147,7 +165,8 @@ impl Slots {
 
     /// Keeps copies of exactly these shards, as far as they are not ours.
     fn follow(&mut self, wanted: &BTreeSet<Partition>) {
-        let unwanted = self.slots.iter().filter(|(shard, slot)| slot.role == Role::Standby && !wanted.contains(shard));
+        let unwanted =
+            self.slots.iter().filter(|(shard, slot)| slot.role == Role::Standby && !wanted.contains(shard));
         let unwanted: Vec<_> = unwanted.map(|(shard, _)| *shard).collect();
         unwanted.into_iter().for_each(|shard| self.release(shard));
         for shard in wanted.iter().copied() {
@@ -170,25 +189,39 @@ impl Slots {
         let stop = self.stop.child_token();
         let run = run(stop.clone());
         let task = tokio::spawn(async move {
-            if let Some(before) = before {
-                ended(before).await;
+            if let Some(mut before) = before {
+                ended(&mut before).await;
             }
             run.await;
         });
         self.slots.insert(shard, Slot { role, stop, task });
     }
 
-    async fn end(self) {
+    /// Tells the log how far our shards have come, for tools that show lag; what could not be told is told the next
+    /// time.
+    async fn tell(&self, membership: &dyn Membership, told: &mut Position) {
+        let ours = self.slots.iter().filter(|(_, slot)| slot.role == Role::Owner);
+        let positions: Position = ours.filter_map(|(shard, _)| self.shards.processed(*shard)).collect();
+        if positions.is_empty() || positions == *told {
+            return;
+        }
+        match tokio::time::timeout(TELL_WITHIN, membership.processed(positions.clone())).await {
+            Ok(Ok(())) => *told = positions,
+            Ok(Err(error)) => tracing::debug!(%error, "the group's positions could not be told"),
+            Err(_) => tracing::debug!("the group's positions could not be told in time"),
+        }
+    }
+
+    async fn end(&mut self) {
         self.slots.values().for_each(|slot| slot.stop.cancel());
-        for slot in self.slots.into_values() {
-            ended(slot.task).await;
+        for slot in self.slots.values_mut() {
+            ended(&mut slot.task).await;
         }
     }
 }
 
-async fn ended(task: JoinHandle<()>) {
+async fn ended(task: &mut JoinHandle<()>) {
     if let Err(error) = task.await {
         tracing::error!(%error, "a shard's task ended badly");
     }
 }
-

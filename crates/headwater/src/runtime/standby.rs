@@ -22,6 +22,7 @@ use crate::digest::digest;
 ///
 /// An owner that is not among `instances` is one that is about to be given up; a shard without an owner gets its copies
 /// all the same.
+#[cfg_attr(not(test), expect(dead_code, reason = "the table of instances calls it"))]
 pub(crate) fn assign<'a>(
     topology: &str,
     shards: u32,
@@ -34,9 +35,12 @@ pub(crate) fn assign<'a>(
     let of_shard = |shard: Partition| {
         let mut liked: Vec<&str> =
             instances.iter().copied().filter(|name| owners.get(&shard) != Some(name)).collect();
-        liked.sort_by_cached_key(|name| digest([topology.as_bytes(), &shard.0.to_be_bytes(), name.as_bytes()]));
+        liked.sort_by_cached_key(|name| {
+            digest([topology.as_bytes(), &shard.0.to_be_bytes(), name.as_bytes()])
+        });
         // Who has its fair share already comes after everybody who has not.
-        liked.sort_by_key(|name| loads.get(name).copied().unwrap_or(0).saturating_sub(fair.saturating_sub(1)));
+        liked
+            .sort_by_key(|name| loads.get(name).copied().unwrap_or(0).saturating_sub(fair.saturating_sub(1)));
         liked.truncate(copies);
         liked.iter().for_each(|name| *loads.entry(name).or_default() += 1);
         (shard, liked)

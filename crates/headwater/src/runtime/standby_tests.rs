@@ -13,7 +13,8 @@ fn assigned(shards: u32, copies: usize, owners: &[usize], names: &[String]) -> C
     let owner = |(shard, owner): (u32, &usize)| Some((Partition(shard), names.get(*owner)?.as_str()));
     let owners = (0..shards).zip(owners).filter_map(owner).collect();
     let instances = names.iter().map(String::as_str).collect();
-    let owned = |(shard, names): (Partition, Vec<&str>)| (shard, names.into_iter().map(str::to_owned).collect());
+    let owned =
+        |(shard, names): (Partition, Vec<&str>)| (shard, names.into_iter().map(str::to_owned).collect());
     assign("topology", shards, copies, &owners, &instances).into_iter().map(owned).collect()
 }
 

@@ -21,8 +21,8 @@ use super::membership::{RunShard, run_group};
 use super::shell::{NamedStore, Shell};
 use super::standby::StandbyBoard;
 use super::view::ViewState;
-use crate::app::{App, AppOptions, InvalidApp};
-use crate::topology::{Definition, Kind, topic_of, versioned};
+use crate::app::{App, AppOptions, Folded, InvalidApp};
+use crate::topology::{Definition, Kind, TopicRef, versioned};
 
 /// How long a failed start waits for what it had started.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
@@ -183,9 +183,12 @@ impl Starting {
             }
         }
         for definition in app.definitions.values() {
-            if let Kind::Emitter { to } = &definition.kind {
+            if let Kind::Emitter { to: TopicRef::Own(to) } = &definition.kind {
                 self.topic(to, TopicSettings::kept(self.options.partitions)).await?;
             }
+        }
+        for (name, folded) in app.shared_topics() {
+            self.shared_topic(name, folded).await?;
         }
         for definition in app.definitions.values().filter(|_| wanted.queries) {
             match &definition.kind {
@@ -199,11 +202,11 @@ impl Starting {
     fn start_emitter(
         &self,
         definition: &Arc<Definition>,
-        to: &str,
+        to: &TopicRef,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        let source = self.topic_name(&definition.source);
-        let to = self.topic_name(to);
+        let source = self.resolve(&definition.source);
+        let to = self.resolve(to);
         let cells = self.cells();
         let emitter = Emitter {
             shell: self.shell.clone(),
@@ -227,7 +230,7 @@ impl Starting {
         replicated: bool,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        let source = self.topic_name(&definition.source);
+        let source = self.resolve(&definition.source);
         let store = self.open_store(&self.store_name(definition), &[&definition.name])?;
         let cells = self.cells();
         let fold = Arc::new(Fold {
@@ -332,8 +335,8 @@ impl Starting {
         self.spawn(run_group(self.shell.log.clone(), group, shards, standbys, self.stop.clone()));
     }
 
-    fn topic_name(&self, name: &str) -> TopicName {
-        topic_of(&self.app, name).expect("an app is checked before it is started")
+    fn resolve(&self, topic: &TopicRef) -> TopicName {
+        topic.resolve(&self.app).expect("an app is checked before it is started")
     }
 
     /// Makes the topics of a kind of aggregate, or checks them.
@@ -352,19 +355,33 @@ impl Starting {
     }
 
     async fn topic(&self, name: &str, settings: TopicSettings) -> Result<TopicDescription, StartError> {
-        let name = self.topic_name(name);
-        let there = match self.shell.log.describe(&name).await? {
+        let name = self.resolve(&TopicRef::Own(name.to_owned()));
+        check_topic(self.made(&name, settings).await?, settings)
+    }
+
+    /// Makes a topic that other programs may share, or checks it: only folds need it kept.
+    async fn shared_topic(&self, name: String, folded: Folded) -> Result<TopicDescription, StartError> {
+        let name = self.resolve(&TopicRef::Shared(name));
+        let kept = TopicSettings::kept(self.options.partitions);
+        let there = self.made(&name, kept).await?;
+        let needed = if folded.0 { kept } else { kept.cleanup(there.settings.cleanup) };
+        check_topic(there, needed)
+    }
+
+    /// A topic, made with these settings if there is none.
+    async fn made(&self, name: &TopicName, settings: TopicSettings) -> Result<TopicDescription, StartError> {
+        let there = match self.shell.log.describe(name).await? {
             Some(there) => there,
-            None => match self.shell.log.create(&name, settings).await {
+            None => match self.shell.log.create(name, settings).await {
                 Err(error) if error.kind() == LogErrorKind::TopicExists => {
-                    self.shell.log.describe(&name).await?.ok_or_else(|| {
+                    self.shell.log.describe(name).await?.ok_or_else(|| {
                         LogError::new(LogErrorKind::UnknownTopic, format!("topic {name} was deleted"))
                     })?
                 }
                 created => created?,
             },
         };
-        check_topic(there, settings)
+        Ok(there)
     }
 }
 

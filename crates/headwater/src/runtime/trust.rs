@@ -112,8 +112,14 @@ pub(crate) struct Input {
 }
 
 /// Why a state that stands at `checkpoint` cannot be gone on with; `None` if it can.
-pub(crate) fn distrust(checkpoint: &Checkpoint, provenance: &Provenance, inputs: &[Input]) -> Option<Distrust> {
-    provenance.differs(&checkpoint.note).or_else(|| inputs.iter().find_map(|input| out_of_bounds(checkpoint, input)))
+pub(crate) fn distrust(
+    checkpoint: &Checkpoint,
+    provenance: &Provenance,
+    inputs: &[Input],
+) -> Option<Distrust> {
+    provenance
+        .differs(&checkpoint.note)
+        .or_else(|| inputs.iter().find_map(|input| out_of_bounds(checkpoint, input)))
 }
 
 fn out_of_bounds(checkpoint: &Checkpoint, input: &Input) -> Option<Distrust> {
@@ -212,7 +218,9 @@ impl Shell {
         match copied {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == StoreErrorKind::Corrupt => failed(&error),
-            Ok(Err(error)) => return Err(Stop(format!("a state that is not of this log cannot be kept aside: {error}"))),
+            Ok(Err(error)) => {
+                return Err(Stop(format!("a state that is not of this log cannot be kept aside: {error}")));
+            }
             Err(panic) => failed(&panic),
         }
         Ok(())

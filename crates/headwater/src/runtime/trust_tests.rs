@@ -56,8 +56,12 @@ fn a_state_outside_the_log_is_not_trusted() {
 
 #[test]
 fn a_note_says_whether_the_state_had_caught_up() {
-    let cases =
-        [(here().note(false), false), (here().note(true), true), (Bytes::new(), false), ("caught-up".into(), true)];
+    let cases = [
+        (here().note(false), false),
+        (here().note(true), true),
+        (Bytes::new(), false),
+        ("caught-up".into(), true),
+    ];
     for (note, expected) in cases {
         assert_eq!(had_caught_up(&note), expected, "{note:?}");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_core::codec::{Codec, Json};
-use headwater_core::key::{Key, decode_ordered, ordered, partition_text};
+use headwater_core::key::{Key, decode_ordered, ordered};
 use headwater_core::partitioner::partition_of;
 use headwater_core::position::Position;
 use headwater_core::store::{KeyRange, StateStores, TableId};
@@ -23,7 +23,7 @@ use super::start::StartedApp;
 use super::watch::Changes;
 use crate::command::Receipt;
 use crate::store::overlay::ShardState;
-use crate::topology::Definition;
+use crate::topology::{Definition, Route};
 
 /// How long a reader waits for its own write, unless it says otherwise.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -259,14 +259,20 @@ pub struct ViewQuery<K, S> {
     app: Arc<StartedApp>,
     view: Arc<ViewState>,
     lineage: Vec<String>,
+    route: Route<K>,
     after: Option<Receipt>,
     within: Duration,
     types: PhantomData<fn() -> (K, S)>,
 }
 
 impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
-    pub(crate) fn new(app: Arc<StartedApp>, view: Arc<ViewState>, lineage: Vec<String>) -> Self {
-        Self { app, view, lineage, after: None, within: WITHIN, types: PhantomData }
+    pub(crate) fn new(
+        app: Arc<StartedApp>,
+        view: Arc<ViewState>,
+        lineage: Vec<String>,
+        route: Route<K>,
+    ) -> Self {
+        Self { app, view, lineage, route, after: None, within: WITHIN, types: PhantomData }
     }
 
     /// Answers from a state that includes what the receipt is for.
@@ -415,7 +421,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     }
 
     fn shard_of(&self, key: &K) -> Result<Partition, QueryError> {
-        self.shard_of_part(partition_text(key).map_err(|e| QueryError::Key(e.to_string()))?)
+        self.shard_of_part((self.route)(key).map_err(QueryError::Key)?)
     }
 
     fn shard_of_part(&self, part: Bytes) -> Result<Partition, QueryError> {

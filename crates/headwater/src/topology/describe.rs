@@ -38,12 +38,12 @@ impl TopologyDescription {
         let (kind, target) = match &definition.kind {
             Kind::Fold { replicated: false } => ("fold", format!("view {}", definition.name)),
             Kind::Fold { replicated: true } => ("fold", format!("replicated view {}", definition.name)),
-            Kind::Emitter { to } => ("emitter", format!("topic {app}.{to}")),
+            Kind::Emitter { to } => ("emitter", format!("topic {}", to.shown(app))),
         };
         Self {
             name: definition.versioned_name(),
             kind,
-            source: format!("{app}.{}", definition.source),
+            source: definition.source.shown(app),
             operators: definition.operators.clone(),
             target,
         }

@@ -3,6 +3,7 @@
 //! Each operator is a [`Sink`] that hands on to the next one by reference, so that a record costs one virtual call per
 //! operator and no copy. Every operator is a file of the same anatomy: its struct, and its `Sink`.
 
+mod append;
 mod fold;
 mod map;
 mod repartition;
@@ -15,6 +16,7 @@ use headwater_core::record::StoredRecord;
 use super::decide::panic_message;
 use super::flow::{Flow, Keyed, ProcessError};
 
+pub(crate) use append::AppendTo;
 pub(crate) use fold::FoldInto;
 pub(crate) use map::{Filter, FlatMapValues, MapValues};
 pub(crate) use repartition::Repartition;

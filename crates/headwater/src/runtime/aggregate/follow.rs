@@ -52,7 +52,9 @@ impl<A: Aggregate> AggregateShards<A> {
             }
         }
         restoring.stand();
-        Copy { shards: self, shard, restoring, stop, sweep: Sweep::default(), ends: [Offset::ZERO; 2] }.run().await
+        Copy { shards: self, shard, restoring, stop, sweep: Sweep::default(), ends: [Offset::ZERO; 2] }
+            .run()
+            .await
     }
 }
 
@@ -108,7 +110,9 @@ impl<A: Aggregate> Copy<'_, A> {
     /// Removes outcomes that have been kept long enough, as the owner does.
     fn sweep(&mut self) -> Result<(), Stop> {
         let now = self.shards.shell.clock.now();
-        let Some(rows) = self.sweep.page(self.restoring.state(), now, &self.shards.options)? else { return Ok(()) };
+        let Some(rows) = self.sweep.page(self.restoring.state(), now, &self.shards.options)? else {
+            return Ok(());
+        };
         let mut batch = Decided::default();
         self.restoring.expire(&rows, now, &mut batch);
         if !batch.delta.is_empty() {

@@ -122,7 +122,10 @@ impl<A: Aggregate> AggregateShards<A> {
     ) -> Result<(), Stop> {
         let mut found = Vec::new();
         if let Some(next) = self.shell.committed(&self.group).await?.get(&partitions.commands) {
-            found.push(format!("the group {} has committed {} offset {next}", self.group, partitions.commands));
+            found.push(format!(
+                "the group {} has committed {} offset {next}",
+                self.group, partitions.commands
+            ));
         }
         if let Some(checkpoint) = state.checkpoint() {
             found.push(format!("a local state stands at {}", checkpoint.position));
@@ -314,7 +317,11 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
             self.tell(next.0 - from.0, end.0 - from.0);
             match self.shards.shell.log.read(&self.partitions.outcomes, next, CHUNK, Wait::No).await {
                 Ok(batch) => {
-                    batch.records.iter().filter_map(|stored| stored.record.key.as_ref()).for_each(|key| ids.insert(key));
+                    batch
+                        .records
+                        .iter()
+                        .filter_map(|stored| stored.record.key.as_ref())
+                        .for_each(|key| ids.insert(key));
                     next = batch.next;
                 }
                 Err(error) => pause_after(error, &self.partitions.outcomes, self.stop).await?,

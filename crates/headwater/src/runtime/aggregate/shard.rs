@@ -370,7 +370,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         restored: Restored,
     ) -> Self {
         let partitions = shards.partitions(shard);
-        let Restored { state, provenance, events_next, outcomes_next, commands_next, tail, backlog, .. } = restored;
+        let Restored { state, provenance, events_next, outcomes_next, commands_next, tail, backlog, .. } =
+            restored;
         Self {
             cell: &shards.cells[shard.0 as usize],
             decider: shards.decider(&partitions),
@@ -442,8 +443,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         let roomy = !self.open.is_full();
         let reads_commands = roomy && !self.is_topic_stalled;
         if let Some(backlog) = &self.backlog {
-            let (shell, from, next) =
-                (&self.shards.shell, &self.partitions.outcomes, backlog.next());
+            let (shell, from, next) = (&self.shards.shell, &self.partitions.outcomes, backlog.next());
             self.backlog_read
                 .get_or_insert_with(|| Box::pin(super::backlog::read(shell.clone(), from.clone(), next)));
         }
