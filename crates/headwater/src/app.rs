@@ -11,7 +11,9 @@ use headwater_core::topic::InvalidTopicName;
 use crate::aggregate::Aggregate;
 use crate::event;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
-use crate::topology::{Definition, Description, Emitter, Kind, Route, Stream, Table, Topic, TopicRef};
+use crate::topology::{
+    Definition, Description, Emitter, Kind, Observer, Route, Stream, Table, Topic, TopicRef,
+};
 
 /// How many partitions the topics of an app have, unless set.
 pub const PARTITIONS: u32 = 12;
@@ -118,11 +120,20 @@ impl App {
 
     /// Runs an emitter, with every topology that it needs.
     pub fn emitter(&mut self, emitter: Emitter) {
-        let Emitter { upstream, definition } = emitter;
-        for definition in upstream {
-            self.define(definition);
-        }
-        self.define(Arc::new(definition));
+        self.define_all(emitter.upstream, emitter.definition);
+    }
+
+    /// Runs an observer, with every topology that it needs.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, u64>("visits");
+    /// app.observer(visits.for_each("print", |visit| println!("{}: {} ms", visit.key, visit.value)));
+    /// # app.check().unwrap();
+    /// ```
+    pub fn observer(&mut self, observer: Observer) {
+        self.define_all(observer.upstream, observer.definition);
     }
 
     /// Shows a table as a view, with every topology that it needs.
@@ -130,11 +141,15 @@ impl App {
         let Table { upstream, definition, route, .. } = table;
         let name = definition.name.clone();
         let lineage = upstream.iter().map(|definition| definition.name.clone()).collect();
+        self.define_all(upstream, definition);
+        View { app: self.name.clone(), name, lineage, route, types: PhantomData }
+    }
+
+    fn define_all(&mut self, upstream: Vec<Arc<Definition>>, last: Definition) {
         for definition in upstream {
             self.define(definition);
         }
-        self.define(Arc::new(definition));
-        View { app: self.name.clone(), name, lineage, route, types: PhantomData }
+        self.define(Arc::new(last));
     }
 
     fn define(&mut self, definition: Arc<Definition>) {
@@ -157,7 +172,7 @@ impl App {
     pub(crate) fn shared_topics(&self) -> BTreeMap<String, Folded> {
         let mut topics = BTreeMap::new();
         for definition in self.definitions.values() {
-            let folds = matches!(definition.kind, Kind::Fold { .. });
+            let folds = !matches!(definition.kind, Kind::Emitter { .. });
             if let TopicRef::Shared(name) = &definition.source {
                 topics.entry(name.clone()).or_insert(Folded(false)).0 |= folds;
             }
@@ -170,7 +185,7 @@ impl App {
 
     /// The topologies of the app.
     pub fn describe(&self) -> Description {
-        let rank = |definition: &Definition| matches!(definition.kind, Kind::Fold { .. });
+        let rank = |definition: &Definition| !matches!(definition.kind, Kind::Emitter { .. });
         let mut topologies: Vec<_> = self.definitions.values().collect();
         topologies.sort_by_key(|definition| rank(definition));
         Description {

@@ -154,6 +154,27 @@ async fn a_view_of_a_topic_with_other_codecs_answers_from_the_shard_of_the_key()
 }
 
 #[tokio::test]
+async fn an_observer_sees_each_record_in_order_and_goes_on_where_it_stopped() {
+    let (log, stores) = (log(), MemoryStores::new());
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    for round in 0..2_u64 {
+        let mut app = app("watch");
+        let seen = seen.clone();
+        app.observer(
+            app.stream::<String, u64>("numbers")
+                .for_each("seen", move |n| seen.lock().unwrap().push(*n.value)),
+        );
+        let running = start_over(&log, &stores, app).await;
+        let texts: Vec<_> = (round * 10..round * 10 + 10).map(|n| n.to_string()).collect();
+        let written: Vec<_> = texts.iter().map(|text| ("one key".to_owned(), text.as_str())).collect();
+        produce(&log, "numbers", &Text, &written).await;
+        settled(&log, &running, "numbers").await;
+        running.stop(WITHIN).await;
+    }
+    assert_eq!(*seen.lock().unwrap(), (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn one_app_reads_what_another_feeds() {
     let log = log();
     let calc = start(&log, doubler("calc")).await;

@@ -194,6 +194,7 @@ impl Starting {
             match &definition.kind {
                 Kind::Emitter { to } => self.start_emitter(definition, to, started)?,
                 Kind::Fold { replicated } => self.start_fold(definition, *replicated, started)?,
+                Kind::Observer => self.start_fold(definition, false, started)?,
             }
         }
         Ok(())

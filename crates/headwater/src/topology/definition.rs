@@ -29,6 +29,8 @@ pub(crate) enum Kind {
         /// Whether every instance holds all shards.
         replicated: bool,
     },
+    /// A fold that keeps its position alone, and calls the user's code.
+    Observer,
     /// Appends to a topic.
     Emitter {
         /// The topic.

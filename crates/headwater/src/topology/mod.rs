@@ -11,7 +11,7 @@ mod topic;
 
 pub use definition::Store;
 pub use describe::{Description, TopologyDescription};
-pub use stream::{Emitter, Grouped, Stream, Table};
+pub use stream::{Emitter, Grouped, Observer, Stream, Table};
 pub use topic::Topic;
 
 pub(crate) use definition::{Definition, Kind, ShardPlace, versioned};

@@ -12,7 +12,8 @@ use super::definition::{Definition, Kind, ShardPlace, Store};
 use super::topic::{Route, Topic, TopicRef, text_route};
 use crate::engine::flow::Keyed;
 use crate::engine::operators::{
-    AppendTo, Filter, FlatMapValues, FoldInto, MapValues, Next, Read, RecordSink, Repartition, Source,
+    AppendTo, Filter, FlatMapValues, FoldInto, ForEach, MapValues, Next, Read, RecordSink, Repartition,
+    Source,
 };
 
 /// Attaches the rest of a chain to its source.
@@ -130,6 +131,34 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
             chain: Arc::new(chain),
         };
         Emitter { upstream: self.upstream.clone(), definition }
+    }
+
+    /// Calls `effect` with every value, in order per partition.
+    ///
+    /// At least once: after a crash, and on another instance, what came after the last kept position comes again. The
+    /// name decides the group and where the position is kept.
+    pub fn for_each(
+        &self,
+        name: impl Into<String>,
+        effect: impl Fn(Keyed<'_, K, V>) + Send + Sync + 'static,
+    ) -> Observer {
+        let effect = Arc::new(effect);
+        let attach = self.attach.clone();
+        let chain = move |place: &ShardPlace| {
+            let effect = effect.clone();
+            attach(place, Box::new(ForEach { effect: move |item: Keyed<'_, K, V>| effect(item) }))
+        };
+        let mut operators = self.operators.clone();
+        operators.push("for_each".to_owned());
+        let definition = Definition {
+            name: name.into(),
+            version: 1,
+            kind: Kind::Observer,
+            source: self.source.clone(),
+            operators,
+            chain: Arc::new(chain),
+        };
+        Observer { upstream: self.upstream.clone(), definition }
     }
 
     /// Groups the values by the key they have.
@@ -266,4 +295,11 @@ impl Emitter {
         self.definition.version = version;
         self
     }
+}
+
+/// A stream that ends in the user's code, ready to be run by an app.
+#[must_use = "an observer runs in the app that it is added to"]
+pub struct Observer {
+    pub(crate) upstream: Vec<Arc<Definition>>,
+    pub(crate) definition: Definition,
 }

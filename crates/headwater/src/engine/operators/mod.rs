@@ -5,6 +5,7 @@
 
 mod append;
 mod fold;
+mod for_each;
 mod map;
 mod repartition;
 mod source;
@@ -18,6 +19,7 @@ use super::flow::{Flow, Keyed, ProcessError};
 
 pub(crate) use append::AppendTo;
 pub(crate) use fold::FoldInto;
+pub(crate) use for_each::ForEach;
 pub(crate) use map::{Filter, FlatMapValues, MapValues};
 pub(crate) use repartition::Repartition;
 pub(crate) use source::{Read, Source};
