@@ -57,3 +57,9 @@ fn an_acknowledgement_without_a_sync_is_found() {
         ],
     );
 }
+
+#[test]
+fn a_takeover_that_forgets_outcomes_is_found() {
+    let plan = Plan { bug: Some(Bug::BlindTakeover), fleet: true, ..Plan::default() };
+    finds(plan, &["outcomes", "it was told", "its outcome was answered"]);
+}

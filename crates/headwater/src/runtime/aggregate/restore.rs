@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{Bounds, Head, ReadLimit, Wait};
+use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
@@ -127,7 +128,13 @@ impl<A: Aggregate> AggregateShards<A> {
                 self.group, partitions.commands
             ));
         }
-        if let Some(checkpoint) = state.checkpoint() {
+        // A standby's copy may stand at the beginning before the owner has written its first head.
+        let starts =
+            [(&partitions.events, ground.events.start), (&partitions.outcomes, ground.outcomes.start)];
+        let has_moved = |position: &Position| {
+            starts.iter().any(|(partition, start)| position.get(partition).is_some_and(|next| next > *start))
+        };
+        if let Some(checkpoint) = state.checkpoint().filter(|checkpoint| has_moved(&checkpoint.position)) {
             found.push(format!("a local state stands at {}", checkpoint.position));
         }
         let snapshots = self.shell.bounds(&partitions.snapshots).await?;
