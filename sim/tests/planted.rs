@@ -27,6 +27,7 @@ fn a_position_outside_its_batch_is_found() {
             "was read at version",
             "answered after a receipt",
             "half a command was seen",
+            "and the view has",
         ],
     );
 }

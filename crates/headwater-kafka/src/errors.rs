@@ -40,31 +40,6 @@ impl KafkaError {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// What the client says when it connects.
-    pub(crate) fn of_connecting(servers: &str, error: KrafkaError) -> Self {
-        let (kind, message) = match &error {
-            KrafkaError::Auth { .. } => (
-                KafkaErrorKind::Refused,
-                format!(
-                    "the Kafka cluster at {servers} and this process do not trust each other; check credentials \
-                     and certificates"
-                ),
-            ),
-            KrafkaError::Config { message } => {
-                (KafkaErrorKind::Settings, format!("the Kafka settings make no sense: {message}"))
-            }
-            KrafkaError::Protocol { .. } => (
-                KafkaErrorKind::Unsupported,
-                format!("what answers at {servers} does not speak Kafka's protocol as this process does"),
-            ),
-            _ => (
-                KafkaErrorKind::Unreachable,
-                format!("no Kafka broker answers at {servers}; check the address and that the cluster runs"),
-            ),
-        };
-        Self::new(kind, message).with_source(error)
-    }
-
     /// The kind.
     pub fn kind(&self) -> KafkaErrorKind {
         self.kind
@@ -121,8 +96,10 @@ fn reason(error: &KrafkaError) -> String {
             "a record is larger than the topic takes; raise the topic's max.message.bytes or send less"
                 .to_owned()
         }
-        KrafkaError::Broker { code: ErrorCode::InvalidReplicationFactor, message } => {
-            format!("the cluster has not enough brokers for the replication factor ({message})")
+        KrafkaError::Broker { code: ErrorCode::InvalidReplicationFactor, .. } => {
+            "the cluster has too few brokers for the replication factor; start more, or ask for fewer replicas by \
+             kafka_replication (HEADWATER_KAFKA_REPLICATION), with which a lost machine can lose what was acknowledged"
+                .to_owned()
         }
         KrafkaError::Broker { message, .. } | KrafkaError::Config { message } => message.clone(),
         other => other.to_string(),

@@ -55,7 +55,7 @@ impl KafkaLog {
         Ok(Arc::new(Self::new(connection, id)))
     }
 
-    fn new(connection: Arc<Connection>, id: LogId) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, id: LogId) -> Self {
         let topics = Arc::new(Topics::new(connection.clone()));
         let places = Arc::new(Places::new(connection.clone(), topics.clone()));
         let reader = Arc::new(Reader::new(connection.clone()));
@@ -98,7 +98,11 @@ impl Log for KafkaLog {
     }
 
     fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
-        Box::pin(self.topics.delete(topic))
+        Box::pin(async move {
+            self.topics.delete(topic).await?;
+            self.reader.forget(topic);
+            Ok(())
+        })
     }
 
     fn read<'a>(

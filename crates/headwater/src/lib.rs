@@ -49,11 +49,13 @@ pub mod event;
 mod lock_file;
 pub mod log;
 pub mod metric_names;
+pub mod migrate;
 #[cfg_attr(not(feature = "planted"), allow(unreachable_pub))]
 pub mod planted;
 mod runtime;
 pub mod store;
 pub mod testing;
+pub mod topics;
 mod topology;
 
 pub use headwater_core as core;

@@ -22,7 +22,10 @@ use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
 use crate::command::{CommandId, SendError, Version};
+#[cfg(feature = "kafka")]
+use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
+use crate::topics::Place;
 
 /// Stores of state, however they are kept.
 pub type Stores = Arc<dyn StateStores>;
@@ -82,13 +85,35 @@ impl Headwater {
         log_size: Option<LogSize>,
     ) -> Self {
         let log_metrics = LogMetrics::new(log_name);
-        let shell = Shell { log, clock, flusher: Arc::new(flusher), log_metrics, log_size, log_damage: None };
+        let shell = Shell {
+            log,
+            clock,
+            flusher: Arc::new(flusher),
+            log_metrics,
+            log_size,
+            log_damage: None,
+            place: Place::default(),
+            _held: None,
+        };
         Self { shell, stores, apps: Arc::default() }
     }
 
     /// The same with a log that tells what is damaged.
     pub(super) fn checked(mut self, damage: LogDamage) -> Self {
         self.shell.log_damage = Some(damage);
+        self
+    }
+
+    /// The same, holding a data directory for as long as anything runs.
+    #[cfg(feature = "kafka")]
+    pub(super) fn holding(mut self, directory: Directory) -> Self {
+        self.shell._held = Some(Arc::new(directory));
+        self
+    }
+
+    /// The same with the place where an operator mends what a start refuses.
+    pub(super) fn placed(mut self, place: Place) -> Self {
+        self.shell.place = place;
         self
     }
 

@@ -12,6 +12,8 @@ mod headwater;
 mod membership;
 pub(crate) mod observe;
 mod open;
+#[cfg(feature = "kafka")]
+mod open_kafka;
 mod shell;
 mod standby;
 pub(crate) mod start;
@@ -20,6 +22,7 @@ mod trust;
 mod view;
 mod watch;
 
+pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, Running, ShardStatus, Stores, TopologyReport};

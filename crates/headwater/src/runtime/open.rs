@@ -13,6 +13,7 @@ use crate::log::memory::{MemoryLog, MemoryOptions};
 use crate::runtime::start::Parts;
 use crate::store::lmdb::{LmdbOptions, LmdbStores};
 use crate::store::memory::MemoryStores;
+use crate::topics::Place;
 
 /// Bytes of a page of the engine.
 const PAGE_BYTES: u64 = 4_096;
@@ -33,11 +34,36 @@ pub enum OpenLogError {
          to begin with nothing"
     )]
     LogMissing(PathBuf),
-    /// A log that this program cannot speak to.
+    /// A program that was built without Kafka.
     #[error(
-        "the log kafka://{0} cannot be used: this version has no Kafka log yet; choose \"embedded\" or \"memory\""
+        "the log kafka://{0} cannot be used: this program was built without the feature \"kafka\"; build it with that, or \
+         choose \"embedded\" or \"memory\""
     )]
     NoKafka(String),
+    /// The Kafka cluster, or what was said about it.
+    #[error(transparent)]
+    Kafka(Box<dyn std::error::Error + Send + Sync>),
+    /// Settings for Kafka of which one lacks another.
+    #[error("the settings for Kafka do not go together: {0}")]
+    KafkaSettings(String),
+    /// A file of ours that says what a restart needs to know.
+    #[error("{0} cannot be used: {1}")]
+    File(PathBuf, #[source] std::io::Error),
+    /// State that was folded from the topics of another cluster.
+    #[error(
+        "{path} has state of the Kafka cluster {found}, and the one at {servers} is {cluster}: give another data directory, \
+         or the address of that cluster, or delete {path} to begin with nothing"
+    )]
+    OtherCluster {
+        /// Where the state is.
+        path: PathBuf,
+        /// The cluster it belongs to.
+        found: String,
+        /// The address that was asked.
+        servers: String,
+        /// The cluster that answered.
+        cluster: String,
+    },
 }
 
 impl Headwater {
@@ -47,11 +73,15 @@ impl Headwater {
     ///
     /// [`OpenLogError`] says what is in the way and what to do.
     pub async fn open(config: &Config) -> Result<Self, OpenLogError> {
-        match &config.log {
-            LogChoice::Memory => Ok(open_memory()),
-            LogChoice::Embedded => open_embedded(&config.data),
-            LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
-        }
+        let headwater = match &config.log {
+            LogChoice::Memory => open_memory(),
+            LogChoice::Embedded => open_embedded(&config.data)?,
+            #[cfg(feature = "kafka")]
+            LogChoice::Kafka(servers) => super::open_kafka::open(servers, config).await?,
+            #[cfg(not(feature = "kafka"))]
+            LogChoice::Kafka(servers) => return Err(OpenLogError::NoKafka(servers.clone())),
+        };
+        Ok(headwater.placed(Place::of(config)))
     }
 }
 

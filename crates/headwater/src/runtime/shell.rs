@@ -14,8 +14,10 @@ use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
+use crate::topics::Place;
 
 /// How long a shard waits after the log refused something.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,6 +31,10 @@ pub(crate) struct Shell {
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
     pub(crate) log_damage: Option<LogDamage>,
+    /// The data directory, where the log does not hold it itself.
+    pub(crate) _held: Option<Arc<Directory>>,
+    /// Where an operator mends what a start refuses.
+    pub(crate) place: Place,
 }
 
 /// A store, its name and its tables, and the stores that it is one of.

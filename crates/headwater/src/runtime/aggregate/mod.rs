@@ -23,6 +23,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::AggregateHandle;
+pub(crate) use shard::migrated_note;
 pub use handle::{OutcomeQuery, Send};
 
 use super::cell::ShardCell;
@@ -90,7 +91,7 @@ impl<A: Aggregate> AnyAggregate for AggregateDefinition<A> {
 
     fn start<'a>(&'a self, starting: &'a Starting) -> BoxFuture<'a, Result<StartedAggregate, StartError>> {
         Box::pin(async move {
-            let topics = starting.aggregate_topics(A::NAME).await?;
+            let topics = starting.aggregate_topics(A::NAME);
             let version = A::STATE_VERSION;
             let store_name = format!("{}.{}", starting.app, crate::topology::versioned(A::NAME, version));
             let store = starting.open_store(&store_name, &TABLES)?;
