@@ -16,6 +16,7 @@ use krafka::admin::AdminClient;
 use krafka::producer::ProducerBuilder;
 use parking_lot::Mutex;
 
+use crate::connecting::explain;
 use crate::errors::KafkaError;
 use crate::settings::KafkaSettings;
 
@@ -110,7 +111,7 @@ async fn connect(settings: &KafkaSettings) -> Result<Kafka, KafkaError> {
         .request_timeout(settings.patience)
         .metadata_recovery_rebootstrap_trigger(settings.patience * 2);
     let client = settings.security.apply(client)?;
-    client.connect().await.map_err(|error| KafkaError::of_connecting(&settings.servers, error))
+    client.connect().await.map_err(|error| explain(&settings.servers, &settings.security, error))
 }
 
 fn client(settings: &KafkaSettings) -> KafkaBuilder {

@@ -12,11 +12,14 @@ mod headwater;
 mod membership;
 pub(crate) mod observe;
 mod open;
+#[cfg(feature = "kafka")]
+mod open_kafka;
 mod shell;
 pub(crate) mod start;
 mod view;
 mod watch;
 
+pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, Running, ShardStatus, Stores, TopologyReport};

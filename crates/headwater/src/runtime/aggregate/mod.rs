@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::AggregateHandle;
+pub(crate) use shard::migrated_note;
 pub use handle::{OutcomeQuery, Send};
 
 use super::cell::ShardCell;

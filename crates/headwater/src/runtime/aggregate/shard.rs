@@ -102,6 +102,21 @@ impl Note {
     }
 }
 
+/// A note told in the offsets of another log; one that is none of ours stays.
+///
+/// # Errors
+///
+/// What `told` answers for the offset in it.
+pub(crate) fn migrated_note<E>(
+    note: &Bytes,
+    told: impl FnOnce(Offset) -> Result<Offset, E>,
+) -> Result<Bytes, E> {
+    match Note::decode(note) {
+        Some(note) => Ok(Note { tail: told(note.tail)?, ..note }.encode()),
+        None => Ok(note.clone()),
+    }
+}
+
 impl<A: Aggregate> AggregateShards<A> {
     pub(super) fn partitions(&self, shard: Partition) -> Partitions {
         Partitions {
