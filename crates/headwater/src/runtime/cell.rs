@@ -25,6 +25,11 @@ pub enum Phase {
         /// Records there were to read when it began.
         total: u64,
     },
+    /// It is another instance's; this one keeps a copy, from which it goes on when it gains the shard.
+    Standby {
+        /// Records of its source that the copy has not, as of the last read.
+        behind: u64,
+    },
     /// It runs.
     Running,
     /// It stopped, and says why; its state stays readable if it had caught up.
@@ -71,10 +76,16 @@ impl ShardCell {
         }
         match phase {
             Phase::Running => self.is_whole.store(true, Ordering::Release),
-            Phase::Restoring { .. } => self.is_whole.store(false, Ordering::Release),
+            Phase::Restoring { .. } | Phase::Standby { .. } => self.is_whole.store(false, Ordering::Release),
             Phase::Waiting | Phase::Stopped { .. } => {}
         }
         self.phase.send_replace(phase);
+    }
+
+    /// A copy of another's shard cannot be kept up; nobody is served worse for it until the shard moves here.
+    pub(crate) fn standby_failed(&self, reason: &str) {
+        tracing::error!(shard = self.shard.0, %reason, "a standby ended");
+        self.set_phase(Phase::Waiting);
     }
 
     /// Whether its state answers for everything up to a moment at which it had caught up.

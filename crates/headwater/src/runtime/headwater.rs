@@ -298,6 +298,17 @@ impl Running {
         if troubles.is_empty() { Ok(()) } else { Err(troubles) }
     }
 
+    /// Keeps copies of exactly these shards of a group, as far as they are not this instance's: for tests that decide
+    /// themselves who is whose standby.
+    #[cfg(feature = "testing")]
+    pub fn keep_copies(
+        &self,
+        group: &str,
+        shards: impl IntoIterator<Item = headwater_core::topic::Partition>,
+    ) {
+        self.app.standbys.set(group, shards.into_iter().collect());
+    }
+
     /// Flushes every shard's state now, on this thread: for tests that drive flushes by hand.
     ///
     /// # Panics

@@ -15,7 +15,10 @@ mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
 mod shell;
+mod standby;
 pub(crate) mod start;
+mod transfer;
+mod trust;
 mod view;
 mod watch;
 

@@ -18,7 +18,7 @@ use crate::command::{Outcome, SendError};
 use crate::metric_names::{
     COMMAND_DURATION, COMMANDS, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION,
     LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE,
-    USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    STATES_QUARANTINED, USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -166,6 +166,11 @@ pub(crate) fn view_records(view: &str) -> Counter {
 /// Queries that a view has answered.
 pub(crate) fn view_reads(view: &str) -> Counter {
     counter!(VIEW_READS.name, "view" => view.to_owned())
+}
+
+/// A shard's state was of another log, and is kept aside.
+pub(crate) fn quarantined(store: &str) {
+    counter!(STATES_QUARANTINED.name, "store" => store.to_owned()).increment(1);
 }
 
 /// Samples gauges until `stop`.

@@ -17,6 +17,7 @@ use super::emitter::Emitter;
 use super::fold::Fold;
 use super::membership::{RunShard, run_group};
 use super::shell::{NamedStore, Shell};
+use super::standby::StandbyBoard;
 use super::view::ViewState;
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::topics::prepare::{Prepared, Reach, Word, prepare};
@@ -77,6 +78,7 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    pub(crate) standbys: StandbyBoard,
     pub(crate) stop: CancellationToken,
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -94,6 +96,7 @@ pub(crate) struct Starting {
     pub(crate) options: AppOptions,
     pub(crate) shell: Shell,
     stores: Arc<dyn StateStores>,
+    standbys: StandbyBoard,
     topics: BTreeMap<TopicName, TopicDescription>,
     stop: CancellationToken,
     groups: Mutex<Vec<JoinHandle<()>>>,
@@ -106,6 +109,7 @@ impl Starting {
             options: app.options.clone(),
             shell,
             stores,
+            standbys: StandbyBoard::default(),
             topics: BTreeMap::new(),
             stop: CancellationToken::new(),
             groups: Mutex::new(Vec::new()),
@@ -126,6 +130,7 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            standbys: self.standbys.clone(),
             stop: self.stop.clone(),
             groups: Mutex::default(),
         };
@@ -202,6 +207,7 @@ impl Starting {
             source: source.clone(),
             to: (0..self.options.partitions).map(|p| to.partition(p)).collect(),
             cells: cells.clone(),
+            group: self.group(definition, source.clone()).name,
         };
         started.topologies.push(TopologyStatus::new(&definition.name, source.clone(), None, cells.clone()));
         started
@@ -290,7 +296,8 @@ impl Starting {
             }
             opened => opened?,
         };
-        Ok(NamedStore { name: name.to_owned(), store })
+        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
+        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone() })
     }
 
     /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.
@@ -317,7 +324,8 @@ impl Starting {
     }
 
     pub(crate) fn run_group(&self, group: Group, shards: Arc<dyn RunShard>) {
-        self.spawn(run_group(self.shell.log.clone(), group, shards, self.stop.clone()));
+        let standbys = self.standbys.of(&group.name);
+        self.spawn(run_group(self.shell.log.clone(), group, shards, standbys, self.stop.clone()));
     }
 
     fn resolve(&self, topic: &TopicRef) -> TopicName {
@@ -364,6 +372,7 @@ pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
         Phase::Running => None,
         Phase::Waiting => Some(format!("shard {} has not started", cell.shard)),
         Phase::Restoring { done, total } => Some(format!("shard {} restores: {done} of {total}", cell.shard)),
+        Phase::Standby { .. } => Some(format!("shard {} is another instance's", cell.shard)),
         Phase::Stopped { reason } => Some(format!("shard {} stopped: {reason}", cell.shard)),
     }
 }

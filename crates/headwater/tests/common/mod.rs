@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater::ViewQuery;
 use headwater::core::clock::SystemClock;
 use headwater::core::store::StateStores;
 use headwater::log::memory::{MemoryLog, MemoryOptions};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
+use headwater::{AppOptions, ViewQuery};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -128,7 +128,17 @@ impl Fixture {
     }
 
     pub async fn on(log: MemoryLog, stores: MemoryStores, spent_version: u32) -> Self {
-        let Shop { app, orders, items, paid_items, spent, replicated } = shop(spent_version);
+        Self::begin(log, stores, shop(spent_version)).await
+    }
+
+    /// One with other settings.
+    pub async fn with(log: MemoryLog, stores: MemoryStores, change: impl FnOnce(&mut AppOptions)) -> Self {
+        let shop = shop(1);
+        Self::begin(log, stores, Shop { app: shop.app.with(change), ..shop }).await
+    }
+
+    async fn begin(log: MemoryLog, stores: MemoryStores, shop: Shop) -> Self {
+        let Shop { app, orders, items, paid_items, spent, replicated } = shop;
         let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()));
         let running = headwater.start(app).await.unwrap();
         Self { log, stores, running, orders, items, paid_items, spent, replicated }

@@ -3,13 +3,18 @@
 //! - [`handle`]: what callers use: send, ask for an outcome, read a state.
 //! - [`shard`]: one shard's task: gather, decide, commit, answer.
 //! - [`restore`]: bringing a shard's state to the end of its log.
+//! - [`backlog`]: outcomes that are loaded while the shard decides already.
+//! - [`follow`]: keeping a warm copy of another instance's shard.
 
+mod backlog;
+mod follow;
 mod handle;
 mod restore;
 mod shard;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_core::BoxFuture;
 use headwater_core::log::{Group, TopicDescription};
@@ -69,11 +74,13 @@ pub(crate) struct Submission<A: Aggregate> {
 pub(crate) struct AggregateCell<A: Aggregate> {
     pub(crate) cell: Arc<ShardCell>,
     mailbox: RwLock<Option<mpsc::Sender<Submission<A>>>>,
+    /// Whether every outcome that is kept is in the state.
+    has_all_outcomes: AtomicBool,
 }
 
 impl<A: Aggregate> AggregateCell<A> {
     fn new(cell: Arc<ShardCell>) -> Self {
-        Self { cell, mailbox: RwLock::new(None) }
+        Self { cell, mailbox: RwLock::new(None), has_all_outcomes: AtomicBool::new(true) }
     }
 }
 
@@ -102,9 +109,10 @@ impl<A: Aggregate> AnyAggregate for AggregateDefinition<A> {
                 topics: topics.clone(),
                 store,
                 cells: aggregate_cells,
+                group: format!("{}.{}", starting.app, A::NAME),
             };
             let group = Group {
-                name: format!("{}.{}", starting.app, A::NAME),
+                name: shards.group.clone(),
                 shards: starting.options.partitions,
                 topic: topics.commands.name.clone(),
             };
@@ -127,6 +135,15 @@ impl<A: Aggregate> AggregateCell<A> {
 
     fn close_mailbox(&self) {
         *self.mailbox.write() = None;
+    }
+
+    /// Whether an outcome that the state has not is none: `false` while outcomes are loaded.
+    pub(crate) fn has_all_outcomes(&self) -> bool {
+        self.has_all_outcomes.load(Ordering::Acquire)
+    }
+
+    fn set_has_all_outcomes(&self, all: bool) {
+        self.has_all_outcomes.store(all, Ordering::Release);
     }
 
     pub(crate) fn shard(&self) -> Partition {
