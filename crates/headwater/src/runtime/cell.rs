@@ -34,9 +34,30 @@ pub enum Phase {
     },
 }
 
+/// Rings whenever a shard of an app changes its phase.
+#[derive(Clone)]
+pub(crate) struct Bell(Arc<watch::Sender<u64>>);
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        self.0.send_modify(|rings| *rings = rings.wrapping_add(1));
+    }
+
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
 /// One shard: its phase, how far it has come, its state.
 pub(crate) struct ShardCell {
     pub(crate) shard: Partition,
+    bell: Bell,
     phase: watch::Sender<Phase>,
     /// Whether it has run since it last began to restore: only then is its state a whole one.
     is_whole: AtomicBool,
@@ -48,9 +69,10 @@ pub(crate) struct ShardCell {
 }
 
 impl ShardCell {
-    pub(crate) fn new(shard: Partition) -> Self {
+    pub(crate) fn new(shard: Partition, bell: Bell) -> Self {
         Self {
             shard,
+            bell,
             phase: watch::Sender::new(Phase::Waiting),
             is_whole: AtomicBool::new(false),
             committed: watch::Sender::new(Offset::ZERO),
@@ -75,6 +97,14 @@ impl ShardCell {
             Phase::Waiting | Phase::Stopped { .. } => {}
         }
         self.phase.send_replace(phase);
+        self.bell.ring();
+    }
+
+    /// The shard is another's now, or nobody's.
+    pub(crate) fn let_go(&self) {
+        if self.phase() != Phase::Waiting {
+            self.set_phase(Phase::Waiting);
+        }
     }
 
     /// Whether its state answers for everything up to a moment at which it had caught up.

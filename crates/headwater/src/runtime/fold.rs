@@ -50,6 +50,10 @@ impl RunShard for Fold {
     ) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.run_shard(shard, stop).await })
     }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize]
+    }
 }
 
 impl Fold {

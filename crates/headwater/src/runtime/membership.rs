@@ -10,6 +10,8 @@ use headwater_core::topic::Partition;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::cell::ShardCell;
+
 /// How long a failed join or membership waits before it tries again.
 const REJOIN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -22,6 +24,9 @@ pub(crate) trait RunShard: Send + Sync + 'static {
         claim: Box<dyn Claim>,
         stop: CancellationToken,
     ) -> BoxFuture<'static, ()>;
+
+    /// What the rest of the process sees of a shard.
+    fn cell(&self, shard: Partition) -> &ShardCell;
 }
 
 struct RunningShard {
@@ -80,10 +85,12 @@ async fn run_member(
                 let stop = stop.child_token();
                 let task = tokio::spawn(shards.clone().run(shard, claim, stop.clone()));
                 running.insert(shard, RunningShard { stop, task });
+                super::observe::shard_gained(&group.name);
             }
             Ok(ShardChange::Revoked(shard) | ShardChange::Lost(shard)) => {
                 if let Some(gone) = running.remove(&shard) {
                     end([gone]).await;
+                    shards.cell(shard).let_go();
                 }
             }
             Err(error) => {
@@ -93,7 +100,11 @@ async fn run_member(
             }
         }
     }
+    let had: Vec<_> = running.keys().copied().collect();
     end(running.into_values()).await;
+    if !stop.is_cancelled() {
+        had.into_iter().for_each(|shard| shards.cell(shard).let_go());
+    }
     if let Err(error) = membership.leave().await {
         tracing::warn!(group = group.name, %error, "the group could not be told that this member leaves");
     }

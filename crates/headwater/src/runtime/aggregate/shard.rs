@@ -27,7 +27,7 @@ use crate::engine::decide::{Base, Decided, Decider, DeciderSettings, Incoming, O
 use crate::engine::outcome::Verdict;
 use crate::engine::state::Delta;
 use crate::event::header_number;
-use crate::runtime::cell::Phase;
+use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{NamedStore, Regained, Shell, Stop};
 use crate::store::overlay::ShardState;
@@ -71,6 +71,10 @@ impl<A: Aggregate> RunShard for AggregateShards<A> {
                 Err(Stop(reason)) => cell.cell.set_phase(Phase::Stopped { reason }),
             }
         })
+    }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize].cell
     }
 }
 
