@@ -63,6 +63,25 @@ pub trait Log: Send + Sync + 'static {
         settings: TopicSettings,
     ) -> BoxFuture<'a, Result<TopicDescription, LogError>>;
 
+    /// Changes, durably, how a topic is kept from now on: its cleanup and its times.
+    ///
+    /// The topic keeps its id, its records with the times they have, and its partitions; settings of the same count of
+    /// partitions are given. What the new rule allows to drop may be dropped at once.
+    ///
+    /// # Errors
+    ///
+    /// [`LogErrorKind::UnknownTopic`]; [`LogErrorKind::Invalid`] if the count of partitions is another, or the log
+    /// cannot change what it is asked to.
+    fn alter<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
+        let _ = settings;
+        let message = format!("this log cannot change how topic {topic} is kept");
+        Box::pin(async move { Err(LogError::new(LogErrorKind::Invalid, message)) })
+    }
+
     /// Deletes a topic with its records; positions in it are gone with it.
     ///
     /// # Errors
@@ -136,7 +155,7 @@ pub trait Log: Send + Sync + 'static {
 /// Which shards a member of a group has.
 ///
 /// A member that is dropped without [`leave`](Membership::leave) has left when the log notices.
-pub trait Membership: Send {
+pub trait Membership: Send + Sync {
     /// The next change; waits for one. Dropping the future loses no change.
     ///
     /// # Errors
@@ -150,6 +169,19 @@ pub trait Membership: Send {
     ///
     /// [`LogErrorKind::Unavailable`] if the log could not be told; it will notice.
     fn leave(self: Box<Self>) -> BoxFuture<'static, Result<(), LogError>>;
+
+    /// Tells the log how far the member has come without a transaction, for tools that show lag.
+    ///
+    /// What keeps its positions elsewhere (a fold, in its local store) calls this now and then. Nothing of Headwater
+    /// reads it back, no promise rests on it, and a log without such tools does nothing, which is the default.
+    ///
+    /// # Errors
+    ///
+    /// [`LogErrorKind::Unavailable`] if the log could not be told; go on, and tell it the next time.
+    fn processed(&self, positions: Position) -> BoxFuture<'_, Result<(), LogError>> {
+        let _ = positions;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// A change in the shards that a member has.
@@ -326,6 +358,17 @@ pub struct TopicDescription {
     pub id: TopicId,
     /// How it is kept.
     pub settings: TopicSettings,
+    /// On how many machines; `None` on a log of one machine.
+    pub replicas: Option<Replicas>,
+}
+
+/// On how many machines of a cluster a topic is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replicas {
+    /// How many keep each partition; where partitions differ, the fewest.
+    pub factor: u32,
+    /// How many must have a record before it is acknowledged.
+    pub min_in_sync: u32,
 }
 
 /// How much one read may answer.
@@ -432,6 +475,8 @@ pub enum LogErrorKind {
     Full,
     /// Somebody else has taken over.
     Fenced,
+    /// Whoever asks has no right to it: an operator grants it.
+    Denied,
     /// The log is closed or cannot be opened.
     Closed,
 }

@@ -3,3 +3,12 @@
 pub mod embedded;
 mod groups;
 pub mod memory;
+
+use headwater_core::log::{LogError, LogErrorKind};
+use headwater_core::topic::TopicName;
+
+/// The refusal of an alteration to another count of partitions.
+fn other_partitions(topic: &TopicName, count: u32) -> LogError {
+    let message = format!("topic {topic} has {count} partitions, which cannot be altered");
+    LogError::new(LogErrorKind::Invalid, message)
+}

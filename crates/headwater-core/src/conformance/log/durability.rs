@@ -2,18 +2,20 @@
 
 use super::future::poll_times;
 use super::ground::{Ground, Shards, Verdict, append, ensure, noted, same, value_of};
-use crate::log::{Head, TopicSettings};
+use crate::log::{Cleanup, Head, TopicSettings};
 use crate::record::Append;
 use crate::topic::{Offset, TopicPartition};
 
 /// What was acknowledged last when the log crashes, crash after crash: each over what the one before left.
-const LAST_WORDS: [LastWord; 4] = [LastWord::Append, LastWord::Commit, LastWord::Create, LastWord::Delete];
+const LAST_WORDS: [LastWord; 5] =
+    [LastWord::Append, LastWord::Commit, LastWord::Create, LastWord::Alter, LastWord::Delete];
 
 #[derive(Debug, Clone, Copy)]
 enum LastWord {
     Append,
     Commit,
     Create,
+    Alter,
     Delete,
 }
 
@@ -24,13 +26,18 @@ pub(super) async fn what_was_acknowledged_survives_a_crash(mut ground: Ground<'_
     let mut story = Story { places, written: Vec::new(), head: None };
     let id = ground.log.id();
     for last in LAST_WORDS {
-        let doomed = ground.create(&format!("doomed-{last:?}"), TopicSettings::kept(1)).await?;
+        let mut doomed = ground.create(&format!("doomed-{last:?}"), TopicSettings::kept(1)).await?;
         let group = shards.group.clone();
         story.go_on(&ground, shards).await?;
         let late = match last {
             LastWord::Append => story.append(&ground).await.map(|()| None)?,
             LastWord::Commit => story.commit(&ground.join(group.clone()).await?).await.map(|()| None)?,
             LastWord::Create => Some(ground.create("late", TopicSettings::kept(3)).await?),
+            LastWord::Alter => {
+                let settings = doomed.settings.cleanup(Cleanup::Compact { tombstones_ms: 1_000 });
+                doomed = ground.log.alter(&doomed.name, settings).await?;
+                None
+            }
             LastWord::Delete => ground.log.delete(&doomed.name).await.map(|()| None)?,
         };
         ground = ground.crash().await?;

@@ -166,6 +166,8 @@ const RULES: &[Rule] = rules! {
     topics:
         a_topic_is_described_as_it_was_created,
         a_topic_is_created_once,
+        a_topic_is_altered_in_place,
+        an_alteration_keeps_the_partitions,
         a_deleted_topic_is_gone,
         a_topic_made_again_is_another_topic,
         an_unknown_topic_is_named_so,

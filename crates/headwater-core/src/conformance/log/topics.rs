@@ -2,9 +2,14 @@
 
 use super::ground::{Ground, Stop, TIME, Verdict, append, ensure, fails, noted, record, same};
 use crate::clock::Timestamp;
-use crate::log::{AppendError, Bounds, Cleanup, LogErrorKind, ReadLimit, RecordTimes, TopicSettings, Wait};
+use crate::log::{
+    AppendError, Bounds, Cleanup, LogErrorKind, ReadLimit, RecordTimes, TopicDescription, TopicSettings, Wait,
+};
 use crate::record::{Append, Record};
 use crate::topic::{Offset, TopicPartition};
+
+/// Longer ago than any record of a rule.
+const FOREVER_MS: u64 = 1_000 * 365 * 86_400_000;
 
 pub(super) async fn a_topic_is_described_as_it_was_created(ground: Ground<'_>) -> Verdict {
     let cleanups = [
@@ -42,6 +47,57 @@ pub(super) async fn a_topic_is_created_once(ground: Ground<'_>) -> Verdict {
     let none = ground.topic_name("none")?;
     fails("no partitions", ground.log.create(&none, TopicSettings::kept(0)).await, LogErrorKind::Invalid)?;
     same("the topic refused", ground.log.describe(&none).await?, None)
+}
+
+pub(super) async fn a_topic_is_altered_in_place(ground: Ground<'_>) -> Verdict {
+    let made = ground.create("topic", TopicSettings::kept(2)).await?;
+    let at = made.name.partition(0);
+    let (shards, mut writer) = ground.writer().await?;
+    let produced = Timestamp(86_400_000);
+    let old = || Append { to: at.clone(), record: Record { timestamp: produced, ..record("v") } };
+    let mut transaction = noted(shards.transaction(0, 1, vec![old()]), "kept");
+    transaction.positions.set(at.clone(), Offset(1));
+    writer.commit(transaction).await?;
+
+    let others = [
+        TopicSettings {
+            times: RecordTimes::Log,
+            ..made.settings.cleanup(Cleanup::Expire { after_ms: FOREVER_MS })
+        },
+        made.settings.cleanup(Cleanup::Compact { tombstones_ms: 3_600_000 }),
+        made.settings,
+    ];
+    for settings in others {
+        let altered = TopicDescription { settings, ..made.clone() };
+        same("the topic answered", ground.log.alter(&made.name, settings).await?, altered.clone())?;
+        same("the topic", ground.log.describe(&made.name).await?, Some(altered))?;
+        let first = ground.records(&at).await?.first().map(|stored| stored.record.timestamp);
+        same("the time of the record that was there", first, Some(produced))?;
+        ground
+            .log
+            .append(vec![Append { record: Record { key: Some("k".into()), ..old().record }, ..old() }])
+            .await?;
+        let last = ground.records(&at).await?.last().map(|stored| stored.record.timestamp == produced);
+        let says = settings.times == RecordTimes::Producer;
+        same("whether a new record has its producer's time", last, Some(says))?;
+    }
+    let committed = ground.log.committed(&shards.group.name).await?;
+    same("the position in the topic", committed.get(&at), Some(Offset(1)))
+}
+
+pub(super) async fn an_alteration_keeps_the_partitions(ground: Ground<'_>) -> Verdict {
+    let made = ground.create("topic", TopicSettings::kept(2)).await?;
+    for partitions in [0, 1, 3] {
+        let altered = ground.log.alter(&made.name, TopicSettings::kept(partitions)).await;
+        fails(&format!("altering it to {partitions} partitions"), altered, LogErrorKind::Invalid)?;
+    }
+    same("the topic", ground.log.describe(&made.name).await?, Some(made))?;
+    let none = ground.topic_name("none")?;
+    fails(
+        "altering no topic",
+        ground.log.alter(&none, TopicSettings::kept(1)).await,
+        LogErrorKind::UnknownTopic,
+    )
 }
 
 pub(super) async fn a_deleted_topic_is_gone(ground: Ground<'_>) -> Verdict {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use headwater_core::log::{Bounds, Head, LogError, LogErrorKind, TopicDescription};
-use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
+use headwater_core::log::{Bounds, Head, LogError, LogErrorKind, TopicDescription, TopicSettings};
+use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
@@ -25,7 +25,10 @@ use crate::log::groups::ShardId;
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) number: TopicNumber,
-    pub(super) row: TopicRow,
+    pub(super) name: TopicName,
+    id: TopicId,
+    /// Changed by the committer alone, once the change is durable.
+    settings: RwLock<TopicSettings>,
     pub(super) partitions: Vec<PartitionState>,
     live: AtomicBool,
 }
@@ -44,11 +47,34 @@ pub(super) struct PartitionState {
 impl Topic {
     pub(super) fn new(number: TopicNumber, row: TopicRow) -> Self {
         let partitions = (0..row.settings.partitions).map(|_| PartitionState::default()).collect();
-        Self { number, live: AtomicBool::new(row.live), row, partitions }
+        let TopicRow { live, id, settings, name } = row;
+        Self { number, name, id, settings: RwLock::new(settings), live: AtomicBool::new(live), partitions }
     }
 
     pub(super) fn describe(&self) -> TopicDescription {
-        TopicDescription { name: self.row.name.clone(), id: self.row.id, settings: self.row.settings }
+        TopicDescription {
+            name: self.name.clone(),
+            id: self.id,
+            settings: self.settings(),
+            replicas: None,
+        }
+    }
+
+    /// Its row, as it is now.
+    pub(super) fn row(&self) -> TopicRow {
+        TopicRow { live: self.is_live(), id: self.id, settings: self.settings(), name: self.name.clone() }
+    }
+
+    pub(super) fn settings(&self) -> TopicSettings {
+        *self.settings.read()
+    }
+
+    pub(super) fn set_settings(&self, settings: TopicSettings) {
+        *self.settings.write() = settings;
+    }
+
+    pub(super) fn partition_count(&self) -> u32 {
+        self.partitions.len() as u32
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -66,7 +92,7 @@ impl Topic {
     }
 
     pub(super) fn place(&self, partition: u32) -> TopicPartition {
-        self.row.name.partition(partition)
+        self.name.partition(partition)
     }
 }
 
@@ -110,10 +136,10 @@ impl Catalogue {
 
     pub(super) fn partition(&self, at: &TopicPartition) -> Result<Arc<Topic>, LogError> {
         let topic = self.topic(&at.topic)?;
-        if at.partition.0 < topic.row.settings.partitions {
+        let count = topic.partition_count();
+        if at.partition.0 < count {
             return Ok(topic);
         }
-        let count = topic.row.settings.partitions;
         let message = format!("topic {} has {count} partitions and no partition {}", at.topic, at.partition);
         Err(LogError::new(LogErrorKind::UnknownTopic, message))
     }
@@ -172,8 +198,8 @@ impl Rows {
         let number = parse_topic_key(key).ok_or(Malformed("a topic's key is malformed"))?;
         let topic = Arc::new(Topic::new(number, TopicRow::parse(content)?));
         self.numbers.insert(number, topic.clone());
-        if topic.row.live {
-            self.catalogue.topics.write().insert(topic.row.name.clone(), topic);
+        if topic.is_live() {
+            self.catalogue.topics.write().insert(topic.name.clone(), topic);
         } else {
             self.catalogue.dropped.write().push(topic);
         }

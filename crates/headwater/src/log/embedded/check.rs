@@ -128,7 +128,7 @@ pub(super) fn walk(
     let mut report = CheckReport::default();
     let topics: Vec<_> = catalogue.topics.read().values().cloned().collect();
     for topic in &topics {
-        for partition in 0..topic.row.settings.partitions {
+        for partition in 0..topic.partition_count() {
             let bounds = topic.partitions[partition as usize].bounds();
             let CheckReport { entries, damaged } = &mut report;
             let mut note = |range: std::ops::Range<u64>, fault: &Fault| {

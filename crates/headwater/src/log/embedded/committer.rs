@@ -33,6 +33,7 @@ use super::options::FsyncHook;
 use super::queue::{Admin, Batch, Open, Queue, Statement, Work, Write};
 use super::rows::{put_births, put_head, put_partition, put_record, put_row, put_topic};
 use crate::log::groups::{Groups, ShardId};
+use crate::log::other_partitions;
 
 /// The most partitions of a topic: their rows are made in one transaction.
 const PARTITIONS_MAX: u32 = 10_000;
@@ -78,6 +79,8 @@ struct StagedEnd {
     topic: Arc<Topic>,
     partition: u32,
     end: u64,
+    /// Whether its records carry the log's time.
+    log_time: bool,
 }
 
 impl Committer {
@@ -171,7 +174,7 @@ impl Committer {
         }
         for place in &write.batch.places {
             let error = if !place.topic.is_live() {
-                unknown_topic(&place.topic.row.name)
+                unknown_topic(&place.topic.name)
             } else if place.topic.partitions[place.partition as usize].is_damaged() {
                 let at = place.topic.place(place.partition);
                 let message =
@@ -201,7 +204,7 @@ impl Committer {
     /// Puts the rows that the staged records and heads change, and commits.
     fn commit_staged(&mut self, mut writing: Writing<'_>, staged: &Staged) -> Result<Duration, WriteError> {
         let mut commit = self.commit;
-        for StagedEnd { topic, partition, end } in &staged.ends {
+        for StagedEnd { topic, partition, end, .. } in &staged.ends {
             let bounds = topic.partitions[*partition as usize].bounds();
             put_partition(&mut writing, &mut commit, (topic, *partition), (bounds.start.0, *end))?;
         }
@@ -223,7 +226,7 @@ impl Committer {
             self.counts.acknowledged.fetch_add(staged.written.len() as u64, Ordering::Relaxed);
             self.catalogue.heads.write().extend(staged.heads);
         }
-        for StagedEnd { topic, partition, end } in staged.ends {
+        for StagedEnd { topic, partition, end, .. } in staged.ends {
             topic.partitions[partition as usize].move_end(end);
         }
         for (answer, offsets) in staged.written {
@@ -275,6 +278,7 @@ impl Committer {
     fn administer(&mut self, admin: Admin) {
         match admin {
             Admin::Create { name, settings, answer } => drop(answer.send(self.create(name, settings))),
+            Admin::Alter { name, settings, answer } => drop(answer.send(self.alter(&name, settings))),
             Admin::Delete { name, answer } => drop(answer.send(self.delete(&name))),
             Admin::Trim { topic, partition, to, answer } => {
                 drop(answer.send(self.trim(&topic, partition, to)));
@@ -327,7 +331,7 @@ impl Committer {
         self.change(2 * PART_BYTES as u64 * pages, pages, |writing, commit| {
             commit.next_topic += 1;
             put_births(writing, &topic)?;
-            put_topic(writing, commit, &topic.row, topic.number)?;
+            put_topic(writing, commit, &topic.row(), topic.number)?;
             for partition in 0..settings.partitions {
                 let content = partition_content(0, 0);
                 put_row(writing, &partition_key(topic.number, partition), &content)?;
@@ -340,14 +344,30 @@ impl Committer {
         Ok(description)
     }
 
+    fn alter(&mut self, name: &TopicName, settings: TopicSettings) -> Result<TopicDescription, LogError> {
+        let topic = self.catalogue.topic(name)?;
+        let row = topic.row();
+        if settings.partitions != row.settings.partitions {
+            return Err(other_partitions(name, row.settings.partitions));
+        }
+        let old = row_digest(&topic_key(topic.number), &row.content());
+        self.change(1 << 16, 1, |writing, commit| {
+            commit.digest = commit.digest.wrapping_sub(old);
+            put_topic(writing, commit, &TopicRow { settings, ..row }, topic.number)
+        })?;
+        topic.set_settings(settings);
+        Ok(topic.describe())
+    }
+
     fn delete(&mut self, name: &TopicName) -> Result<(), LogError> {
         let topic = self.catalogue.topic(name)?;
         let heads = self.heads_without(name);
         let catalogue = self.catalogue.clone();
-        let old = row_digest(&topic_key(topic.number), &topic.row.content());
+        let row = topic.row();
+        let old = row_digest(&topic_key(topic.number), &row.content());
         self.change(1 << 16, heads.len() as u64 + 8, |writing, commit| {
             commit.digest = commit.digest.wrapping_sub(old);
-            put_topic(writing, commit, &TopicRow { live: false, ..topic.row.clone() }, topic.number)?;
+            put_topic(writing, commit, &TopicRow { live: false, ..row }, topic.number)?;
             for (shard, head) in &heads {
                 let old = catalogue.heads.read().get(shard).cloned();
                 put_head(writing, commit, shard, old.as_ref(), head)?;
@@ -416,7 +436,7 @@ impl Committer {
                 writing.delete_range(&birth_key(topic.number, 0), to).map(|_| ())
             });
         }
-        let row = TopicRow { live: false, ..topic.row.clone() };
+        let row = TopicRow { live: false, ..topic.row() };
         self.change(1 << 16, 64, |writing, commit| {
             let key = topic_key(topic.number);
             commit.digest = commit.digest.wrapping_sub(row_digest(&key, &row.content()));
@@ -444,8 +464,7 @@ fn put_records(
     for record in &batch.records {
         let end = &mut staged.ends[places[record.place]];
         let key = record_key(end.topic.number, end.partition, end.end);
-        let log_time = end.topic.row.settings.times == RecordTimes::Log;
-        let time = if log_time { staged.now } else { record.time };
+        let time = if end.log_time { staged.now } else { record.time };
         put_record(writing, &mut batch.bytes, record, &key, time)?;
         offsets.push(Offset(end.end));
         end.end += 1;
@@ -460,7 +479,8 @@ impl Staged {
         let ends = &mut self.ends;
         *self.end_of.entry((place.topic.number, place.partition)).or_insert_with(|| {
             let end = place.topic.partitions[place.partition as usize].bounds().end.0;
-            ends.push(StagedEnd { topic: place.topic.clone(), partition: place.partition, end });
+            let log_time = place.topic.settings().times == RecordTimes::Log;
+            ends.push(StagedEnd { topic: place.topic.clone(), partition: place.partition, end, log_time });
             ends.len() - 1
         })
     }

@@ -69,7 +69,7 @@ impl Upkeep {
         let topics: Vec<_> = log.catalogue.topics.read().values().cloned().collect();
         let mut failed = None;
         for topic in topics {
-            for partition in 0..topic.row.settings.partitions {
+            for partition in 0..topic.partition_count() {
                 if let Err(error) = self.partition(log, (&topic, partition), now, &mut done) {
                     failed.get_or_insert(error);
                 }
@@ -88,7 +88,7 @@ impl Upkeep {
         if log.is_stopping() {
             return Err(closed());
         }
-        match place.0.row.settings.cleanup {
+        match place.0.settings().cleanup {
             Cleanup::Keep => {}
             Cleanup::Expire { after_ms } => done.expired += expire(log, place, now, after_ms)?,
             Cleanup::Compact { tombstones_ms } => {

@@ -318,6 +318,15 @@ impl Log for EmbeddedLog {
         Box::pin(self.ask(move |answer| Admin::Create { name, settings, answer }))
     }
 
+    fn alter<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
+        let name = topic.clone();
+        Box::pin(self.ask(move |answer| Admin::Alter { name, settings, answer }))
+    }
+
     fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
         let name = topic.clone();
         Box::pin(self.ask(move |answer| Admin::Delete { name, answer }))

@@ -43,6 +43,11 @@ pub(super) enum Admin {
         settings: TopicSettings,
         answer: Answer<TopicDescription>,
     },
+    Alter {
+        name: TopicName,
+        settings: TopicSettings,
+        answer: Answer<TopicDescription>,
+    },
     Delete {
         name: TopicName,
         answer: Answer<()>,

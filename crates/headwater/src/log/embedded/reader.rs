@@ -268,8 +268,8 @@ fn explain(snapshot: &Snapshot<'_>, request: &Request<'_>, fault: &Fault) -> Log
             from,
             Bounds { start: Offset(start), end: Offset(end.min(request.end)) },
         ),
-        Ok(None) => unknown_topic(&topic.row.name),
-        _ if !topic.is_live() => unknown_topic(&topic.row.name),
+        Ok(None) => unknown_topic(&topic.name),
+        _ if !topic.is_live() => unknown_topic(&topic.name),
         _ => corrupt(request, from, fault),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn put_record(
 /// page, and the engine would leave every page that it splits half empty. Two large values fill a page, so a third is
 /// split off; made small again, each birth keeps its page. The last two belong to no partition and end the topic.
 pub(super) fn put_births(writing: &mut Writing<'_>, topic: &Topic) -> Result<(), WriteError> {
-    let births = || (0..topic.row.settings.partitions + 2).map(|index| birth_key(topic.number, index));
+    let births = || (0..topic.partition_count() + 2).map(|index| birth_key(topic.number, index));
     let large = [0; PART_BYTES];
     births().try_for_each(|key| writing.put(&key, &large))?;
     births().try_for_each(|key| writing.put(&key, &[]))

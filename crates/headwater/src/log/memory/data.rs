@@ -14,6 +14,7 @@ use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartitio
 
 use super::partition::PartitionLog;
 use crate::log::groups::ShardId;
+use crate::log::other_partitions;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Data {
@@ -32,7 +33,7 @@ struct Topic {
 
 impl Topic {
     fn describe(&self, name: &TopicName) -> TopicDescription {
-        TopicDescription { name: name.clone(), id: self.id, settings: self.settings }
+        TopicDescription { name: name.clone(), id: self.id, settings: self.settings, replicas: None }
     }
 
     fn wake_all(&self) {
@@ -71,6 +72,19 @@ impl Data {
         let description = topic.describe(name);
         self.topics.insert(name.clone(), topic);
         Ok(description)
+    }
+
+    pub(super) fn alter(
+        &mut self,
+        name: &TopicName,
+        settings: TopicSettings,
+    ) -> Result<TopicDescription, LogError> {
+        let topic = self.topics.get_mut(name).ok_or_else(|| no_topic(name))?;
+        if settings.partitions != topic.settings.partitions {
+            return Err(other_partitions(name, topic.settings.partitions));
+        }
+        topic.settings = settings;
+        Ok(topic.describe(name))
     }
 
     pub(super) fn delete(&mut self, name: &TopicName) -> Result<(), LogError> {

@@ -332,6 +332,17 @@ impl Log for MemoryLog {
         })
     }
 
+    fn alter<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
+        Box::pin(async move {
+            self.gate(Op::Ask).await?;
+            self.state()?.alter(topic, settings)
+        })
+    }
+
     fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
         Box::pin(async move {
             self.gate(Op::Ask).await?;

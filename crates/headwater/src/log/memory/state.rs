@@ -100,6 +100,16 @@ impl State {
         Ok(description)
     }
 
+    pub(super) fn alter(
+        &mut self,
+        name: &TopicName,
+        settings: TopicSettings,
+    ) -> Result<TopicDescription, LogError> {
+        let description = self.data.alter(name, settings)?;
+        self.sync();
+        Ok(description)
+    }
+
     pub(super) fn delete(&mut self, name: &TopicName) -> Result<(), LogError> {
         self.data.delete(name)?;
         self.sync();

@@ -56,11 +56,13 @@ pub enum Defect {
     StaleEnd,
     /// The head has the positions of the last transaction alone.
     ForgottenPositions,
+    /// An alteration of a topic is answered and not made.
+    ForgottenAlteration,
 }
 
 impl Defect {
     /// Every defect.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ReusedOffset,
         Self::TornTransaction,
         Self::PositionsOutside,
@@ -75,6 +77,7 @@ impl Defect {
         Self::AppendInPart,
         Self::StaleEnd,
         Self::ForgottenPositions,
+        Self::ForgottenAlteration,
     ];
 
     /// The rule that rejects it, whatever others do so too.
@@ -94,6 +97,7 @@ impl Defect {
             Self::AppendInPart => "an_append_is_whole_or_not_at_all",
             Self::StaleEnd => "bounds_cover_what_was_acknowledged",
             Self::ForgottenPositions => "the_head_keeps_earlier_positions",
+            Self::ForgottenAlteration => "a_topic_is_altered_in_place",
         }
     }
 
@@ -113,6 +117,7 @@ impl Defect {
             Self::AppendInPart => Arc::new(writes::AppendInPart),
             Self::StaleEnd => Arc::new(reads::StaleEnd::default()),
             Self::ForgottenPositions => Arc::new(writes::ForgottenPositions::default()),
+            Self::ForgottenAlteration => Arc::new(topics::ForgottenAlteration),
         }
     }
 }

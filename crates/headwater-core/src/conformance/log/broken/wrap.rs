@@ -40,6 +40,15 @@ pub(super) trait Flaw: Send + Sync + 'static {
     /// Looks at a writer that was just opened.
     fn opened(&self, _shard: &Shard, _opened: &mut Opened) {}
 
+    fn alter<'a>(
+        &'a self,
+        log: &'a dyn Log,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> Answer<'a, TopicDescription> {
+        log.alter(topic, settings)
+    }
+
     /// Looks at a topic that was just created or described.
     fn described(&self, _topic: &mut TopicDescription) {}
 }
@@ -115,6 +124,10 @@ impl Log for BrokenLog {
         Box::pin(async move { Ok(self.described(self.sound.create(topic, settings).await?)) })
     }
 
+    fn alter<'a>(&'a self, topic: &'a TopicName, settings: TopicSettings) -> Answer<'a, TopicDescription> {
+        Box::pin(async move { Ok(self.described(self.flaw.alter(&*self.sound, topic, settings).await?)) })
+    }
+
     fn delete<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, ()> {
         self.sound.delete(topic)
     }
@@ -178,6 +191,10 @@ impl Membership for BrokenMember {
 
     fn leave(self: Box<Self>) -> Answer<'static, ()> {
         self.sound.leave()
+    }
+
+    fn processed(&self, positions: Position) -> Answer<'_, ()> {
+        self.sound.processed(positions)
     }
 }
 

@@ -1,0 +1,163 @@
+//! Brokers that form one cluster, and what they share: a folder, an id, certificates, ports.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::TcpListener;
+use std::ops::Index;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::broker::Broker;
+use crate::certificates::Certificates;
+use crate::error::{Error, Result};
+use crate::folder;
+use crate::jars::Jars;
+use crate::setup::{Listener, Ports, Setup};
+
+/// Below the range from which systems take the ports of outgoing connections: a client that tries to reach a killed
+/// broker would otherwise be given its port, and a restart would fail.
+const PORTS: std::ops::Range<u16> = 21_000..32_000;
+const PORT_ATTEMPTS: usize = 1_000;
+/// Another process may take a port between our look and the broker's start.
+const START_ATTEMPTS: usize = 3;
+
+/// Several brokers as one cluster; internal topics have three replicas, two of them in sync at least.
+pub struct Cluster {
+    brokers: Vec<Broker>,
+}
+
+/// What all brokers of a cluster share; its folder goes with the last of them.
+pub(crate) struct Shared {
+    pub(crate) setup: Setup,
+    pub(crate) jars: Jars,
+    pub(crate) id: String,
+    pub(crate) ports: Vec<Ports>,
+    pub(crate) certificates: Option<Certificates>,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts so many brokers, and waits until all serve.
+    ///
+    /// # Errors
+    /// Says why there is none, with the end of the log of the broker that failed.
+    pub fn start(brokers: usize) -> Result<Cluster> {
+        // Three at full size would take the memory of small machines.
+        Setup::default().heap_mib(320).start_cluster(brokers)
+    }
+
+    pub(crate) fn with(setup: Setup, brokers: usize) -> Result<Cluster> {
+        let mut attempt = 1;
+        loop {
+            match Cluster::attempt(setup.clone(), brokers) {
+                Err(error)
+                    if attempt < START_ATTEMPTS && error.to_string().contains("Address already in use") =>
+                {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn attempt(setup: Setup, brokers: usize) -> Result<Cluster> {
+        let shared = Arc::new(Shared::new(setup, brokers)?);
+        let brokers: Vec<Broker> =
+            (0..brokers).map(|node| Broker::spawn(shared.clone(), node)).collect::<Result<_>>()?;
+        brokers.iter().try_for_each(Broker::wait_until_it_serves)?;
+        Ok(Cluster { brokers })
+    }
+
+    /// The addresses of all brokers, as clients are given them.
+    pub fn bootstrap(&self) -> String {
+        self.bootstrap_of(Listener::Plaintext)
+    }
+
+    /// The addresses of all brokers by one of their listeners.
+    ///
+    /// # Panics
+    /// When the setup has no such listener.
+    pub fn bootstrap_of(&self, listener: Listener) -> String {
+        let addresses: Vec<String> =
+            self.brokers.iter().map(|broker| broker.bootstrap_of(listener)).collect();
+        addresses.join(",")
+    }
+
+    /// The brokers; the first has Kafka's node id 1.
+    pub fn brokers(&self) -> &[Broker] {
+        &self.brokers
+    }
+
+    pub(crate) fn into_first(mut self) -> Broker {
+        self.brokers.swap_remove(0)
+    }
+}
+
+impl Index<usize> for Cluster {
+    type Output = Broker;
+
+    fn index(&self, index: usize) -> &Broker {
+        &self.brokers[index]
+    }
+}
+
+impl Shared {
+    fn new(setup: Setup, brokers: usize) -> Result<Shared> {
+        let folder = folder::make()?;
+        let certificates = setup
+            .needs_certificates()
+            .then(|| Certificates::write(folder.path(), setup.certificate_host.as_deref()))
+            .transpose()?;
+        let mut free = FreePorts::default();
+        let ports = (0..brokers)
+            .map(|_| {
+                let controller = free.take()?;
+                let listeners = setup.listeners.iter().map(|_| free.take()).collect::<Result<_>>()?;
+                Ok(Ports { controller, listeners })
+            })
+            .collect::<Result<Vec<Ports>>>()?;
+        let shared = Shared { setup, jars: Jars::kafka()?, id: cluster_id(), ports, certificates, folder };
+        for node in 0..brokers {
+            shared.prepare(node)?;
+        }
+        Ok(shared)
+    }
+
+    fn prepare(&self, node: usize) -> Result<()> {
+        let folder = self.folder(node);
+        fs::create_dir_all(&folder).map_err(|error| Error::new(format!("{}: {error}", folder.display())))?;
+        self.setup.write(&self.properties(node), node, &self.ports, self.certificates.as_ref())
+    }
+
+    pub(crate) fn folder(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("broker-{}", node + 1))
+    }
+
+    pub(crate) fn properties(&self, node: usize) -> PathBuf {
+        self.folder(node).join("server.properties")
+    }
+}
+
+/// Twenty-two characters of base64, which are sixteen bytes when the last one adds two bits alone.
+fn cluster_id() -> String {
+    let mut id: String = (0..21).map(|_| fastrand::alphanumeric()).collect();
+    id.push('A');
+    id
+}
+
+/// Ports that nobody listens on, no two alike.
+#[derive(Default)]
+struct FreePorts {
+    taken: HashSet<u16>,
+}
+
+impl FreePorts {
+    fn take(&mut self) -> Result<u16> {
+        (0..PORT_ATTEMPTS)
+            .map(|_| fastrand::u16(PORTS))
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && self.taken.insert(*port))
+            .ok_or_else(|| Error::new(format!("no port of {PORTS:?} is free on loopback")))
+    }
+}
