@@ -28,6 +28,11 @@ use crate::topology::{Definition, ShardPlace};
 /// The checkpoint's note of a shard that had once caught up with its source.
 const CAUGHT_UP: &[u8] = b"caught-up";
 
+/// Whether a shard with this checkpoint had once caught up with its source.
+pub(crate) fn is_whole(checkpoint: &Checkpoint) -> bool {
+    checkpoint.note == CAUGHT_UP
+}
+
 /// What a live shard reads at once, and what one that catches up does.
 const LIVE: ReadLimit = ReadLimit { records: 2_000, bytes: 1 << 20 };
 const CATCHING_UP: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };

@@ -12,6 +12,7 @@ use headwater_core::store::StateStore;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -28,6 +29,8 @@ pub(crate) struct Shell {
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
     pub(crate) log_damage: Option<LogDamage>,
+    /// Where several instances share the apps.
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 /// A store and its name.

@@ -52,12 +52,7 @@ impl Topic {
     }
 
     pub(super) fn describe(&self) -> TopicDescription {
-        TopicDescription {
-            name: self.name.clone(),
-            id: self.id,
-            settings: self.settings(),
-            replicas: None,
-        }
+        TopicDescription { name: self.name.clone(), id: self.id, settings: self.settings(), replicas: None }
     }
 
     /// Its row, as it is now.

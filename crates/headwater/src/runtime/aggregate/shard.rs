@@ -179,8 +179,8 @@ impl<A: Aggregate> Pending<A> {
     }
 
     fn answer_moving(self, topology: &headwater_core::topic::TopicName, shard: Partition) {
-        let reason = "it is moving: try again".to_owned();
-        self.answer(Err(SendError::NotRunning { topology: topology.to_string(), shard, reason }));
+        let retry_after = super::handle::RETRY_MOVED_AFTER;
+        self.answer(Err(SendError::Moving { topology: topology.to_string(), shard, retry_after }));
     }
 }
 
@@ -367,8 +367,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     }
 
     fn decide_mail(&mut self, mail: Submission<A>) -> Result<(), Stop> {
-        let Submission { incoming, reply } = mail;
-        if reply.is_closed() && incoming.appended.is_none() {
+        let Submission { incoming, ticket, reply } = mail;
+        if reply.is_closed() || !ticket.take() {
             return Ok(());
         }
         self.decide(Pending { incoming, reply: Some(reply), attempts: 0 })

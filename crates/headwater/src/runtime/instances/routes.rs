@@ -289,11 +289,11 @@ impl Routes {
     }
 
     async fn append(&self, name: &str, record: Option<&InstanceRecord>) -> Result<(), String> {
-        let value = record.map(|record| {
-            Bytes::from(serde_json::to_vec(record).expect("names and numbers are JSON"))
-        });
+        let value =
+            record.map(|record| Bytes::from(serde_json::to_vec(record).expect("names and numbers are JSON")));
         let key = Some(Bytes::copy_from_slice(name.as_bytes()));
-        let record = Record { key, value, headers: Headers::builder().build(), timestamp: self.shell.clock.now() };
+        let record =
+            Record { key, value, headers: Headers::builder().build(), timestamp: self.shell.clock.now() };
         let append = self.shell.log.append(vec![Append { to: self.topic.clone(), record }]);
         match tokio::time::timeout(APPEND_WITHIN, append).await {
             Ok(Ok(_)) => Ok(()),

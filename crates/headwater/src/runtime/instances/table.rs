@@ -135,7 +135,8 @@ impl Entry {
 }
 
 fn claims(record: &InstanceRecord) -> impl Iterator<Item = ((String, u32), u64)> {
-    record.shards.iter().flat_map(|(topology, shards)| {
-        shards.iter().map(|(shard, term)| ((topology.clone(), *shard), *term))
-    })
+    record
+        .shards
+        .iter()
+        .flat_map(|(topology, shards)| shards.iter().map(|(shard, term)| ((topology.clone(), *shard), *term)))
 }

@@ -31,6 +31,9 @@ pub(crate) struct Errand<'a> {
     pub(crate) any_copy: bool,
     pub(crate) body: Bytes,
     pub(crate) traceparent: Option<&'a str>,
+    /// Until when an owner is looked for.
+    pub(crate) patience: Instant,
+    /// Until when one that was asked may answer.
     pub(crate) deadline: Instant,
 }
 
@@ -44,7 +47,7 @@ pub(crate) enum Forwarded<T> {
 }
 
 impl Errand<'_> {
-    /// Asks until there is an answer, the shard is here, or the deadline has passed; tells `lost` whether a question
+    /// Asks until there is an answer, the shard is here, or nobody was found in time; tells `lost` whether a question
     /// may have been served without its answer having arrived.
     pub(crate) async fn run<T: DeserializeOwned>(&self, lost: &mut bool) -> Forwarded<T> {
         let mut phase = self.cell.watch_phase();
@@ -68,7 +71,7 @@ impl Errand<'_> {
                     }
                 }
             }
-            let again = (Instant::now() + pause).min(self.deadline);
+            let again = (Instant::now() + pause).min(self.patience);
             pause = (pause * 2).min(PAUSE_MAX);
             tokio::select! {
                 biased;
@@ -76,7 +79,7 @@ impl Errand<'_> {
                 () = tokio::time::sleep_until(again) => {}
                 _ = table.changed() => {}
             }
-            if Instant::now() >= self.deadline {
+            if Instant::now() >= self.patience {
                 return Forwarded::GaveUp(reason);
             }
         }
@@ -134,4 +137,3 @@ fn read<T: DeserializeOwned>(address: &PeerAddress, bytes: Bytes) -> Result<Repl
 fn lost(address: &PeerAddress, reason: &str) -> PeerError {
     PeerError::new(PeerErrorKind::Lost, format!("{address}: {reason}"))
 }
-

@@ -24,6 +24,7 @@ use headwater_core::BoxFuture;
 
 pub use frame::FRAME_BYTES_MAX;
 pub(crate) use frame::{Frame, FrameError};
+pub(crate) use service::AnswersPeers;
 pub(crate) use service::Registry;
 pub use service::{NotServed, PeerService};
 pub use switchboard::{LinkFault, Switchboard};

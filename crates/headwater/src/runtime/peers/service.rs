@@ -2,15 +2,31 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_core::BoxFuture;
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
-use super::question::{Question, Reply};
+use super::question::{AggregateAsk, Question, Reply};
 use super::{Frame, FrameError, PeerQuestion};
 use crate::runtime::observe;
 use crate::runtime::start::StartedApp;
+
+/// How much earlier than its deadline a question is answered.
+const MARGIN: Duration = Duration::from_millis(200);
+
+/// A kind of aggregate, as other instances ask it.
+pub(crate) trait AnswersPeers: Send + Sync {
+    /// Answers a question from what runs here.
+    fn answer(
+        &self,
+        ask: AggregateAsk,
+        parts: Vec<Option<Bytes>>,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Bytes, FrameError>>;
+}
 
 /// The apps of a process that other instances may ask.
 #[derive(Default)]
@@ -53,10 +69,32 @@ impl PeerService {
         let started = self.0.0.read().get(&app).cloned().ok_or(NotServed::NoSuchApp(app))?;
         let asked: Frame<Question> = Frame::decode(body).map_err(unreadable)?;
         observe::peer_question(asked.head.name());
-        let deadline = Instant::now() + within;
-        let reply = tokio::time::timeout_at(deadline, started.answer_peer(asked, deadline));
-        let reply = reply.await.unwrap_or_else(|_| Ok(Reply::moved()));
-        reply.and_then(|reply| reply.encode()).map_err(unreadable)
+        // A little earlier than it is waited for, so that the answer still arrives.
+        let deadline = Instant::now() + within - (within / 10).min(MARGIN);
+        let reply = tokio::time::timeout_at(deadline, started.answer_peer(asked, deadline)).await;
+        reply.unwrap_or_else(|_| Reply::<()>::Late.with(vec![])).map_err(unreadable)
+    }
+}
+
+impl StartedApp {
+    async fn answer_peer(&self, asked: Frame<Question>, deadline: Instant) -> Result<Bytes, FrameError> {
+        let Frame { head, parts } = asked;
+        match head {
+            Question::Aggregate { name, ask, .. } => match self.answering.get(name.as_str()) {
+                Some(aggregate) => aggregate.answer(ask, parts, deadline).await,
+                None => Reply::<()>::Moved.with(vec![]),
+            },
+            Question::View { name, version, shard, needed, ask } => {
+                match self.views.get(&name).filter(|view| view.version == version) {
+                    Some(view) => view.answer_peer(shard, needed, ask, &parts, deadline).await,
+                    None => Reply::<()>::Moved.with(vec![]),
+                }
+            }
+            Question::Reach { topology, shard, next } => match self.emitters.get(&topology) {
+                Some(emitter) => emitter.answer_peer(shard, next, deadline).await,
+                None => Reply::<()>::Moved.with(vec![]),
+            },
+        }
     }
 }
 

@@ -53,7 +53,11 @@ impl Switchboard {
     pub fn set_fault(&self, address: &PeerAddress, fault: LinkFault, on: bool) {
         let mut lines = self.0.lock();
         let fault = (address.clone(), fault);
-        if on { lines.faults.insert(fault) } else { lines.faults.remove(&fault) };
+        if on {
+            lines.faults.insert(fault)
+        } else {
+            lines.faults.remove(&fault)
+        };
     }
 
     /// How many questions an address has served.
@@ -69,9 +73,8 @@ impl Switchboard {
         let mut lines = self.0.lock();
         let refused = lines.faults.contains(&(address.clone(), LinkFault::Refused));
         let service = lines.services.get(address).cloned().filter(|_| !refused);
-        let service = service.ok_or_else(|| {
-            PeerError::new(PeerErrorKind::NotSent, format!("nobody listens at {address}"))
-        })?;
+        let service = service
+            .ok_or_else(|| PeerError::new(PeerErrorKind::NotSent, format!("nobody listens at {address}")))?;
         *lines.served.entry(address.clone()).or_default() += 1;
         Ok(service)
     }
