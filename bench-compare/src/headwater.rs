@@ -34,7 +34,7 @@ impl Peer for Embedded {
         let deposits = self
             .with_view
             .then(|| app.view(accounts.events().group_by_key().count(Store::named("deposits"))));
-        let running = Headwater::open(&config)?.start(app).await?;
+        let running = Headwater::open(&config).await?.start(app).await?;
         let ready = running.ready(Duration::from_secs(30)).await;
         ready.map_err(|troubles| anyhow!(troubles.join("; ")))?;
         Ok(Arc::new(EmbeddedAccounts { running, accounts, deposits, _dir: dir }))

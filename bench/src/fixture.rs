@@ -86,7 +86,7 @@ impl Bank {
         let accounts = app.aggregate::<Account>();
         let entries =
             with_view.then(|| app.view(accounts.events().group_by_key().count(Store::named("entries"))));
-        let headwater = Headwater::open(&config).expect("a new directory can be opened");
+        let headwater = Headwater::open(&config).await.expect("a new directory can be opened");
         let running = headwater.start(app).await.expect("the bank starts");
         running.ready(Duration::from_secs(120)).await.expect("the bank becomes ready");
         Self { running, accounts, entries, dir }

@@ -4,7 +4,7 @@
 //! state that it names, or says why not.
 
 use std::fs::{self, File, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -105,6 +105,10 @@ impl Broker {
     /// The folder of its properties, log and data.
     pub fn folder(&self) -> PathBuf {
         self.shared.folder(self.node)
+    }
+
+    pub(crate) fn cluster_folder(&self) -> &Path {
+        self.shared.path()
     }
 
     /// Ends it at once, as a crash would (`kill -9`).

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::net::TcpListener;
 use std::ops::Index;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -90,6 +90,11 @@ impl Cluster {
         &self.brokers
     }
 
+    /// The folder of all its brokers' folders; gone with the cluster.
+    pub fn folder(&self) -> &Path {
+        self.brokers[0].cluster_folder()
+    }
+
     pub(crate) fn into_first(mut self) -> Broker {
         self.brokers.swap_remove(0)
     }
@@ -111,13 +116,7 @@ impl Shared {
             .then(|| Certificates::write(folder.path(), setup.certificate_host.as_deref()))
             .transpose()?;
         let mut free = FreePorts::default();
-        let ports = (0..brokers)
-            .map(|_| {
-                let controller = free.take()?;
-                let listeners = setup.listeners.iter().map(|_| free.take()).collect::<Result<_>>()?;
-                Ok(Ports { controller, listeners })
-            })
-            .collect::<Result<Vec<Ports>>>()?;
+        let ports = (0..brokers).map(|node| free.of_broker(&setup, node)).collect::<Result<Vec<Ports>>>()?;
         let shared = Shared { setup, jars: Jars::kafka()?, id: cluster_id(), ports, certificates, folder };
         for node in 0..brokers {
             shared.prepare(node)?;
@@ -131,8 +130,12 @@ impl Shared {
         self.setup.write(&self.properties(node), node, &self.ports, self.certificates.as_ref())
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn folder(&self, node: usize) -> PathBuf {
-        self.folder.path().join(format!("broker-{}", node + 1))
+        self.path().join(format!("broker-{}", node + 1))
     }
 
     pub(crate) fn properties(&self, node: usize) -> PathBuf {
@@ -154,6 +157,15 @@ struct FreePorts {
 }
 
 impl FreePorts {
+    fn of_broker(&mut self, setup: &Setup, node: usize) -> Result<Ports> {
+        let controller = self.take()?;
+        let mut listeners = setup.listeners.iter().map(|_| self.take()).collect::<Result<Vec<u16>>>()?;
+        if let Some(port) = setup.port {
+            listeners[0] = port + node as u16;
+        }
+        Ok(Ports { controller, listeners })
+    }
+
     fn take(&mut self) -> Result<u16> {
         (0..PORT_ATTEMPTS)
             .map(|_| fastrand::u16(PORTS))

@@ -75,6 +75,7 @@ pub struct Setup {
     pub(crate) features: Vec<(String, u16)>,
     pub(crate) heap_mib: u32,
     pub(crate) certificate_host: Option<String>,
+    pub(crate) port: Option<u16>,
     authorizer: bool,
     properties: Vec<(String, String)>,
 }
@@ -87,6 +88,7 @@ impl Default for Setup {
             features: vec![],
             heap_mib: 512,
             certificate_host: None,
+            port: None,
             authorizer: false,
             properties: vec![],
         }
@@ -129,6 +131,12 @@ impl Setup {
     /// Sets a property of the broker; the last one set for a name holds.
     pub fn property(mut self, name: &str, value: impl ToString) -> Self {
         self.properties.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Serves [`Listener::Plaintext`] on this port instead of a free one; further brokers on the ports after it.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
         self
     }
 

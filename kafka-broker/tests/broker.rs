@@ -1,5 +1,7 @@
 //! What other tests rely on: a broker serves when it has started, keeps its data and ports, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -16,9 +16,10 @@ struct Unnamed {
     because: &'static str,
 }
 
-/// Packages that a crate does not depend on, at any depth, with all its features.
+/// Packages that a crate does not depend on, at any depth, with these features.
 struct Independent {
     package: &'static str,
+    features: &'static [&'static str],
     of: &'static [&'static str],
     because: &'static str,
 }
@@ -46,11 +47,22 @@ const UNNAMED: &[Unnamed] = &[
         ],
         because: "the engine is pure: it is handed the time, and knows no clock, runtime, file or socket",
     },
+    Unnamed {
+        place: "crates/headwater/src",
+        paths: KAFKA_CLIENTS,
+        because: "headwater reaches Kafka only through the log contract",
+    },
 ];
+
+const KAFKA_CLIENTS: &[&str] = &["krafka", "rdkafka", "samsa", "rskafka"];
+/// The one crate whose manifest names a Kafka client.
+const KAFKA_CRATE: &str = "crates/headwater-kafka";
+const ALL_FEATURES: &[&str] = &["--all-features"];
 
 const INDEPENDENT: &[Independent] = &[
     Independent {
         package: "headwater-core",
+        features: ALL_FEATURES,
         of: &[
             "async-io",
             "async-std",
@@ -74,8 +86,15 @@ const INDEPENDENT: &[Independent] = &[
     },
     Independent {
         package: "headwater",
-        of: &["headwater-kafka", "krafka", "rdkafka"],
-        because: "headwater reaches Kafka only through the log contract",
+        features: &["--no-default-features"],
+        of: &["headwater-kafka", "krafka", "rdkafka", "rskafka", "samsa"],
+        because: "who does not want Kafka builds headwater without it",
+    },
+    Independent {
+        package: "headwater-kafka",
+        features: ALL_FEATURES,
+        of: &["axum", "headwater", "headwater-http", "heed", "rdkafka"],
+        because: "headwater-kafka is one log behind the contract, without state, HTTP or a second client",
     },
 ];
 
@@ -93,7 +112,11 @@ const HIGHER: &[(&str, &[&str])] = &[
             "headwater-sql",
         ],
     ),
-    ("headwater", &["headwater-cli", "headwater-http", "headwater-kafka", "headwater-sql"]),
+    (
+        "headwater-kafka",
+        &["headwater::", "headwater.workspace", "headwater-cli", "headwater-http", "headwater-sql"],
+    ),
+    ("headwater", &["headwater-cli", "headwater-http", "headwater-sql"]),
     ("headwater-http", &["headwater-cli", "headwater-kafka", "headwater-sql"]),
 ];
 
@@ -113,6 +136,7 @@ pub(crate) fn check(tools: &Tools) -> Result<(), String> {
     for (package, higher) in HIGHER {
         findings.extend(names_higher(root, package, higher)?);
     }
+    findings.extend(foreign_clients(root)?);
     findings.extend(unlayered(root)?);
     findings.extend(unsafe_places(root)?);
     if findings.is_empty() { Ok(()) } else { Err(findings.join("\n")) }
@@ -139,9 +163,8 @@ fn lines_that_name(file: &Path, path: &str) -> Result<Vec<usize>, String> {
 }
 
 fn depends(tools: &Tools, rule: &Independent) -> Result<Vec<String>, String> {
-    let tree =
-        ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--all-features", "--package"];
-    let tree = process::output(tools.cargo().args(tree).arg(rule.package))?;
+    let tree = ["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--package", rule.package];
+    let tree = process::output(tools.cargo().args(tree).args(rule.features))?;
     let mut packages: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     packages.sort_unstable();
     packages.dedup();
@@ -176,6 +199,24 @@ fn mentions(line: &str, word: &str) -> bool {
         let (before, after) = (&line[..start], &line[start + word.len()..]);
         !(before.ends_with(joins) || word.ends_with(joins) && after.starts_with(joins))
     })
+}
+
+/// A Kafka client is a dependency of one crate; even tests of the others reach Kafka through that one.
+fn foreign_clients(root: &Path) -> Result<Vec<String>, String> {
+    let own = root.join(KAFKA_CRATE);
+    let mut findings = Vec::new();
+    for folder in ["crates", "apps"] {
+        let manifests = source::files(&root.join(folder), "toml")?;
+        for file in manifests.iter().filter(|file| !file.starts_with(&own)) {
+            for (index, line) in read(file)?.lines().enumerate() {
+                let named = KAFKA_CLIENTS.iter().filter(|client| mentions(line, client));
+                findings.extend(named.map(|client| {
+                    at(root, file, index + 1, &format!("names {client}, which is {KAFKA_CRATE}'s alone"))
+                }));
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// A new crate says where it stands.

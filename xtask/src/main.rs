@@ -1,10 +1,11 @@
 //! The project's chores: `cargo xtask test` runs what the gate runs.
 //!
 //! `cargo xtask test --list` names the suites, `--only NAME` runs one. The table of suites is in `suites.rs`; adding
-//! one is adding a line there.
+//! one is adding a line there. `cargo xtask kafka` starts the broker that tests use, for work by hand.
 
 mod absence;
 mod guarantees;
+mod kafka;
 mod process;
 mod run;
 mod source;
@@ -26,6 +27,8 @@ use crate::tools::Tools;
 enum Chore {
     /// Run every suite of the gate, in order, and say what passed.
     Test(TestArgs),
+    /// Start Apache Kafka on loopback, with its data in a temporary directory, until Ctrl-C.
+    Kafka(KafkaArgs),
 }
 
 #[derive(Args)]
@@ -41,13 +44,32 @@ struct TestArgs {
     no_install: bool,
 }
 
+#[derive(Args)]
+struct KafkaArgs {
+    /// How many brokers form the cluster; from three on, everything is kept by three.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
+    brokers: u16,
+    /// The port of the first broker, the others following it; free ones are taken where none is given.
+    #[arg(long)]
+    port: Option<u16>,
+    /// Install nothing: fail where Java or Maven is missing, and say how to get them.
+    #[arg(long)]
+    no_install: bool,
+}
+
 fn main() -> ExitCode {
-    let Chore::Test(args) = Chore::parse();
-    if args.list {
-        return list();
+    match Chore::parse() {
+        Chore::Test(args) => test(&args),
+        Chore::Kafka(args) => kafka::serve(args.brokers, args.port, &tools(args.no_install)),
     }
-    let tools = Tools { root: root(), may_install: !args.no_install };
-    run::run(&chosen(&args.only), &tools)
+}
+
+fn test(args: &TestArgs) -> ExitCode {
+    if args.list { list() } else { run::run(&chosen(&args.only), &tools(args.no_install)) }
+}
+
+fn tools(no_install: bool) -> Tools {
+    Tools { root: root(), may_install: !no_install }
 }
 
 fn list() -> ExitCode {

@@ -70,7 +70,8 @@ pub(crate) const SUITES: &[Suite] = &[
         "test",
         "unit and integration tests",
         &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--examples"],
-    ),
+    )
+    .needs(&[Need::Kafka]),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
     npm("browser", "the pages in a headless browser", "apps/ordering/browser-tests")
         .needs(&[Need::Chromium, Need::Release("ordering")]),

@@ -1,13 +1,16 @@
 //! What suites need beyond cargo: found, installed where that is allowed, or named with the way to get it.
 //!
-//! Installed are: `cargo-deny`, by cargo, into a folder of its own under cargo's home; Chromium, by `apt-get`, when run
-//! by root; npm packages, from a lock file, into the folder that names them. `--no-install` forbids all of it.
+//! Installed are: `cargo-deny`, by cargo, into a folder of its own under cargo's home; Chromium, Java and Maven, by
+//! `apt-get`, when run by root; npm packages, from a lock file, into the folder that names them; Kafka's jars, by Maven.
+//! `--no-install` forbids all of it.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
+
+use kafka_broker::Jars;
 
 use crate::process;
 
@@ -17,6 +20,9 @@ const CARGO_DENY: &str = "0.20.2";
 /// The names under which Chromium is found on `PATH`.
 const CHROMIUM_NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const CHROMIUM_INSTALL: &str = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium fonts-liberation";
+/// What fetches and runs Kafka: a Java that also compiles, Maven, and `setpriv`.
+const JAVA_NAMES: [&str; 4] = ["java", "javac", "mvn", "setpriv"];
+const JAVA_INSTALL: &str = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends default-jdk-headless maven util-linux";
 
 const INSTALL_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
@@ -35,6 +41,8 @@ pub(crate) enum Need {
     CargoDeny,
     /// A Chromium; `CHROMIUM` names it.
     Chromium,
+    /// Apache Kafka's jars, and the Java that runs them.
+    Kafka,
     /// A release build of this app; `HEADWATER_BIN_<APP>` names it.
     Release(&'static str),
 }
@@ -48,6 +56,7 @@ impl Need {
         match self {
             Need::CargoDeny => cargo_deny(tools),
             Need::Chromium => chromium(tools),
+            Need::Kafka => kafka(tools),
             Need::Release(app) => release(tools, app),
         }
     }
@@ -66,6 +75,13 @@ impl Tools {
         let mut npm = Command::new("npm");
         npm.current_dir(self.root.join(folder));
         npm
+    }
+
+    fn install_by_apt(&self, what: &str, by_hand: &str) -> Result<(), String> {
+        if !is_root() {
+            return Err(format!("{what} is missing; install it as root by: {by_hand}"));
+        }
+        self.install(what, by_hand, Command::new("sh").args(["-c", by_hand]))
     }
 
     fn install(&self, what: &str, by_hand: &str, command: &mut Command) -> Result<(), String> {
@@ -125,13 +141,21 @@ fn cargo_deny(tools: &Tools) -> Result<Vec<Variable>, String> {
 
 fn chromium(tools: &Tools) -> Result<Vec<Variable>, String> {
     if find_chromium().is_none() {
-        if !is_root() {
-            return Err(format!("Chromium is missing; install it as root by: {CHROMIUM_INSTALL}"));
-        }
-        tools.install("Chromium", CHROMIUM_INSTALL, Command::new("sh").args(["-c", CHROMIUM_INSTALL]))?;
+        tools.install_by_apt("Chromium", CHROMIUM_INSTALL)?;
     }
     let found = find_chromium().ok_or("Chromium was installed, but is not on PATH")?;
     Ok(vec![("CHROMIUM".into(), found.into())])
+}
+
+/// The jars are fetched here, so that no test's time goes into it.
+fn kafka(tools: &Tools) -> Result<Vec<Variable>, String> {
+    if let Some(missing) = missing_on_path(&JAVA_NAMES) {
+        tools.install_by_apt(&format!("{missing} (a JDK and Maven, for Kafka)"), JAVA_INSTALL)?;
+    }
+    if let Some(missing) = missing_on_path(&JAVA_NAMES) {
+        return Err(format!("a JDK and Maven were installed, but {missing} is not on PATH"));
+    }
+    Jars::kafka().map(|_| vec![]).map_err(|error| format!("Kafka's jars are missing: {error}"))
 }
 
 /// Built as the root's `cargo run --release` builds it, so that one build serves both.
@@ -147,6 +171,10 @@ fn release(tools: &Tools, app: &str) -> Result<Vec<Variable>, String> {
 
 fn find_chromium() -> Option<PathBuf> {
     CHROMIUM_NAMES.iter().find_map(|name| find_on_path(name))
+}
+
+fn missing_on_path(names: &[&'static str]) -> Option<&'static str> {
+    names.iter().copied().find(|name| find_on_path(name).is_none())
 }
 
 fn find_on_path(name: &str) -> Option<PathBuf> {

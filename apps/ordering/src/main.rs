@@ -64,7 +64,7 @@ async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     // The address first: a second service by mistake is told so before it touches any data.
     let server = bind(config).await?;
     let metrics = Metrics::install()?;
-    let headwater = Headwater::open(config)?;
+    let headwater = Headwater::open(config).await?;
     let shop = Shop::start(&headwater, config.role.into()).await?;
     let mut out = std::io::stdout();
     let _ = writeln!(out, "ordering listens on http://{}, {}", server.local_addr()?, place(config));

@@ -1,8 +1,14 @@
 //! How values become bytes and come back.
 
+mod plain;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use plain::{BigEndian, Integer, Raw, Text};
+
+use crate::key::KeyError;
 
 /// A value that could not be written or read, with the type and the cause.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +57,15 @@ pub trait Codec<T>: Send + Sync + 'static {
     ///
     /// [`CodecError`] if the bytes are no such value.
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError>;
+
+    /// The same, for a value that may share the bytes instead of copying them.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Codec::decode).
+    fn decode_shared(&self, bytes: &Bytes) -> Result<T, CodecError> {
+        self.decode(bytes)
+    }
 }
 
 /// JSON by serde: the format of payloads and state unless another is chosen.
@@ -64,5 +79,21 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
         serde_json::from_slice(bytes).map_err(CodecError::decode::<T>)
+    }
+}
+
+/// Writes and reads the keys of a topic, and says what decides the partition.
+///
+/// Of a tuple the text form of its first component decides, so that views can be asked for all keys that share it.
+pub trait KeyCodec<K>: Codec<K> {
+    /// The bytes whose hash is the partition of `key`, which `encoded` is the encoding of: all of it unless said
+    /// otherwise, as Kafka's own clients do it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if the key has no such part.
+    fn partition_part(&self, key: &K, encoded: &Bytes) -> Result<Bytes, KeyError> {
+        let _ = key;
+        Ok(encoded.clone())
     }
 }

@@ -1,16 +1,19 @@
 //! A connection to the cluster, which can be made anew.
 //!
 //! The client is known not to recover by itself when the only broker restarts below an open transaction (its `abort`
-//! waits in vain for a broker that it knows), so whoever saw an abort fail or a commit's outcome unknown says so, and
-//! the next call gets a fresh client. Clients that were handed out before live on until they are dropped.
+//! waits in vain for a broker that it knows), so whoever saw an abort fail or a commit's outcome unknown gets a fresh
+//! client. Clients that were handed out before live on until they are dropped.
 //!
 //! A broker serves the requests of one socket one after another, and holds each back until its answer is ready: a fetch
-//! that waits, a commit that waits for replicas. What must not wait for each other has a client of its own
-//! ([`Connection::dedicated`]): each writer, each reader that polls.
+//! that waits, a commit that waits for replicas, a join that waits for other members. What must not wait for each other
+//! has a client of its own ([`Connection::dedicated`]): each writer, each member of a group, each reader that polls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use krafka::Kafka;
+use krafka::admin::AdminClient;
+use krafka::producer::ProducerBuilder;
 use parking_lot::Mutex;
 
 use crate::errors::KafkaError;
@@ -46,7 +49,18 @@ impl Connection {
 
     /// The client for short requests that may wait for each other.
     pub(crate) fn kafka(&self) -> Kafka {
-        self.shared.lock().kafka.clone()
+        self.current().0
+    }
+
+    /// The shared client, and a number that another one does not have.
+    pub(crate) fn current(&self) -> (Kafka, u64) {
+        let Shared { kafka, age } = self.shared.lock().clone();
+        (kafka, age)
+    }
+
+    /// For asking the cluster about topics, offsets and groups.
+    pub(crate) fn admin(&self) -> AdminClient {
+        self.kafka().admin().default_api_timeout(self.settings.patience).metrics_push(false)
     }
 
     /// A client with sockets of its own.
@@ -56,22 +70,45 @@ impl Connection {
 
     /// Makes the shared client anew, once for all who ask at the same time.
     pub(crate) async fn rebuild(&self) -> Result<(), KafkaError> {
-        let age = self.shared.lock().age;
+        let age = self.current().1;
         let _making = self.making.lock().await;
-        if self.shared.lock().age != age {
+        if self.current().1 != age {
             return Ok(());
         }
         let kafka = connect(&self.settings).await?;
         *self.shared.lock() = Shared { kafka, age: age + 1 };
         Ok(())
     }
+
+    /// A producer's settings: idempotent, acknowledged by all in-sync replicas.
+    ///
+    /// Its batches are sent when they are flushed; the linger only spares a record that nobody flushes.
+    pub(crate) fn producer(&self, kafka: &Kafka) -> ProducerBuilder {
+        let patience = self.settings.patience;
+        kafka
+            .producer()
+            .max_block(patience)
+            .delivery_timeout(patience + LINGER)
+            .linger(LINGER)
+            .batch_size(BATCH_BYTES)
+            .retry_backoff(RETRY_PAUSE)
+            .metrics_push(false)
+    }
 }
+
+const LINGER: Duration = Duration::from_millis(1);
+
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Large, since a batch costs a broker the same whatever it holds; below what a broker takes as one by default.
+const BATCH_BYTES: usize = 512 << 10;
 
 async fn connect(settings: &KafkaSettings) -> Result<Kafka, KafkaError> {
     let client = Kafka::builder(&settings.servers)
         .client_id(&settings.client_id)
         .connect_timeout(settings.patience)
-        .request_timeout(settings.patience);
+        .request_timeout(settings.patience)
+        .metadata_recovery_rebootstrap_trigger(settings.patience * 2);
     let client = settings.security.apply(client)?;
     client.connect().await.map_err(|error| KafkaError::of_connecting(&settings.servers, error))
 }

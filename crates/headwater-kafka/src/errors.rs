@@ -7,6 +7,7 @@ use std::fmt;
 
 use headwater_core::log::{LogError, LogErrorKind};
 use krafka::KrafkaError;
+use krafka::error::ErrorCode;
 
 /// Why a cluster cannot be used.
 #[derive(Debug)]
@@ -41,11 +42,12 @@ impl KafkaError {
 
     /// What the client says when it connects.
     pub(crate) fn of_connecting(servers: &str, error: KrafkaError) -> Self {
-        let (kind, what) = match &error {
+        let (kind, message) = match &error {
             KrafkaError::Auth { .. } => (
                 KafkaErrorKind::Refused,
                 format!(
-                    "the Kafka cluster at {servers} and this process do not trust each other; check credentials and certificates"
+                    "the Kafka cluster at {servers} and this process do not trust each other; check credentials \
+                     and certificates"
                 ),
             ),
             KrafkaError::Config { message } => {
@@ -60,7 +62,7 @@ impl KafkaError {
                 format!("no Kafka broker answers at {servers}; check the address and that the cluster runs"),
             ),
         };
-        Self::new(kind, what).with_source(error)
+        Self::new(kind, message).with_source(error)
     }
 
     /// The kind.
@@ -81,13 +83,108 @@ impl std::error::Error for KafkaError {
     }
 }
 
-/// A call failed because the cluster cannot be reached now.
 impl From<KafkaError> for LogError {
     fn from(error: KafkaError) -> Self {
         let kind = match error.kind {
             KafkaErrorKind::Unreachable => LogErrorKind::Unavailable,
-            _ => LogErrorKind::Closed,
+            KafkaErrorKind::Refused => LogErrorKind::Denied,
+            KafkaErrorKind::Unsupported | KafkaErrorKind::Settings => LogErrorKind::Invalid,
         };
         Self::new(kind, error.message.clone()).with_source(error)
+    }
+}
+
+/// A call that failed: `what` names the thing and what was to be done with it, as in "create the topic orders".
+pub(crate) fn failed_to(what: &str, error: KrafkaError) -> LogError {
+    let kind = kind_of(&error);
+    LogError::new(kind, format!("could not {what}: {}", advice(kind, &error))).with_source(error)
+}
+
+fn advice(kind: LogErrorKind, error: &KrafkaError) -> String {
+    match kind {
+        LogErrorKind::UnknownTopic => "the cluster has no such topic or partition".to_owned(),
+        LogErrorKind::TopicExists => "a topic of that name exists".to_owned(),
+        LogErrorKind::Denied => {
+            "the cluster denies it; grant this principal the right, or check its credentials".to_owned()
+        }
+        LogErrorKind::Unavailable => "the cluster does not answer, or not yet; it is tried again".to_owned(),
+        LogErrorKind::Fenced => "somebody else has taken over".to_owned(),
+        LogErrorKind::Invalid => reason(error),
+        _ => "the connection is closed".to_owned(),
+    }
+}
+
+/// Why the cluster refuses for good, in words where it says only a code.
+fn reason(error: &KrafkaError) -> String {
+    match error {
+        KrafkaError::Broker { code: ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge, .. } => {
+            "a record is larger than the topic takes; raise the topic's max.message.bytes or send less"
+                .to_owned()
+        }
+        KrafkaError::Broker { code: ErrorCode::InvalidReplicationFactor, message } => {
+            format!("the cluster has not enough brokers for the replication factor ({message})")
+        }
+        KrafkaError::Broker { message, .. } | KrafkaError::Config { message } => message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The contract's kind for what the client says.
+pub(crate) fn kind_of(error: &KrafkaError) -> LogErrorKind {
+    match error {
+        KrafkaError::Broker { code, .. } => kind_of_code(*code),
+        KrafkaError::Auth { .. } => LogErrorKind::Denied,
+        KrafkaError::Fenced { .. } => LogErrorKind::Fenced,
+        KrafkaError::UnknownTopic { .. } => LogErrorKind::UnknownTopic,
+        KrafkaError::Config { .. } | KrafkaError::Serialization { .. } | KrafkaError::Compression { .. } => {
+            LogErrorKind::Invalid
+        }
+        _ => LogErrorKind::Unavailable,
+    }
+}
+
+fn kind_of_code(code: ErrorCode) -> LogErrorKind {
+    match code {
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => LogErrorKind::UnknownTopic,
+        ErrorCode::TopicAlreadyExists => LogErrorKind::TopicExists,
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed
+        | ErrorCode::TransactionalIdAuthorizationFailed
+        | ErrorCode::SaslAuthenticationFailed => LogErrorKind::Denied,
+        ErrorCode::MessageTooLarge
+        | ErrorCode::RecordListTooLarge
+        | ErrorCode::InvalidTopic
+        | ErrorCode::InvalidPartitions
+        | ErrorCode::InvalidReplicationFactor
+        | ErrorCode::InvalidConfig
+        | ErrorCode::InvalidTimestamp
+        | ErrorCode::InvalidRequest
+        | ErrorCode::InvalidRecord
+        | ErrorCode::PolicyViolation
+        | ErrorCode::UnsupportedVersion => LogErrorKind::Invalid,
+        code if takes_over(code) => LogErrorKind::Fenced,
+        _ => LogErrorKind::Unavailable,
+    }
+}
+
+/// Whether a code says that another producer, or another member, has taken this one's place.
+fn takes_over(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::ProducerFenced
+            | ErrorCode::InvalidProducerEpoch
+            | ErrorCode::TransactionCoordinatorFenced
+            | ErrorCode::FencedInstanceId
+            | ErrorCode::UnknownMemberId
+            | ErrorCode::IllegalGeneration
+    )
+}
+
+/// The code with which a broker answered, where it did.
+pub(crate) fn code_of(error: &KrafkaError) -> Option<ErrorCode> {
+    match error {
+        KrafkaError::Broker { code, .. } => Some(*code),
+        _ => None,
     }
 }

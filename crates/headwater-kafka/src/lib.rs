@@ -2,13 +2,27 @@
 //!
 //! [`KafkaLog::connect`] is the way in; everything else is the contract of [`headwater_core::log`]. No type of the
 //! client that speaks to the brokers is public.
+//!
+//! A shard's writer is a transactional producer of the name `<group>.<shard>`. Each of its transactions carries records,
+//! positions and the shard's head, which is the truth about how far the shard has come; the group's offsets follow it.
 
+mod append;
+mod bounds;
+mod claim;
+mod cluster;
 mod connection;
 mod errors;
+mod heads;
 mod log;
+mod membership;
+mod names;
 mod reader;
+mod record;
 mod security;
 mod settings;
+mod topics;
+mod transaction;
+mod writer;
 
 pub use errors::{KafkaError, KafkaErrorKind};
 pub use log::KafkaLog;

@@ -3,23 +3,43 @@
 use std::fmt;
 use std::sync::Arc;
 
+use headwater_core::BoxFuture;
+use headwater_core::clock::Timestamp;
+use headwater_core::log::{
+    AppendError, Bounds, Group, Log, LogError, LogId, Membership, ReadBatch, ReadLimit, TopicDescription,
+    TopicSettings, Wait,
+};
+use headwater_core::position::Position;
+use headwater_core::record::Append;
+use headwater_core::topic::{Offset, TopicName, TopicPartition};
+
+use crate::append::Appender;
+use crate::bounds::Places;
+use crate::claim::Means;
+use crate::cluster;
 use crate::connection::Connection;
 use crate::errors::KafkaError;
+use crate::heads::Heads;
+use crate::membership::Member;
 use crate::reader::Reader;
 use crate::settings::KafkaSettings;
+use crate::topics::Topics;
 
 /// A log on a Kafka cluster.
 pub struct KafkaLog {
+    id: LogId,
     connection: Arc<Connection>,
-    #[expect(dead_code, reason = "the contract's calls follow")]
-    reader: Reader,
+    topics: Arc<Topics>,
+    places: Arc<Places>,
+    heads: Arc<Heads>,
+    reader: Arc<Reader>,
+    appender: Appender,
 }
 
 impl fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaLog")
-            .field("servers", &self.connection.settings().servers)
-            .finish_non_exhaustive()
+        let servers = &self.connection.settings().servers;
+        f.debug_struct("KafkaLog").field("id", &self.id).field("servers", servers).finish_non_exhaustive()
     }
 }
 
@@ -31,7 +51,92 @@ impl KafkaLog {
     /// [`KafkaError`] says why the cluster cannot be used, and what to do.
     pub async fn connect(settings: KafkaSettings) -> Result<Arc<Self>, KafkaError> {
         let connection = Connection::open(settings).await?;
-        let reader = Reader::new(connection.clone());
-        Ok(Arc::new(Self { connection, reader }))
+        let id = cluster::check(&connection).await?;
+        Ok(Arc::new(Self::new(connection, id)))
+    }
+
+    fn new(connection: Arc<Connection>, id: LogId) -> Self {
+        let topics = Arc::new(Topics::new(connection.clone()));
+        let places = Arc::new(Places::new(connection.clone(), topics.clone()));
+        let reader = Arc::new(Reader::new(connection.clone()));
+        let heads = Arc::new(Heads::new(topics.clone(), places.clone(), reader.clone()));
+        let appender = Appender::start(connection.clone(), topics.clone());
+        Self { id, connection, topics, places, heads, reader, appender }
+    }
+}
+
+impl Log for KafkaLog {
+    fn id(&self) -> LogId {
+        self.id
+    }
+
+    fn describe<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<TopicDescription>, LogError>> {
+        Box::pin(self.topics.describe(topic))
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicDescription>, LogError>> {
+        Box::pin(self.topics.all())
+    }
+
+    fn create<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
+        Box::pin(self.topics.create(topic, settings, &[]))
+    }
+
+    fn alter<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
+        Box::pin(self.topics.alter(topic, settings))
+    }
+
+    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
+        Box::pin(self.topics.delete(topic))
+    }
+
+    fn read<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+        from: Offset,
+        limit: ReadLimit,
+        wait: Wait,
+    ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
+        Box::pin(self.reader.read(partition, from, limit, wait))
+    }
+
+    fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
+        Box::pin(self.places.bounds(partition))
+    }
+
+    fn offset_at<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+        time: Timestamp,
+    ) -> BoxFuture<'a, Result<Offset, LogError>> {
+        Box::pin(self.places.offset_at(partition, time))
+    }
+
+    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Offset>, AppendError>> {
+        Box::pin(self.appender.append(appends))
+    }
+
+    fn join<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Box<dyn Membership>, LogError>> {
+        Box::pin(Member::join(Means {
+            connection: self.connection.clone(),
+            topics: self.topics.clone(),
+            heads: self.heads.clone(),
+            group: group.clone(),
+        }))
+    }
+
+    fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
+        Box::pin(cluster::committed(&self.connection, &self.topics, group))
     }
 }

@@ -46,7 +46,7 @@ impl KafkaSettings {
             security: Security::Plaintext,
             transaction_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(6),
-            rebalance_timeout: Duration::from_secs(60),
+            rebalance_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(5),
             restart_follows: false,
         }

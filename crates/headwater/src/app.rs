@@ -11,7 +11,9 @@ use headwater_core::topic::InvalidTopicName;
 use crate::aggregate::Aggregate;
 use crate::event;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
-use crate::topology::{Definition, Description, Kind, Stream, Table};
+use crate::topology::{
+    Definition, Description, Emitter, Kind, Observer, Route, Stream, Table, Topic, TopicRef,
+};
 
 /// How many partitions the topics of an app have, unless set.
 pub const PARTITIONS: u32 = 12;
@@ -97,16 +99,54 @@ impl App {
         Aggregates { app: self.name.clone(), kind: PhantomData }
     }
 
+    /// The stream of a topic by its own name, which other programs may write.
+    ///
+    /// The topic is made if there is none. Keys are text and values JSON unless the [`Topic`] says otherwise.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, u64>("visits");
+    /// let total = app.view(visits.group_by_key().count(Store::named("total")));
+    /// app.emitter(visits.filter(|visit| *visit.value > 1_000).to("slow-visits"));
+    /// # app.check().unwrap();
+    /// ```
+    pub fn stream<K: Key, V: Send + Sync + 'static>(&self, topic: impl Into<Topic<K, V>>) -> Stream<K, V> {
+        Stream::of_topic(&topic.into())
+    }
+
+    /// Runs an emitter, with every topology that it needs.
+    pub fn emitter(&mut self, emitter: Emitter) {
+        self.define_all(emitter.upstream, emitter.definition);
+    }
+
+    /// Runs an observer, with every topology that it needs.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, u64>("visits");
+    /// app.observer(visits.for_each("print", |visit| println!("{}: {} ms", visit.key, visit.value)));
+    /// # app.check().unwrap();
+    /// ```
+    pub fn observer(&mut self, observer: Observer) {
+        self.define_all(observer.upstream, observer.definition);
+    }
+
     /// Shows a table as a view, with every topology that it needs.
     pub fn view<K: Key, S>(&mut self, table: Table<K, S>) -> View<K, S> {
-        let Table { upstream, definition, .. } = table;
+        let Table { upstream, definition, route, .. } = table;
         let name = definition.name.clone();
         let lineage = upstream.iter().map(|definition| definition.name.clone()).collect();
+        self.define_all(upstream, definition);
+        View { app: self.name.clone(), name, lineage, route, types: PhantomData }
+    }
+
+    fn define_all(&mut self, upstream: Vec<Arc<Definition>>, last: Definition) {
         for definition in upstream {
             self.define(definition);
         }
-        self.define(Arc::new(definition));
-        View { app: self.name.clone(), name, lineage, types: PhantomData }
+        self.define(Arc::new(last));
     }
 
     fn define(&mut self, definition: Arc<Definition>) {
@@ -125,9 +165,24 @@ impl App {
         }
     }
 
+    /// The topics that the app reads or feeds by their own names, and whether a fold reads them.
+    pub(crate) fn shared_topics(&self) -> BTreeMap<String, Folded> {
+        let mut topics = BTreeMap::new();
+        for definition in self.definitions.values() {
+            let folds = !matches!(definition.kind, Kind::Emitter { .. });
+            if let TopicRef::Shared(name) = &definition.source {
+                topics.entry(name.clone()).or_insert(Folded(false)).0 |= folds;
+            }
+            if let Kind::Emitter { to: TopicRef::Shared(name) } = &definition.kind {
+                topics.entry(name.clone()).or_insert(Folded(false));
+            }
+        }
+        topics
+    }
+
     /// The topologies of the app.
     pub fn describe(&self) -> Description {
-        let rank = |definition: &Definition| matches!(definition.kind, Kind::Fold { .. });
+        let rank = |definition: &Definition| !matches!(definition.kind, Kind::Emitter { .. });
         let mut topologies: Vec<_> = self.definitions.values().collect();
         topologies.sort_by_key(|definition| rank(definition));
         Description {
@@ -148,8 +203,9 @@ impl App {
     pub fn check(&self) -> Result<(), InvalidApp> {
         let mut mistakes = self.mistakes.clone();
         let names = self.aggregates.iter().map(|a| format!("{}.events", a.name()));
-        let names = names.chain(self.definitions.keys().cloned());
-        let illegal = |name: String| crate::topology::topic_of(&self.name, &name).err();
+        let names = names.chain(self.definitions.keys().cloned()).map(TopicRef::Own);
+        let names = names.chain(self.shared_topics().into_keys().map(TopicRef::Shared));
+        let illegal = |topic: TopicRef| topic.resolve(&self.name).err();
         mistakes.extend(names.filter_map(illegal).map(|e: InvalidTopicName| e.to_string()));
         if self.options.partitions == 0 {
             mistakes.push("it has zero partitions: it needs one at least".to_owned());
@@ -157,6 +213,10 @@ impl App {
         if mistakes.is_empty() { Ok(()) } else { Err(InvalidApp { app: self.name.clone(), mistakes }) }
     }
 }
+
+/// Whether a fold reads a topic, which must be kept then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Folded(pub(crate) bool);
 
 /// A kind of aggregate in an app: where its commands go and its events come from.
 pub struct Aggregates<A> {
@@ -183,6 +243,7 @@ pub struct View<K, S> {
     pub(crate) app: String,
     pub(crate) name: String,
     pub(crate) lineage: Vec<String>,
+    pub(crate) route: Route<K>,
     types: PhantomData<fn() -> (K, S)>,
 }
 
@@ -199,6 +260,7 @@ impl<K, S> Clone for View<K, S> {
             app: self.app.clone(),
             name: self.name.clone(),
             lineage: self.lineage.clone(),
+            route: self.route.clone(),
             types: PhantomData,
         }
     }

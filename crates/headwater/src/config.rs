@@ -6,6 +6,7 @@
 //! Variables that begin with `HEADWATER_BIN_` are the exception: they tell tests where binaries are, and are not read.
 
 mod error;
+mod kafka;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command};
 
 pub use self::error::{ConfigError, ConfigErrorKind};
+pub use self::kafka::{KafkaConfig, KafkaSecurity, SaslMechanism, Secret};
 use self::settings::{Found, SETTINGS};
 
 /// The file that is read when none is named, where it exists.
@@ -45,10 +47,14 @@ const EXPOSURE: &str = "there is no authentication yet: whoever reaches that add
 pub struct Config {
     /// The address on which HTTP is served; loopback unless [`expose`](Config::expose) is set.
     pub listen: SocketAddr,
+    /// Where other instances reach this one, `host:port`; at `listen` where nothing else is said.
+    pub advertise: Option<String>,
     /// The directory of the embedded log and of all local state; a relative one starts at the working directory.
     pub data: PathBuf,
     /// The log that everything stands on.
     pub log: LogChoice,
+    /// How the Kafka cluster is reached, where the log is one.
+    pub kafka: KafkaConfig,
     /// What this instance runs.
     pub role: Role,
     /// Whether `listen` may be reached from other machines.
@@ -94,8 +100,10 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            advertise: None,
             data: PathBuf::from("./data"),
             log: LogChoice::Embedded,
+            kafka: KafkaConfig::default(),
             role: Role::All,
             expose: false,
             log_format: LogFormat::Text,
@@ -159,11 +167,18 @@ impl Config {
 
         let mut config = Config { file, ..Config::default() };
         for Found { setting, value, origin } in &found {
-            (setting.set)(&mut config, value)
-                .map_err(|refusal| ConfigError::invalid(&origin.of(setting), value, &refusal))?;
+            (setting.set)(&mut config, value).map_err(|refusal| {
+                ConfigError::invalid(&origin.of(setting), setting.shown(value), &refusal)
+            })?;
         }
         config.refuse_exposure(&found)?;
+        config.refuse_half_of_kafka()?;
         Ok(config)
+    }
+
+    /// Where other instances reach this one.
+    pub fn advertised(&self) -> String {
+        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
     }
 
     /// The flags as a command, to which an application adds its name, its flags and its subcommands.
@@ -175,13 +190,23 @@ impl Config {
             ));
         Command::new("headwater")
             .version(env!("CARGO_PKG_VERSION"))
-            .args(SETTINGS.iter().map(settings::Setting::arg))
+            .args(SETTINGS.iter().filter_map(settings::Setting::arg))
             .arg(config)
             .after_help(
                 "Settings come from the defaults, the file, the environment and the flags, each overriding the one \
                  before.\nIn the file they have the names of the flags, with underscores:\n\n  \
-                 listen = \"127.0.0.1:8080\"\n  log_format = \"json\"\n  expose = false",
+                 listen = \"127.0.0.1:8080\"\n  log_format = \"json\"\n  expose = false\n\nA password is never given \
+                 as a flag, which others can see: HEADWATER_KAFKA_PASSWORD, kafka_password in the\nfile, or a file of \
+                 its own named by --kafka-password-file.",
             )
+    }
+
+    /// On another log, settings for Kafka wait for the day when it is chosen.
+    fn refuse_half_of_kafka(&self) -> Result<(), ConfigError> {
+        match self.log {
+            LogChoice::Kafka(_) => self.kafka.check().map_err(|refusal| ConfigError::incomplete(&refusal)),
+            LogChoice::Embedded | LogChoice::Memory => Ok(()),
+        }
     }
 
     fn refuse_exposure(&self, found: &[Found]) -> Result<(), ConfigError> {

@@ -30,7 +30,7 @@
 //! });
 //! let items = app.view(by_customer.count(Store::named("items")));
 //!
-//! let shop = Headwater::open(&config)?.start(app).await?;
+//! let shop = Headwater::open(&config).await?.start(app).await?;
 //! let place = Command::Place("alice".into(), "kettle".into());
 //! let receipt = shop.send(&orders, &"o1".to_owned(), place).await?.accepted().ok_or("refused")?;
 //! let rows = shop.view(&items)?.after(&receipt).of(&"alice".to_owned()).await?;
@@ -74,7 +74,9 @@ pub use runtime::{
     Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
     Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
-pub use topology::{Description, Grouped, Store, Stream, Table, TopologyDescription};
+pub use topology::{
+    Description, Emitter, Grouped, Observer, Store, Stream, Table, Topic, TopologyDescription,
+};
 
 /// What a program that uses Headwater usually names.
 pub mod prelude {
@@ -83,7 +85,7 @@ pub mod prelude {
     pub use crate::command::Outcome::{self, Accepted, Rejected, Unknown};
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
-    pub use crate::topology::{Store, Stream};
+    pub use crate::topology::{Store, Stream, Topic};
 }
 
 /// Compiles and runs the program of the README.

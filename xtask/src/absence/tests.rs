@@ -69,6 +69,19 @@ fn a_higher_crate_is_named_in_code_docs_or_manifest() {
 }
 
 #[test]
+fn a_kafka_client_is_named_by_one_manifest() {
+    let root = tree(&[
+        ("crates/headwater-kafka/Cargo.toml", "krafka.workspace = true\n"),
+        ("crates/headwater/Cargo.toml", "headwater-kafka.workspace = true\n"),
+        ("apps/app/Cargo.toml", "[dev-dependencies]\nkrafka = { workspace = true }\n"),
+    ]);
+    assert_eq!(
+        foreign_clients(root.path()).unwrap(),
+        ["apps/app/Cargo.toml:2: names krafka, which is crates/headwater-kafka's alone"]
+    );
+}
+
+#[test]
 fn a_crate_without_a_place_among_the_layers_is_found() {
     let root = tree(&[("crates/headwater-core/Cargo.toml", ""), ("crates/new/Cargo.toml", "")]);
     assert_eq!(unlayered(root.path()).unwrap(), ["crates/new has no line in xtask's table of layers"]);

@@ -27,6 +27,8 @@ pub enum ConfigErrorKind {
     Invalid,
     /// The file cannot be read, or is not TOML.
     File,
+    /// A setting lacks another one that it needs, or contradicts it.
+    Incomplete,
     /// Listening beyond loopback was not asked for by name.
     Exposed,
 }
@@ -64,15 +66,21 @@ impl ConfigError {
         ConfigError::new(ConfigErrorKind::Invalid, format!("{origin}: `{value}` {refusal}"))
     }
 
+    pub(super) fn incomplete(refusal: &str) -> Self {
+        ConfigError::new(ConfigErrorKind::Incomplete, refusal.to_owned())
+    }
+
     pub(super) fn unreadable(path: &Path, error: std::io::Error) -> Self {
         let message = format!("the settings in `{}` cannot be read: {error}", path.display());
         ConfigError { kind: ConfigErrorKind::File, message, source: Some(Box::new(error)) }
     }
 
-    pub(super) fn no_toml(path: &Path, error: toml::de::Error) -> Self {
-        let message =
-            format!("{} is not a file of settings in TOML: {}", path.display(), error.to_string().trim_end());
-        ConfigError { kind: ConfigErrorKind::File, message, source: Some(Box::new(error)) }
+    pub(super) fn no_toml(path: &Path, error: &toml::de::Error) -> Self {
+        let shown = error.to_string();
+        // The parser shows the line it stopped at, which must not be one with a password.
+        let shown = if shown.contains("password") { error.message() } else { shown.trim_end() };
+        let message = format!("{} is not a file of settings in TOML: {shown}", path.display());
+        ConfigError::new(ConfigErrorKind::File, message)
     }
 
     pub(super) fn exposed(origin: &str, listen: SocketAddr) -> Self {

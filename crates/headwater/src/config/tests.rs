@@ -51,7 +51,9 @@ fn without_sources_the_defaults_stand_and_help_tells_them() {
     assert_eq!(Sources::default().load().unwrap(), Config::default());
     let mut told = Config { expose: true, data: "elsewhere".into(), ..listen(1) };
     for setting in &SETTINGS {
-        (setting.set)(&mut told, setting.default).unwrap();
+        if let Some(default) = setting.default {
+            (setting.set)(&mut told, default).unwrap();
+        }
     }
     assert_eq!(told, Config::default());
 }
@@ -68,12 +70,11 @@ fn a_setting_has_one_name_in_three_spellings() {
 fn help_names_every_flag_variable_and_default() {
     let help = flags(&["--help"]).load().unwrap_err().to_string();
     for setting in &SETTINGS {
-        let parts = [
-            format!("--{}", setting.flag),
-            setting.variable.into(),
-            format!("[default: {}]", setting.default),
-        ];
-        assert!(parts.iter().all(|part| help.contains(part)), "{help}");
+        let default = setting.default.map(|default| format!("[default: {default}]"));
+        let flag = (!setting.is_secret).then(|| format!("--{} ", setting.flag));
+        let parts = [Some(setting.variable.to_owned()), default, flag];
+        let help = help.replace("[=<true|false>]", " ");
+        assert!(parts.iter().flatten().all(|part| help.contains(part)), "{}: {help}", setting.name);
     }
     for part in
         ["--config <FILE>", "HEADWATER_CONFIG", "no authentication yet", "each overriding the one before"]
@@ -91,7 +92,7 @@ fn every_source_sets_every_setting() {
         role: Role::Query,
         expose: true,
         log_format: LogFormat::Json,
-        file: None,
+        ..Config::default()
     };
     let by_flags = flags(&[
         "--listen=[::1]:9000",
@@ -125,6 +126,144 @@ fn every_source_sets_every_setting() {
     "#;
     let by_file = file(&[("headwater.toml", text)]).load();
     assert_eq!(by_file.unwrap(), Config { file: Some("headwater.toml".into()), ..wanted });
+}
+
+#[test]
+fn every_source_sets_every_setting_for_kafka() {
+    let values = [
+        ("log", "kafka://a:9092"),
+        ("advertise", "shop-1:8080"),
+        ("kafka_security", "sasl_tls"),
+        ("kafka_ca", "ca.pem"),
+        ("kafka_certificate", "own.pem"),
+        ("kafka_key", "own.key"),
+        ("kafka_sasl", "plain"),
+        ("kafka_user", "alice"),
+        ("kafka_password_file", "password"),
+        ("kafka_plain_in_clear", "true"),
+        ("kafka_replication", "5"),
+        ("kafka_min_in_sync", "4"),
+        ("kafka_restart_follows", "true"),
+    ];
+    let wanted = Config {
+        log: LogChoice::Kafka("a:9092".into()),
+        advertise: Some("shop-1:8080".into()),
+        kafka: KafkaConfig {
+            security: KafkaSecurity::SaslTls,
+            ca: Some("ca.pem".into()),
+            certificate: Some("own.pem".into()),
+            key: Some("own.key".into()),
+            sasl: SaslMechanism::Plain,
+            user: Some("alice".into()),
+            password: None,
+            password_file: Some("password".into()),
+            plain_in_clear: true,
+            replication: 5,
+            min_in_sync: Some(4),
+            restart_follows: true,
+        },
+        ..Config::default()
+    };
+    let of = |name: &str| SETTINGS.iter().find(|setting| setting.name == name).unwrap();
+    let all_flags: Vec<String> =
+        values.iter().map(|(name, value)| format!("--{}={value}", of(name).flag)).collect();
+    let by_flags: Vec<&str> = all_flags.iter().map(String::as_str).collect();
+    assert_eq!(flags(&by_flags).load().unwrap(), wanted);
+    let by_env: Vec<(&str, &str)> = values.iter().map(|(name, value)| (of(name).variable, *value)).collect();
+    assert_eq!(env(&by_env).load().unwrap(), wanted);
+    let bare = |value: &str| value == "true" || value.parse::<u16>().is_ok();
+    let line = |(name, value): &(&str, &str)| match bare(value) {
+        true => format!("{name} = {value}\n"),
+        false => format!("{name} = \"{value}\"\n"),
+    };
+    let text: String = values.iter().map(line).collect();
+    let by_file = file(&[("headwater.toml", &text)]).load().unwrap();
+    assert_eq!(by_file, Config { file: Some("headwater.toml".into()), ..wanted });
+    let told: std::collections::BTreeSet<&str> = values.iter().map(|(name, _)| *name).collect();
+    let elsewhere = ["listen", "data", "role", "expose", "log_format", "kafka_password"];
+    let forgotten = SETTINGS.iter().find(|one| !told.contains(one.name) && !elsewhere.contains(&one.name));
+    assert_eq!(forgotten.map(|setting| setting.name), None, "set by no test");
+}
+
+/// Settings of the environment for a Kafka log, beside the log itself.
+#[track_caller]
+fn kafka(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let log = ("HEADWATER_LOG", "kafka://a:9092");
+    env(&settings.iter().copied().chain([log]).collect::<Vec<_>>()).load()
+}
+
+#[test]
+fn a_password_is_taken_from_environment_or_file_and_shown_nowhere() {
+    let user = [("HEADWATER_KAFKA_SECURITY", "sasl_tls"), ("HEADWATER_KAFKA_USER", "alice")];
+    let config = kafka(&[user[0], user[1], ("HEADWATER_KAFKA_PASSWORD", "wonder")]).unwrap();
+    assert_eq!(config.kafka.password, Some(Secret::new("wonder")));
+    assert_eq!(config.kafka.password.as_ref().unwrap().reveal(), "wonder");
+    assert!(!format!("{config:?}").contains("wonder"), "{config:?}");
+    file(&[("headwater.toml", "kafka_password = 4711")]).refused(
+        ConfigErrorKind::Invalid,
+        &["kafka_password in headwater.toml: `(hidden)` is a TOML integer"],
+    );
+    for text in ["kafka_password = 4711", "kafka_password = wonder4711"] {
+        let shown = file(&[("headwater.toml", text)]).load().unwrap_err().to_string();
+        assert!(!shown.contains("4711"), "{shown}");
+    }
+    flags(&["--kafka-password", "wonder"]).refused(ConfigErrorKind::Arguments, &["--kafka-password"]);
+}
+
+#[test]
+fn half_a_setting_for_kafka_is_refused() {
+    const SECURITY: &str = "HEADWATER_KAFKA_SECURITY";
+    let user = ("HEADWATER_KAFKA_USER", "alice");
+    let password = ("HEADWATER_KAFKA_PASSWORD", "wonder");
+    let cases: [(&[(&str, &str)], &str); 9] = [
+        (&[("HEADWATER_KAFKA_CA", "ca.pem")], "is not encrypted; set kafka_security to tls"),
+        (&[(SECURITY, "tls"), ("HEADWATER_KAFKA_KEY", "own.key")], "set both or neither"),
+        (&[(SECURITY, "sasl_tls"), user], "user or password is missing"),
+        (&[(SECURITY, "sasl_tls"), password], "user or password is missing"),
+        (&[user], "kafka_security sends none"),
+        (&[(SECURITY, "tls"), password], "kafka_security sends none"),
+        (
+            &[(SECURITY, "sasl_tls"), user, password, ("HEADWATER_KAFKA_PASSWORD_FILE", "password")],
+            "take one of them away",
+        ),
+        (
+            &[(SECURITY, "sasl_plaintext"), user, password, ("HEADWATER_KAFKA_SASL", "plain")],
+            "readable for everyone",
+        ),
+        (
+            &[("HEADWATER_KAFKA_REPLICATION", "1"), ("HEADWATER_KAFKA_MIN_IN_SYNC", "2")],
+            "no record could ever be acknowledged",
+        ),
+    ];
+    for (settings, part) in cases {
+        let error = kafka(settings).unwrap_err();
+        assert_eq!(error.kind(), ConfigErrorKind::Incomplete);
+        assert!(error.to_string().contains(part), "`{error}` lacks `{part}`");
+    }
+    kafka(&[
+        (SECURITY, "sasl_plaintext"),
+        user,
+        password,
+        ("HEADWATER_KAFKA_SASL", "plain"),
+        ("HEADWATER_KAFKA_PLAIN_IN_CLEAR", "true"),
+    ])
+    .unwrap();
+    env(&[user]).load().unwrap();
+}
+
+#[test]
+fn one_replica_is_asked_for_by_one_setting() {
+    let in_sync = |settings: &[(&str, &str)]| kafka(settings).unwrap().kafka.min_in_sync();
+    assert_eq!(in_sync(&[]), 2);
+    assert_eq!(in_sync(&[("HEADWATER_KAFKA_REPLICATION", "1")]), 1);
+    assert_eq!(in_sync(&[("HEADWATER_KAFKA_REPLICATION", "2")]), 2);
+    assert_eq!(in_sync(&[("HEADWATER_KAFKA_MIN_IN_SYNC", "1")]), 1);
+}
+
+#[test]
+fn other_instances_are_told_the_listening_address_unless_another_is_set() {
+    assert_eq!(flags(&["--listen", "127.0.0.1:9000"]).load().unwrap().advertised(), "127.0.0.1:9000");
+    assert_eq!(flags(&["--advertise", "shop-1:80"]).load().unwrap().advertised(), "shop-1:80");
 }
 
 #[test]
@@ -216,6 +355,13 @@ fn an_invalid_value_names_its_place_and_what_is_allowed() {
         ("role", "commands", "did you mean `command`?"),
         ("log_format", "xml", "allowed are text, json"),
         ("expose", "yes", "allowed are true, false"),
+        ("advertise", "shop-1", "wanted is host:port"),
+        ("kafka_security", "ssl", "allowed are plaintext, tls, sasl_plaintext, sasl_tls"),
+        ("kafka_sasl", "scram", "allowed are scram-sha-512, plain"),
+        ("kafka_ca", "", "wanted is a file"),
+        ("kafka_user", "", "is empty"),
+        ("kafka_replication", "0", "a number from 1 to 100"),
+        ("kafka_min_in_sync", "two", "a number from 1 to 100"),
     ] {
         let setting = SETTINGS.iter().find(|setting| setting.name == name).unwrap();
         let quoted = format!("`{value}`");
@@ -238,6 +384,7 @@ fn a_value_of_another_type_in_the_file_says_what_is_wanted() {
         ("listen = 8080", ["key listen in headwater.toml: `8080` is a TOML integer", "a string, in quotes"]),
         ("expose = \"true\"", ["is a TOML string", "true or false, without quotes"]),
         ("role = true", ["is a TOML boolean", "a string, in quotes"]),
+        ("kafka_replication = \"3\"", ["is a TOML string", "a number, without quotes"]),
         ("[data]", ["is a TOML table", "a string, in quotes"]),
     ] {
         file(&[("headwater.toml", text)]).refused(ConfigErrorKind::Invalid, &parts);

@@ -123,6 +123,12 @@ impl<'a> Flow<'a> {
 }
 
 fn stamp(command: &mut [Emitted]) {
+    if let [alone] = command
+        && is_unstamped(&alone.append.record.headers)
+    {
+        // A record without a place stands alone, which this one does.
+        return;
+    }
     for i in 0..command.len() {
         let to = &command[i].append.to;
         let index = command[..i].iter().filter(|other| other.append.to == *to).count();
@@ -130,6 +136,10 @@ fn stamp(command: &mut [Emitted]) {
         let headers = &mut command[i].append.record.headers;
         *headers = restamped(headers, index, count);
     }
+}
+
+fn is_unstamped(headers: &Headers) -> bool {
+    headers.known(name::INDEX).is_none() && headers.known(name::COUNT).is_none()
 }
 
 fn restamped(headers: &Headers, index: usize, count: usize) -> Headers {

@@ -278,7 +278,7 @@ impl Running {
     {
         let state = self.app.views.get(&view.name).filter(|state| state.can_be_asked());
         let state = state.ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
-        Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone()))
+        Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone(), view.route.clone()))
     }
 
     /// What each topology is doing.

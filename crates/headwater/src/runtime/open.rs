@@ -46,47 +46,36 @@ impl Headwater {
     /// # Errors
     ///
     /// [`OpenLogError`] says what is in the way and what to do.
-    pub fn open(config: &Config) -> Result<Self, OpenLogError> {
+    pub async fn open(config: &Config) -> Result<Self, OpenLogError> {
         match &config.log {
-            LogChoice::Memory => {
-                let log = MemoryLog::new(MemoryOptions {
-                    clock: Arc::new(SystemClock),
-                    ..MemoryOptions::default()
-                });
-                Ok(Self::observed(
-                    Arc::new(log),
-                    Arc::new(MemoryStores::new()),
-                    Arc::new(SystemClock),
-                    "memory",
-                    None,
-                ))
-            }
-            LogChoice::Embedded => {
-                if has_state_without_log(&config.data) {
-                    return Err(OpenLogError::LogMissing(config.data.clone()));
-                }
-                let options =
-                    Options { on_fsync: Some(Arc::new(super::observe::synced)), ..Options::default() };
-                let log = EmbeddedLog::open(&config.data, options)?;
-                let stores = LmdbStores::new(&config.data, LmdbOptions::default())?;
-                let (stats, checked) = (log.clone(), log.clone());
-                let size = move || {
-                    let stats = stats.stats();
-                    (stats.file_bytes, stats.free_pages * PAGE_BYTES)
-                };
-                let damage = move || checked.damage().iter().map(ToString::to_string).collect();
-                let headwater = Self::observed(
-                    log,
-                    Arc::new(stores),
-                    Arc::new(SystemClock),
-                    "embedded",
-                    Some(Arc::new(size)),
-                );
-                Ok(headwater.checked(Arc::new(damage)))
-            }
+            LogChoice::Memory => Ok(open_memory()),
+            LogChoice::Embedded => open_embedded(&config.data),
             LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
         }
     }
+}
+
+fn open_memory() -> Headwater {
+    let log = MemoryLog::new(MemoryOptions { clock: Arc::new(SystemClock), ..MemoryOptions::default() });
+    Headwater::observed(Arc::new(log), Arc::new(MemoryStores::new()), Arc::new(SystemClock), "memory", None)
+}
+
+fn open_embedded(data: &Path) -> Result<Headwater, OpenLogError> {
+    if has_state_without_log(data) {
+        return Err(OpenLogError::LogMissing(data.to_owned()));
+    }
+    let options = Options { on_fsync: Some(Arc::new(super::observe::synced)), ..Options::default() };
+    let log = EmbeddedLog::open(data, options)?;
+    let stores = LmdbStores::new(data, LmdbOptions::default())?;
+    let (stats, checked) = (log.clone(), log.clone());
+    let size = move || {
+        let stats = stats.stats();
+        (stats.file_bytes, stats.free_pages * PAGE_BYTES)
+    };
+    let damage = move || checked.damage().iter().map(ToString::to_string).collect();
+    let headwater =
+        Headwater::observed(log, Arc::new(stores), Arc::new(SystemClock), "embedded", Some(Arc::new(size)));
+    Ok(headwater.checked(Arc::new(damage)))
 }
 
 /// Whether a data directory has state that no log of it explains: opening it would begin anew, and wipe the state.

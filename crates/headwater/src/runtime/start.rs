@@ -22,8 +22,8 @@ use super::membership::{RunShard, run_group};
 use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
 use super::view::{ViewPlace, ViewState};
-use crate::app::{App, AppOptions, InvalidApp};
-use crate::topology::{Definition, Kind, topic_of, versioned};
+use crate::app::{App, AppOptions, Folded, InvalidApp};
+use crate::topology::{Definition, Kind, TopicRef, versioned};
 
 /// How long a failed start waits for what it had started.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
@@ -126,7 +126,7 @@ impl Starting {
     pub(crate) fn new(app: &App, shell: Shell, stores: Arc<dyn StateStores>) -> Self {
         let bell = Bell::default();
         let routes = shell.cluster.clone().map(|cluster| {
-            let topic = topic_of(app.name(), instances::INSTANCES);
+            let topic = TopicRef::Own(instances::INSTANCES.into()).resolve(app.name());
             let topic = topic.expect("an app is checked before it is started").partition(0);
             Arc::new(Routes::new(cluster, app.name(), shell.clone(), bell.clone(), topic))
         });
@@ -212,9 +212,12 @@ impl Starting {
             started.topologies.extend(status);
         }
         for definition in app.definitions.values() {
-            if let Kind::Emitter { to } = &definition.kind {
+            if let Kind::Emitter { to: TopicRef::Own(to) } = &definition.kind {
                 self.topic(to, TopicSettings::kept(self.options.partitions)).await?;
             }
+        }
+        for (name, folded) in app.shared_topics() {
+            self.shared_topic(name, folded).await?;
         }
         for definition in app.definitions.values() {
             match &definition.kind {
@@ -226,6 +229,8 @@ impl Starting {
                     let view = self.view_elsewhere(definition, *replicated);
                     started.views.insert(definition.name.clone(), Arc::new(view));
                 }
+                Kind::Observer if wanted.queries => self.start_fold(definition, false, started)?,
+                Kind::Observer => {}
             }
         }
         Ok(())
@@ -234,12 +239,12 @@ impl Starting {
     fn start_emitter(
         &self,
         definition: &Arc<Definition>,
-        to: &str,
+        to: &TopicRef,
         runs_here: bool,
         started: &mut StartedApp,
     ) {
-        let source = self.topic_name(&definition.source);
-        let to = self.topic_name(to);
+        let source = self.resolve(&definition.source);
+        let to = self.resolve(to);
         let cells = self.cells();
         let handle = StartedEmitter { source: source.clone(), to: to.clone(), cells: cells.clone() };
         started.emitters.insert(definition.name.clone(), handle);
@@ -260,7 +265,7 @@ impl Starting {
     /// A view that other instances run.
     fn view_elsewhere(&self, definition: &Definition, replicated: bool) -> ViewState {
         let place = self.view_place(false, replicated);
-        ViewState::new(definition, self.topic_name(&definition.source), self.cells(), Vec::new(), place)
+        ViewState::new(definition, self.resolve(&definition.source), self.cells(), Vec::new(), place)
     }
 
     fn start_fold(
@@ -269,7 +274,7 @@ impl Starting {
         replicated: bool,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        let source = self.topic_name(&definition.source);
+        let source = self.resolve(&definition.source);
         let store = self.open_store(&self.store_name(definition), &[&definition.name])?;
         let cells = self.cells();
         let fold = Arc::new(Fold {
@@ -381,8 +386,8 @@ impl Starting {
         self.spawn(run_group(self.shell.log.clone(), group, shards, self.stop.clone()));
     }
 
-    fn topic_name(&self, name: &str) -> TopicName {
-        topic_of(&self.app, name).expect("an app is checked before it is started")
+    fn resolve(&self, topic: &TopicRef) -> TopicName {
+        topic.resolve(&self.app).expect("an app is checked before it is started")
     }
 
     /// Makes the topics of a kind of aggregate, or checks them.
@@ -401,19 +406,33 @@ impl Starting {
     }
 
     async fn topic(&self, name: &str, settings: TopicSettings) -> Result<TopicDescription, StartError> {
-        let name = self.topic_name(name);
-        let there = match self.shell.log.describe(&name).await? {
+        let name = self.resolve(&TopicRef::Own(name.to_owned()));
+        check_topic(self.made(&name, settings).await?, settings)
+    }
+
+    /// Makes a topic that other programs may share, or checks it: only folds need it kept.
+    async fn shared_topic(&self, name: String, folded: Folded) -> Result<TopicDescription, StartError> {
+        let name = self.resolve(&TopicRef::Shared(name));
+        let kept = TopicSettings::kept(self.options.partitions);
+        let there = self.made(&name, kept).await?;
+        let needed = if folded.0 { kept } else { kept.cleanup(there.settings.cleanup) };
+        check_topic(there, needed)
+    }
+
+    /// A topic, made with these settings if there is none.
+    async fn made(&self, name: &TopicName, settings: TopicSettings) -> Result<TopicDescription, StartError> {
+        let there = match self.shell.log.describe(name).await? {
             Some(there) => there,
-            None => match self.shell.log.create(&name, settings).await {
+            None => match self.shell.log.create(name, settings).await {
                 Err(error) if error.kind() == LogErrorKind::TopicExists => {
-                    self.shell.log.describe(&name).await?.ok_or_else(|| {
+                    self.shell.log.describe(name).await?.ok_or_else(|| {
                         LogError::new(LogErrorKind::UnknownTopic, format!("topic {name} was deleted"))
                     })?
                 }
                 created => created?,
             },
         };
-        check_topic(there, settings)
+        Ok(there)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headwater_core::topic::{Partition, TopicName, TopicPartition};
 
+use super::topic::TopicRef;
 use crate::engine::operators::RecordSink;
 
 /// The name of a piece of state, and how it is kept.
@@ -28,10 +29,12 @@ pub(crate) enum Kind {
         /// Whether every instance holds all shards.
         replicated: bool,
     },
+    /// A fold that keeps its position alone, and calls the user's code.
+    Observer,
     /// Appends to a topic.
     Emitter {
         /// The topic.
-        to: String,
+        to: TopicRef,
     },
 }
 
@@ -42,8 +45,8 @@ pub(crate) struct Definition {
     /// From 1; another version is another topology, built beside.
     pub version: u32,
     pub kind: Kind,
-    /// The topic that it reads, within the app.
-    pub source: String,
+    /// The topic that it reads.
+    pub source: TopicRef,
     /// The operators between, for `describe`.
     pub operators: Vec<String>,
     /// Makes the chain of one shard.

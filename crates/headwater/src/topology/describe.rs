@@ -23,13 +23,13 @@ pub struct Description {
 pub struct TopologyDescription {
     /// Its name, with its version from the second on.
     pub name: String,
-    /// `fold` or `emitter`.
+    /// `fold`, `observer` or `emitter`.
     pub kind: &'static str,
     /// The topic that it reads.
     pub source: String,
     /// Its operators without state.
     pub operators: Vec<String>,
-    /// The view that it keeps, or the topic that it feeds.
+    /// The view that it keeps, or the topic that it feeds; `nothing` of an observer.
     pub target: String,
 }
 
@@ -38,12 +38,13 @@ impl TopologyDescription {
         let (kind, target) = match &definition.kind {
             Kind::Fold { replicated: false } => ("fold", format!("view {}", definition.name)),
             Kind::Fold { replicated: true } => ("fold", format!("replicated view {}", definition.name)),
-            Kind::Emitter { to } => ("emitter", format!("topic {app}.{to}")),
+            Kind::Observer => ("observer", "nothing".to_owned()),
+            Kind::Emitter { to } => ("emitter", format!("topic {}", to.shown(app))),
         };
         Self {
             name: definition.versioned_name(),
             kind,
-            source: format!("{app}.{}", definition.source),
+            source: definition.source.shown(app),
             operators: definition.operators.clone(),
             target,
         }

@@ -7,9 +7,12 @@
 mod definition;
 mod describe;
 mod stream;
+mod topic;
 
 pub use definition::Store;
 pub use describe::{Description, TopologyDescription};
-pub use stream::{Grouped, Stream, Table};
+pub use stream::{Emitter, Grouped, Observer, Stream, Table};
+pub use topic::Topic;
 
-pub(crate) use definition::{Definition, Kind, ShardPlace, topic_of, versioned};
+pub(crate) use definition::{Definition, Kind, ShardPlace, versioned};
+pub(crate) use topic::{Route, TopicRef};

@@ -9,9 +9,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::definition::{Definition, Kind, ShardPlace, Store};
+use super::topic::{Route, Topic, TopicRef, text_route};
 use crate::engine::flow::Keyed;
 use crate::engine::operators::{
-    Filter, FlatMapValues, FoldInto, MapValues, Next, RecordSink, Repartition, Source,
+    AppendTo, Filter, FlatMapValues, FoldInto, ForEach, MapValues, Next, Read, RecordSink, Repartition,
+    Source,
 };
 
 /// Attaches the rest of a chain to its source.
@@ -22,9 +24,10 @@ type Attach<K, V> = Arc<dyn Fn(&ShardPlace, Next<K, V>) -> Box<dyn RecordSink> +
 /// A stream is a description; nothing runs before an app that uses it is started. Cheap to clone, and every clone may
 /// be used for a view of its own.
 pub struct Stream<K, V> {
-    pub(crate) source: String,
-    pub(crate) upstream: Vec<Arc<Definition>>,
+    source: TopicRef,
+    upstream: Vec<Arc<Definition>>,
     operators: Vec<String>,
+    route: Route<K>,
     attach: Attach<K, V>,
 }
 
@@ -34,22 +37,29 @@ impl<K, V> Clone for Stream<K, V> {
             source: self.source.clone(),
             upstream: self.upstream.clone(),
             operators: self.operators.clone(),
+            route: self.route.clone(),
             attach: self.attach.clone(),
         }
     }
 }
 
 impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
-    /// The stream of a topic whose records `read` reads.
-    pub(crate) fn of(
-        source: String,
-        upstream: Vec<Arc<Definition>>,
-        read: crate::engine::operators::Read<K, V>,
-    ) -> Self {
+    /// The stream of a topic of the app, with keys in their text form, whose records `read` reads.
+    pub(crate) fn of(name: String, upstream: Vec<Arc<Definition>>, read: Read<K, V>) -> Self {
+        Self::new(TopicRef::Own(name), upstream, text_route(), read)
+    }
+
+    /// The stream of a topic by its own name.
+    pub(crate) fn of_topic(topic: &Topic<K, V>) -> Self {
+        let source = TopicRef::Shared(topic.name().to_owned());
+        Self::new(source, Vec::new(), topic.route(), topic.read())
+    }
+
+    fn new(source: TopicRef, upstream: Vec<Arc<Definition>>, route: Route<K>, read: Read<K, V>) -> Self {
         let attach: Attach<K, V> = Arc::new(move |place: &ShardPlace, next| {
             Box::new(Source { partition: place.shard, read: read.clone(), next }) as Box<dyn RecordSink>
         });
-        Self { source, upstream, operators: Vec::new(), attach }
+        Self { source, upstream, operators: Vec::new(), route, attach }
     }
 
     fn then<W>(
@@ -67,6 +77,7 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
             source: self.source.clone(),
             upstream: self.upstream.clone(),
             operators,
+            route: self.route.clone(),
             attach: Arc::new(move |place: &ShardPlace, next| attach(place, link(next))),
         }
     }
@@ -98,6 +109,58 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
         self.then("flat_map_values", move |next| Box::new(FlatMapValues { change: change.clone(), next }))
     }
 
+    /// Appends every value, under the key it has, to a topic that other programs may read, with its headers and time.
+    ///
+    /// Exactly once, for who reads committed records only. The topic's name is also the emitter's, unless
+    /// [named](Emitter::named) otherwise.
+    pub fn to(&self, topic: impl Into<Topic<K, V>>) -> Emitter {
+        let topic = topic.into();
+        let to = TopicRef::Shared(topic.name().to_owned());
+        let name = topic.name().to_owned();
+        let attach = self.attach.clone();
+        let chain = move |place: &ShardPlace| {
+            let (to, keys, values) = (place.to.clone(), topic.keys().clone(), topic.values().clone());
+            attach(place, Box::new(AppendTo { to, keys, values }))
+        };
+        let definition = Definition {
+            name,
+            version: 1,
+            kind: Kind::Emitter { to },
+            source: self.source.clone(),
+            operators: self.operators.clone(),
+            chain: Arc::new(chain),
+        };
+        Emitter { upstream: self.upstream.clone(), definition }
+    }
+
+    /// Calls `effect` with every value, in order per partition.
+    ///
+    /// At least once: after a crash, and on another instance, what came after the last kept position comes again. The
+    /// name decides the group and where the position is kept.
+    pub fn for_each(
+        &self,
+        name: impl Into<String>,
+        effect: impl Fn(Keyed<'_, K, V>) + Send + Sync + 'static,
+    ) -> Observer {
+        let effect = Arc::new(effect);
+        let attach = self.attach.clone();
+        let chain = move |place: &ShardPlace| {
+            let effect = effect.clone();
+            attach(place, Box::new(ForEach { effect: move |item: Keyed<'_, K, V>| effect(item) }))
+        };
+        let mut operators = self.operators.clone();
+        operators.push("for_each".to_owned());
+        let definition = Definition {
+            name: name.into(),
+            version: 1,
+            kind: Kind::Observer,
+            source: self.source.clone(),
+            operators,
+            chain: Arc::new(chain),
+        };
+        Observer { upstream: self.upstream.clone(), definition }
+    }
+
     /// Groups the values by the key they have.
     pub fn group_by_key(&self) -> Grouped<K, V> {
         Grouped { stream: self.clone() }
@@ -123,7 +186,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Stream<K, 
         let definition = Definition {
             name: name.clone(),
             version: 1,
-            kind: Kind::Emitter { to: name.clone() },
+            kind: Kind::Emitter { to: TopicRef::Own(name.clone()) },
             source: self.source.clone(),
             operators: self.operators.clone(),
             chain: Arc::new(chain),
@@ -178,7 +241,8 @@ impl<K: Key, V: Send + Sync + 'static> Grouped<K, V> {
             operators: self.stream.operators.clone(),
             chain: Arc::new(chain),
         };
-        Table { upstream: self.stream.upstream.clone(), definition, types: std::marker::PhantomData }
+        let Stream { upstream, route, .. } = self.stream.clone();
+        Table { upstream, definition, route, types: std::marker::PhantomData }
     }
 
     /// Counts the values of each key.
@@ -191,6 +255,7 @@ impl<K: Key, V: Send + Sync + 'static> Grouped<K, V> {
 pub struct Table<K, S> {
     pub(crate) upstream: Vec<Arc<Definition>>,
     pub(crate) definition: Definition,
+    pub(crate) route: Route<K>,
     types: std::marker::PhantomData<fn() -> (K, S)>,
 }
 
@@ -209,4 +274,32 @@ impl<K, S> Table<K, S> {
         self.definition.kind = Kind::Fold { replicated: true };
         self
     }
+}
+
+/// A stream on its way to a topic, ready to be run by an app.
+#[must_use = "an emitter runs in the app that it is added to"]
+pub struct Emitter {
+    pub(crate) upstream: Vec<Arc<Definition>>,
+    pub(crate) definition: Definition,
+}
+
+impl Emitter {
+    /// Names it, and with it its group, otherwise than its topic.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.definition.name = name.into();
+        self
+    }
+
+    /// Declares its version, from 1. Another version begins anew, and must append to another topic.
+    pub fn version(mut self, version: u32) -> Self {
+        self.definition.version = version;
+        self
+    }
+}
+
+/// A stream that ends in the user's code, ready to be run by an app.
+#[must_use = "an observer runs in the app that it is added to"]
+pub struct Observer {
+    pub(crate) upstream: Vec<Arc<Definition>>,
+    pub(crate) definition: Definition,
 }

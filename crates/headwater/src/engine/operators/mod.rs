@@ -3,7 +3,9 @@
 //! Each operator is a [`Sink`] that hands on to the next one by reference, so that a record costs one virtual call per
 //! operator and no copy. Every operator is a file of the same anatomy: its struct, and its `Sink`.
 
+mod append;
 mod fold;
+mod for_each;
 mod map;
 mod repartition;
 mod source;
@@ -15,7 +17,9 @@ use headwater_core::record::StoredRecord;
 use super::decide::panic_message;
 use super::flow::{Flow, Keyed, ProcessError};
 
+pub(crate) use append::AppendTo;
 pub(crate) use fold::FoldInto;
+pub(crate) use for_each::ForEach;
 pub(crate) use map::{Filter, FlatMapValues, MapValues};
 pub(crate) use repartition::Repartition;
 pub(crate) use source::{Read, Source};

@@ -1,7 +1,7 @@
 //! Running aggregates: callers, mailboxes, and the shards that decide.
 //!
 //! - [`handle`]: what callers use: send, ask for an outcome, read a state.
-//! - [`remote`]: the same of shards that other instances own, and answering those;
+//! - [`remote`]: the same for shards that other instances own, and answering those;
 //! - [`shard`]: one shard's task: gather, decide, commit, answer.
 //! - [`restore`]: bringing a shard's state to the end of its log.
 

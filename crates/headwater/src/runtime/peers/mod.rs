@@ -7,7 +7,7 @@
 //! - [`frame`]: the bytes;
 //! - [`question`]: what can be asked;
 //! - [`forward`]: asking whoever owns a shard, while it may be moving;
-//! - [`service`]: answering;
+//! - [`service`]: the answering side;
 //! - [`switchboard`]: a transport within one process, for tests and simulations.
 
 pub(crate) mod forward;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use headwater_core::key::{Key, decode_ordered, ordered, partition_text};
+use headwater_core::key::{Key, decode_ordered, ordered};
 use headwater_core::partitioner::partition_of;
 use headwater_core::position::Position;
 use headwater_core::store::KeyRange;
@@ -34,6 +34,7 @@ use super::peers::question::Made;
 use super::start::StartedApp;
 use super::watch::Changes;
 use crate::command::Receipt;
+use crate::topology::Route;
 
 /// How long a reader waits for its own write, unless it says otherwise.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -46,6 +47,7 @@ pub struct ViewQuery<K, S> {
     app: Arc<StartedApp>,
     view: Arc<ViewState>,
     lineage: Vec<String>,
+    route: Route<K>,
     after: Option<Receipt>,
     within: Duration,
     traceparent: Option<String>,
@@ -53,8 +55,13 @@ pub struct ViewQuery<K, S> {
 }
 
 impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
-    pub(crate) fn new(app: Arc<StartedApp>, view: Arc<ViewState>, lineage: Vec<String>) -> Self {
-        Self { app, view, lineage, after: None, within: WITHIN, traceparent: None, types: PhantomData }
+    pub(crate) fn new(
+        app: Arc<StartedApp>,
+        view: Arc<ViewState>,
+        lineage: Vec<String>,
+        route: Route<K>,
+    ) -> Self {
+        Self { app, view, lineage, route, after: None, within: WITHIN, traceparent: None, types: PhantomData }
     }
 
     /// Answers from a state that includes what the receipt is for.
@@ -219,7 +226,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     }
 
     fn shard_of(&self, key: &K) -> Result<Partition, QueryError> {
-        self.shard_of_part(partition_text(key).map_err(|e| QueryError::Key(e.to_string()))?)
+        self.shard_of_part((self.route)(key).map_err(QueryError::Key)?)
     }
 
     fn shard_of_part(&self, part: Bytes) -> Result<Partition, QueryError> {

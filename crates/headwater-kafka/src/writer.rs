@@ -1,0 +1,205 @@
+//! The one writer of a shard: each transaction carries its records, its positions and the shard's new head.
+//!
+//! It is fenced twice. Opening the next writer of the shard takes the transactional id over, so that nothing of this one
+//! is committed any more; and the positions go with this member's place in its group, so that an owner that was paused
+//! for too long is refused even before the next one has opened its writer.
+//!
+//! A member whose group just shared its shards anew does not know its new place at once, and is refused for the old one
+//! although the shard is still its own: then the same transaction is tried again, for as long as the shard is.
+//!
+//! A commit runs in a task of its own: whoever drops its future has lost the answer, and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use headwater_core::BoxFuture;
+use headwater_core::log::{CommitError, LogError, LogErrorKind, Transaction, Writer};
+use headwater_core::topic::{Offset, TopicPartition};
+use krafka::KrafkaError;
+use krafka::error::ErrorCode;
+use krafka::producer::{TopicPartitionOffset, TransactionalProducer};
+use tokio::sync::Mutex;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::bounds::partition_id;
+use crate::claim::Hold;
+use crate::errors::{code_of, failed_to};
+use crate::heads::{self, Place, StoredHead};
+use crate::record::{outgoing, plain};
+use crate::topics::Topics;
+use crate::transaction::{self, Failure};
+
+/// Before a transaction is tried again that was refused for the member's old place in its group.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The writer of a shard, while nobody opens another.
+pub(crate) struct KafkaWriter(Arc<Shard>);
+
+struct Shard {
+    hold: Arc<Hold>,
+    topics: Arc<Topics>,
+    producer: TransactionalProducer,
+    /// Where the shard's heads go.
+    heads: TopicPartition,
+    /// The places of the last head; held while a transaction is under way.
+    last: Mutex<StoredHead>,
+    dead: AtomicBool,
+    patience: Duration,
+}
+
+impl KafkaWriter {
+    pub(crate) fn new(
+        hold: Arc<Hold>,
+        topics: Arc<Topics>,
+        producer: TransactionalProducer,
+        heads: TopicPartition,
+        last: StoredHead,
+        patience: Duration,
+    ) -> Self {
+        let last = Mutex::new(last);
+        Self(Arc::new(Shard { hold, topics, producer, heads, last, dead: AtomicBool::new(false), patience }))
+    }
+}
+
+impl Writer for KafkaWriter {
+    fn commit(&mut self, transaction: Transaction) -> BoxFuture<'static, Result<Vec<Offset>, CommitError>> {
+        let shard = self.0.clone();
+        let what = shard.what();
+        let committing = tokio::spawn(async move { shard.commit(transaction).await });
+        Box::pin(async move {
+            committing.await.unwrap_or_else(|ended| {
+                let message = format!("could not {what}: the process is stopping");
+                let error = LogError::new(LogErrorKind::Closed, message).with_source(ended);
+                Err(CommitError::Unknown(error))
+            })
+        })
+    }
+}
+
+impl Shard {
+    fn what(&self) -> String {
+        format!("commit for shard {} of {}", self.hold.shard(), self.hold.group())
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Vec<Offset>, CommitError> {
+        let mut last = self.last.lock().await;
+        if self.is_dead() {
+            return Err(CommitError::Fenced);
+        }
+        let head = self.next_head(&last, &transaction).await?;
+        let answer = self.commit_with(&transaction, &head).await;
+        if answer.is_ok() {
+            *last = head;
+        }
+        answer
+    }
+
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire) || !self.hold.is_held()
+    }
+
+    fn die(&self) {
+        self.dead.store(true, Ordering::Release);
+    }
+
+    /// The head that the transaction makes; refuses one that the log has no place for.
+    async fn next_head(
+        &self,
+        last: &StoredHead,
+        transaction: &Transaction,
+    ) -> Result<StoredHead, CommitError> {
+        if transaction.positions.is_empty() {
+            let message = format!("could not {}: a transaction needs a position", self.what());
+            return Err(refused(LogError::new(LogErrorKind::Invalid, message)));
+        }
+        for append in &transaction.appends {
+            self.topics.partition(&append.to).await.map_err(refused)?;
+        }
+        let mut places = last.places.clone();
+        for (at, next) in transaction.positions.iter() {
+            let id = self.topics.partition(at).await.map_err(refused)?;
+            places.insert(at.clone(), Place { next, id, epoch: None });
+        }
+        Ok(StoredHead { places, note: transaction.note.clone() })
+    }
+
+    async fn commit_with(
+        &self,
+        transaction: &Transaction,
+        head: &StoredHead,
+    ) -> Result<Vec<Offset>, CommitError> {
+        let offset = |(at, next): (&TopicPartition, Offset)| {
+            TopicPartitionOffset::new(at.topic.as_str(), partition_id(at), next.0 as i64)
+        };
+        let positions: Vec<_> = transaction.positions.iter().map(offset).collect();
+        let head = head.encode();
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let Some(place) = self.hold.place().await else {
+                self.die();
+                return Err(CommitError::Fenced);
+            };
+            let mut records: Vec<_> = transaction.appends.iter().map(outgoing).collect();
+            records.push(plain(&self.heads, heads::KEY.into(), head.clone()));
+            match transaction::run(&self.producer, records, Some((&positions, &place))).await {
+                Ok(mut offsets) => {
+                    offsets.pop();
+                    return Ok(offsets);
+                }
+                Err(Failure::Refused(error)) if is_of_an_old_place(&error) => {
+                    if !self.hold.is_held() || Instant::now() >= deadline {
+                        self.die();
+                        return Err(CommitError::Fenced);
+                    }
+                    sleep(PAUSE).await;
+                }
+                Err(failure) => return Err(self.told(transaction, failure)),
+            }
+        }
+    }
+
+    fn told(&self, transaction: &Transaction, failure: Failure) -> CommitError {
+        let what = self.what();
+        match failure {
+            Failure::Fenced => {
+                self.die();
+                CommitError::Fenced
+            }
+            Failure::Refused(error) if is_of_no_place(&error) => {
+                self.die();
+                CommitError::Fenced
+            }
+            Failure::Refused(error) => {
+                let error = failed_to(&what, error);
+                if error.kind() == LogErrorKind::UnknownTopic {
+                    transaction.appends.iter().for_each(|append| self.topics.forget(&append.to.topic));
+                    transaction.positions.iter().for_each(|(at, _)| self.topics.forget(&at.topic));
+                }
+                refused(error)
+            }
+            Failure::Abandoned(error) => {
+                self.die();
+                refused(failed_to(&what, error))
+            }
+            Failure::Unknown(error) => {
+                self.die();
+                CommitError::Unknown(failed_to(&what, error))
+            }
+        }
+    }
+}
+
+fn refused(error: LogError) -> CommitError {
+    let retry = matches!(error.kind(), LogErrorKind::Unavailable | LogErrorKind::Full);
+    CommitError::NotWritten { retry, error }
+}
+
+/// Whether the group has moved on since the member last heard of it.
+fn is_of_an_old_place(error: &KrafkaError) -> bool {
+    matches!(code_of(error), Some(ErrorCode::IllegalGeneration | ErrorCode::RebalanceInProgress))
+}
+
+/// Whether the group does not know the member any more.
+fn is_of_no_place(error: &KrafkaError) -> bool {
+    matches!(code_of(error), Some(ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId))
+}

@@ -1,0 +1,129 @@
+//! Topics that an app reads or feeds by their own names, and how their records are written.
+
+use std::sync::Arc;
+
+use headwater_core::codec::{Codec, Json, KeyCodec, Text};
+use headwater_core::key::{Key, KeyError};
+use headwater_core::record::StoredRecord;
+use headwater_core::topic::{InvalidTopicName, TopicName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::definition::topic_of;
+use crate::engine::operators::Read;
+
+/// A topic by its own name, which other programs may share, with the codecs of its keys and values.
+///
+/// A name alone will do wherever a topic is asked for: keys are text then, and values JSON.
+///
+/// ```
+/// use headwater::Topic;
+/// use headwater::core::codec::{BigEndian, Json};
+///
+/// let visits: Topic<String, u64> = "visits".into();
+/// let sensors: Topic<i64, f64> = Topic::with("sensors", BigEndian, Json);
+/// ```
+pub struct Topic<K, V> {
+    name: String,
+    keys: Arc<dyn KeyCodec<K>>,
+    values: Arc<dyn Codec<V>>,
+}
+
+impl<K, V> Clone for Topic<K, V> {
+    fn clone(&self) -> Self {
+        Self { name: self.name.clone(), keys: self.keys.clone(), values: self.values.clone() }
+    }
+}
+
+impl<K, V> Topic<K, V> {
+    /// A topic with these codecs.
+    pub fn with(name: impl Into<String>, keys: impl KeyCodec<K>, values: impl Codec<V>) -> Self {
+        Self { name: name.into(), keys: Arc::new(keys), values: Arc::new(values) }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn keys(&self) -> &Arc<dyn KeyCodec<K>> {
+        &self.keys
+    }
+
+    pub(crate) fn values(&self) -> &Arc<dyn Codec<V>> {
+        &self.values
+    }
+}
+
+impl<K: 'static, V: 'static> Topic<K, V> {
+    /// How its records are read. A record without a key or a value is none of a stream: it stops its shard.
+    pub(crate) fn read(&self) -> Read<K, V> {
+        let Self { keys, values, .. } = self.clone();
+        Arc::new(move |record: &StoredRecord| {
+            let key = record.record.key.as_ref().ok_or("it has no key, which a stream needs")?;
+            let value = record.record.value.as_ref().ok_or("it has no value, which a stream needs")?;
+            let key = keys.decode_shared(key).map_err(|e| format!("its key: {e}"))?;
+            let value = values.decode_shared(value).map_err(|e| format!("its value: {e}"))?;
+            Ok(Some((key, value)))
+        })
+    }
+
+    /// What decides the partition of its keys.
+    pub(crate) fn route(&self) -> Route<K> {
+        let keys = self.keys.clone();
+        Arc::new(move |key: &K| {
+            let encoded = keys.encode(key).map_err(|e| e.to_string())?;
+            keys.partition_part(key, &encoded).map_err(|e| e.to_string())
+        })
+    }
+}
+
+impl<K: Key, V: Serialize + DeserializeOwned> From<&str> for Topic<K, V> {
+    fn from(name: &str) -> Self {
+        Self::with(name, Text, Json)
+    }
+}
+
+impl<K: Key, V: Serialize + DeserializeOwned> From<String> for Topic<K, V> {
+    fn from(name: String) -> Self {
+        Self::with(name, Text, Json)
+    }
+}
+
+/// The bytes whose hash is a key's partition.
+pub(crate) type Route<K> = Arc<dyn Fn(&K) -> Result<bytes::Bytes, String> + Send + Sync>;
+
+/// That of keys in their text form.
+pub(crate) fn text_route<K: Key>() -> Route<K> {
+    Arc::new(|key: &K| headwater_core::key::partition_text(key).map_err(|e: KeyError| e.to_string()))
+}
+
+/// A topic as a definition names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum TopicRef {
+    /// `<app>.<name>`: the app's own, which it makes and alone writes.
+    Own(String),
+    /// A name that other programs may share.
+    Shared(String),
+}
+
+impl TopicRef {
+    /// The topic's name in the log.
+    ///
+    /// # Errors
+    ///
+    /// If it is none.
+    pub(crate) fn resolve(&self, app: &str) -> Result<TopicName, InvalidTopicName> {
+        match self {
+            Self::Own(name) => topic_of(app, name),
+            Self::Shared(name) => TopicName::new(name.clone()),
+        }
+    }
+
+    /// The same in words, also where it is no name.
+    pub(crate) fn shown(&self, app: &str) -> String {
+        match self {
+            Self::Own(name) => format!("{app}.{name}"),
+            Self::Shared(name) => name.clone(),
+        }
+    }
+}
