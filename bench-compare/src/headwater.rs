@@ -1,10 +1,12 @@
-//! Headwater on the embedded log.
+//! Headwater on the embedded log, and on Kafka.
 //!
 //! The peers read an account, decide, and write what is refused if the account has moved meanwhile. Here the shard's one
 //! writer decides on the account's latest state, so that nothing can have moved: there are no conflicts to retry. The
 //! answer comes after the fsync of the log.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -34,10 +36,67 @@ impl Peer for Embedded {
         let deposits = self
             .with_view
             .then(|| app.view(accounts.events().group_by_key().count(Store::named("deposits"))));
-        let running = Headwater::open(&config).await?.start(app).await?;
-        let ready = running.ready(Duration::from_secs(30)).await;
-        ready.map_err(|troubles| anyhow!(troubles.join("; ")))?;
+        let running = start(&config, app).await?;
         Ok(Arc::new(EmbeddedAccounts { running, accounts, deposits, _dir: dir }))
+    }
+}
+
+async fn start(config: &Config, app: App) -> anyhow::Result<Running> {
+    let running = Headwater::open(config).await?.start(app).await?;
+    let ready = running.ready(Duration::from_secs(30)).await;
+    ready.map_err(|troubles| anyhow!(troubles.join("; ")))?;
+    Ok(running)
+}
+
+/// Headwater on a Kafka cluster.
+pub(crate) struct OnKafka<'a> {
+    pub(crate) bootstrap: &'a str,
+    pub(crate) app: &'a str,
+}
+
+impl OnKafka<'_> {
+    /// Opens empty accounts, with local state in `data`.
+    pub(crate) async fn open(&self, data: PathBuf) -> anyhow::Result<Arc<dyn Accounts>> {
+        let config = Config { data, log: LogChoice::Kafka(self.bootstrap.to_owned()), ..Config::default() };
+        let mut app = App::new(self.app);
+        let accounts = app.aggregate::<Account>();
+        let running = start(&config, app).await?;
+        Ok(Arc::new(KafkaAccounts { running, accounts, acknowledged: AtomicU64::new(0) }))
+    }
+}
+
+struct KafkaAccounts {
+    running: Running,
+    accounts: Aggregates<Account>,
+    acknowledged: AtomicU64,
+}
+
+#[async_trait]
+impl Accounts for KafkaAccounts {
+    async fn execute(&self, account: &str, deposit: Deposit) -> Result<(), ExecuteError> {
+        execute(&self.running, &self.accounts, account, deposit).await?;
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What is acknowledged; whoever asked counts the topic's committed records beside it, since its offsets hold
+    /// the markers of transactions, too.
+    async fn audit(&self) -> anyhow::Result<Audit> {
+        self.running.stop(Duration::from_secs(30)).await;
+        Ok(Audit { events: self.acknowledged.load(Ordering::Relaxed), viewed: None })
+    }
+}
+
+async fn execute(
+    running: &Running,
+    accounts: &Aggregates<Account>,
+    account: &str,
+    deposit: Deposit,
+) -> Result<(), ExecuteError> {
+    match running.send(accounts, &account.to_owned(), deposit).await {
+        Ok(Accepted(_)) => Ok(()),
+        Ok(other) => Err(anyhow!("the deposit was not accepted: {other:?}").into()),
+        Err(error) => Err(anyhow!(error).into()),
     }
 }
 
@@ -48,18 +107,21 @@ struct EmbeddedAccounts {
     _dir: TempDir,
 }
 
+/// An account, which refuses what does not fit it.
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Account {
+pub(crate) struct Account {
     balance: u64,
 }
 
+/// What happens to an account.
 #[derive(Serialize, Deserialize)]
-enum Event {
+pub(crate) enum Event {
     Deposited(Deposit),
 }
 
+/// Why a deposit is refused.
 #[derive(Debug, Serialize, Deserialize)]
-enum Rejection {
+pub(crate) enum Rejection {
     Impossible,
 }
 
@@ -85,12 +147,7 @@ impl Aggregate for Account {
 #[async_trait]
 impl Accounts for EmbeddedAccounts {
     async fn execute(&self, account: &str, deposit: Deposit) -> Result<(), ExecuteError> {
-        let id = account.to_owned();
-        match self.running.send(&self.accounts, &id, deposit).await {
-            Ok(Accepted(_)) => Ok(()),
-            Ok(other) => Err(anyhow!("the deposit was not accepted: {other:?}").into()),
-            Err(error) => Err(anyhow!(error).into()),
-        }
+        execute(&self.running, &self.accounts, account, deposit).await
     }
 
     async fn audit(&self) -> anyhow::Result<Audit> {

@@ -10,12 +10,13 @@ mod headwater;
 mod machine;
 mod peer;
 mod report;
+mod streams;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,8 +33,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs the same commands on Headwater's peers and prints what each of them does with them.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    command: Option<Other>,
     /// Length of each measured window.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -60,9 +63,27 @@ struct Options {
     json: bool,
 }
 
+/// What is run instead of the comparison with the peers.
+#[derive(Subcommand)]
+enum Other {
+    /// Runs Kafka Streams and Headwater beside each other on one broker, and prints a table of ratios.
+    Streams(streams::Options),
+    /// Headwater's side of that.
+    #[command(hide = true)]
+    Worker(streams::WorkerOptions),
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    match options.command {
+        None => compare_peers(options).await,
+        Some(Other::Streams(options)) => streams::compare(&options).await,
+        Some(Other::Worker(options)) => streams::run_worker(options).await,
+    }
+}
+
+async fn compare_peers(options: Options) -> anyhow::Result<()> {
     let report = tokio::select! {
         report = compare(&options) => report?,
         // Dropping the comparison stops the servers that it started and removes their directories.

@@ -1,5 +1,6 @@
 //! What a broker or a cluster is like: listeners, users, properties; and the properties file that says so to Kafka.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -21,6 +22,8 @@ pub enum Listener {
     SaslPlaintext,
     /// Users and passwords over TLS.
     SaslTls,
+    /// As `Plaintext`, and advertised at this port of loopback: that of a proxy, which its clients never leave.
+    Proxied(u16),
 }
 
 /// The listener that controllers use among themselves.
@@ -28,23 +31,29 @@ const CONTROLLER: &str = "CONTROLLER";
 
 impl Listener {
     /// Its name in Kafka's properties.
-    fn name(self) -> &'static str {
+    fn name(self) -> Cow<'static, str> {
         match self {
-            Listener::Plaintext => "PLAIN",
-            Listener::Tls => "TLS",
-            Listener::MutualTls => "MUTUAL",
-            Listener::SaslPlaintext => "SASL",
-            Listener::SaslTls => "SASLTLS",
+            Listener::Plaintext => "PLAIN".into(),
+            Listener::Tls => "TLS".into(),
+            Listener::MutualTls => "MUTUAL".into(),
+            Listener::SaslPlaintext => "SASL".into(),
+            Listener::SaslTls => "SASLTLS".into(),
+            Listener::Proxied(port) => format!("PROXIED{port}").into(),
         }
     }
 
     fn protocol(self) -> &'static str {
         match self {
-            Listener::Plaintext => "PLAINTEXT",
+            Listener::Plaintext | Listener::Proxied(_) => "PLAINTEXT",
             Listener::Tls | Listener::MutualTls => "SSL",
             Listener::SaslPlaintext => "SASL_PLAINTEXT",
             Listener::SaslTls => "SASL_SSL",
         }
+    }
+
+    /// The port that clients are told, of the one that it has.
+    fn advertised(self, port: u16) -> u16 {
+        if let Listener::Proxied(proxy) = self { proxy } else { port }
     }
 
     fn is_tls(self) -> bool {
@@ -230,11 +239,12 @@ fn basics(node: usize, data: &Path, ports: &[Ports], listeners: &[Listener]) -> 
     let own = &ports[node];
     let voters: Vec<String> =
         (1..).zip(ports).map(|(id, p)| format!("{id}@127.0.0.1:{}", p.controller)).collect();
-    let addresses: Vec<String> = listeners
-        .iter()
-        .zip(&own.listeners)
-        .map(|(listener, port)| format!("{}://127.0.0.1:{port}", listener.name()))
-        .collect();
+    let at = |port_of: fn(Listener, u16) -> u16| {
+        let open = listeners.iter().zip(&own.listeners);
+        let addresses = open
+            .map(|(listener, port)| format!("{}://127.0.0.1:{}", listener.name(), port_of(*listener, *port)));
+        addresses.collect::<Vec<String>>().join(",")
+    };
     let protocols: Vec<String> =
         listeners.iter().map(|listener| format!("{}:{}", listener.name(), listener.protocol())).collect();
     let replicas = ports.len().min(3);
@@ -245,8 +255,8 @@ fn basics(node: usize, data: &Path, ports: &[Ports], listeners: &[Listener]) -> 
     set("node.id", (node + 1).to_string());
     set("controller.quorum.voters", voters.join(","));
     set("controller.listener.names", CONTROLLER.into());
-    set("listeners", format!("{},{CONTROLLER}://127.0.0.1:{}", addresses.join(","), own.controller));
-    set("advertised.listeners", addresses.join(","));
+    set("listeners", format!("{},{CONTROLLER}://127.0.0.1:{}", at(|_, port| port), own.controller));
+    set("advertised.listeners", at(Listener::advertised));
     set("listener.security.protocol.map", format!("{},{CONTROLLER}:PLAINTEXT", protocols.join(",")));
     set("inter.broker.listener.name", Listener::Plaintext.name().into());
     set("log.dirs", data.display().to_string());

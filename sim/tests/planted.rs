@@ -21,7 +21,13 @@ fn a_position_outside_its_batch_is_found() {
     let plan = Plan { bug: Some(Bug::PositionOutsideBatch), ..Plan::default() };
     finds(
         plan,
-        &["not the fold of the log", "events are missing", "was read at version", "answered after a receipt"],
+        &[
+            "not the fold of the log",
+            "events are missing",
+            "was read at version",
+            "answered after a receipt",
+            "and the view has",
+        ],
     );
 }
 

@@ -1,7 +1,8 @@
 //! The project's chores: `cargo xtask test` runs what the gate runs.
 //!
 //! `cargo xtask test --list` names the suites, `--only NAME` runs one. The table of suites is in `suites.rs`; adding
-//! one is adding a line there. `cargo xtask kafka` starts the broker that tests use, for work by hand.
+//! one is adding a line there. `cargo xtask kafka` starts the broker that tests use, for work by hand. `cargo xtask chaos`
+//! is the suite of that name for as long as one likes, or with the faults of a run that failed.
 
 mod absence;
 mod guarantees;
@@ -29,6 +30,8 @@ enum Chore {
     Test(TestArgs),
     /// Start Apache Kafka on loopback, with its data in a temporary directory, until Ctrl-C.
     Kafka(KafkaArgs),
+    /// Strike instances and a broker with faults under load, then judge the log.
+    Chaos(ChaosArgs),
 }
 
 #[derive(Args)]
@@ -57,15 +60,37 @@ struct KafkaArgs {
     no_install: bool,
 }
 
+#[derive(Args)]
+struct ChaosArgs {
+    /// How long faults strike.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Which faults, and when: the seed that a failed run printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Install nothing.
+    #[arg(long)]
+    no_install: bool,
+}
+
 fn main() -> ExitCode {
     match Chore::parse() {
         Chore::Test(args) => test(&args),
         Chore::Kafka(args) => kafka::serve(args.brokers, args.port, &tools(args.no_install)),
+        Chore::Chaos(args) => chaos(&args),
     }
 }
 
 fn test(args: &TestArgs) -> ExitCode {
     if args.list { list() } else { run::run(&chosen(&args.only), &tools(args.no_install)) }
+}
+
+fn chaos(args: &ChaosArgs) -> ExitCode {
+    let minutes = args.minutes.map(|minutes| format!("--minutes={minutes}"));
+    let seed = args.seed.map(|seed| format!("--seed={seed}"));
+    let more: Vec<String> = minutes.into_iter().chain(seed).collect();
+    let minutes = args.minutes.unwrap_or_default();
+    run::run_longer(&suites::CHAOS, &more, minutes, &tools(args.no_install))
 }
 
 fn tools(no_install: bool) -> Tools {

@@ -23,15 +23,22 @@ struct Report {
 
 /// Runs the suites in order; fails when one of them did.
 pub(crate) fn run(suites: &[&Suite], tools: &Tools) -> ExitCode {
-    let reports: Vec<Report> = suites.iter().map(|suite| report(suite, tools)).collect();
+    let reports: Vec<Report> = suites.iter().map(|suite| report(suite, &[], SUITE_TIME_MAX, tools)).collect();
     println!("\n{}", summary(&reports));
     if reports.iter().all(|report| report.result.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn report(suite: &Suite, tools: &Tools) -> Report {
+/// Runs one suite of cargo with more arguments, for so many minutes longer than a suite may take.
+pub(crate) fn run_longer(suite: &Suite, more: &[String], minutes: f64, tools: &Tools) -> ExitCode {
+    let limit = SUITE_TIME_MAX + Duration::from_secs_f64(minutes * 60.0);
+    let report = report(suite, more, limit, tools);
+    if report.result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn report(suite: &Suite, more: &[String], limit: Duration, tools: &Tools) -> Report {
     println!("\n=== {}: {}", suite.name, suite.about);
     let start = Instant::now();
-    let result = attempt(suite, tools);
+    let result = attempt(suite, more, limit, tools);
     let took = start.elapsed();
     match &result {
         Ok(()) => println!("=== {}: passed in {:.1} s", suite.name, took.as_secs_f64()),
@@ -40,23 +47,23 @@ fn report(suite: &Suite, tools: &Tools) -> Report {
     Report { name: suite.name, took, result }
 }
 
-fn attempt(suite: &Suite, tools: &Tools) -> Result<(), String> {
+fn attempt(suite: &Suite, more: &[String], limit: Duration, tools: &Tools) -> Result<(), String> {
     let mut env = Vec::new();
     for need in suite.needs {
         env.extend(need.meet(tools)?);
     }
     match suite.check {
-        Check::Cargo(args) => start(tools.cargo().args(args), env),
+        Check::Cargo(args) => start(tools.cargo().args(args).args(more), env, limit),
         Check::Npm(folder) => {
             tools::install_npm_packages(tools, folder)?;
-            start(tools.npm(folder).arg("test"), env)
+            start(tools.npm(folder).arg("test"), env, limit)
         }
         Check::Tree(check) => check(tools),
     }
 }
 
-fn start(command: &mut Command, env: Vec<Variable>) -> Result<(), String> {
-    process::run(command.envs(env), SUITE_TIME_MAX)
+fn start(command: &mut Command, env: Vec<Variable>, limit: Duration) -> Result<(), String> {
+    process::run(command.envs(env), limit)
 }
 
 fn summary(reports: &[Report]) -> String {

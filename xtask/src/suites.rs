@@ -75,7 +75,16 @@ pub(crate) const SUITES: &[Suite] = &[
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
     npm("browser", "the pages in a headless browser", "apps/ordering/browser-tests")
         .needs(&[Need::Chromium, Need::Release("ordering")]),
+    CHAOS,
 ];
+
+/// Faults on instances and a broker, at the length that the gate has time for.
+pub(crate) const CHAOS: Suite = cargo(
+    "chaos",
+    "instances and a broker are killed, held and cut off under load; then the log is judged",
+    &["run", "--locked", "-p", "headwater-chaos", "--"],
+)
+.needs(&[Need::Kafka, Need::Release("ordering")]);
 
 const fn cargo(name: &'static str, about: &'static str, args: &'static [&'static str]) -> Suite {
     Suite { name, about, needs: &[], check: Check::Cargo(args) }

@@ -34,6 +34,11 @@ pub trait Log: Send + Sync + 'static {
     /// Names this log among all logs; the same for every process that opens it, and after every restart.
     fn id(&self) -> LogId;
 
+    /// On how many machines this log makes its topics, and wants those kept that it finds; `None` if it has only one.
+    fn replicas_wanted(&self) -> Option<Replicas> {
+        None
+    }
+
     /// Describes a topic; `None` if there is none of that name.
     ///
     /// # Errors

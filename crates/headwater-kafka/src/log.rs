@@ -98,7 +98,11 @@ impl Log for KafkaLog {
     }
 
     fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
-        Box::pin(self.topics.delete(topic))
+        Box::pin(async move {
+            self.topics.delete(topic).await?;
+            self.reader.forget(topic);
+            Ok(())
+        })
     }
 
     fn read<'a>(

@@ -54,6 +54,7 @@ pub mod planted;
 mod runtime;
 pub mod store;
 pub mod testing;
+pub mod topics;
 mod topology;
 
 pub use headwater_core as core;

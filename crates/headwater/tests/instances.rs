@@ -1,5 +1,7 @@
 //! Several instances of one app on one log: each answers everything.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -231,7 +231,7 @@ async fn a_topic_that_does_not_fit_is_refused_at_the_start() {
     };
     let expiring = Cleanup::Expire { after_ms: 1_000 };
     let cases = [
-        (TopicSettings::kept(5), doubler("calc"), Some("5 partitions")),
+        (TopicSettings::kept(5), doubler("calc"), Some("partitions 5")),
         (TopicSettings::kept(PARTITIONS).cleanup(expiring), counting("calc"), Some("cleanup")),
         (TopicSettings::kept(PARTITIONS).cleanup(expiring), doubler("calc"), None),
     ];

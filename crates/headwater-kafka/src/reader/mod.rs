@@ -32,7 +32,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::{Bounds, LogError, ReadBatch, ReadLimit, Wait};
+use headwater_core::log::{LogError, ReadBatch, ReadLimit, Wait};
+use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -43,7 +44,7 @@ use chunk::Budget;
 use cursor::Lease;
 use partition::{Partition, Tailing};
 use tail::Tail;
-use wire::{Lookup, Wire, to_offset};
+use wire::{Wire, to_offset};
 
 /// What all cursors together may hold ahead of their readers, but for what keeps each of them going.
 const BUDGET_BYTES: usize = 32 << 20;
@@ -119,22 +120,6 @@ impl Reader {
         let from = i64::try_from(from.0).unwrap_or(i64::MAX);
         let mut read = Read::new(Arc::clone(&self.shared), partition, from, limit, wait);
         read.answer().await
-    }
-
-    /// The first kept and the next offset of a partition; the end is the high watermark.
-    ///
-    /// # Errors
-    ///
-    /// As [`Log::bounds`](headwater_core::log::Log::bounds).
-    pub(crate) async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, LogError> {
-        let wire = &self.shared.wire;
-        match wire.place(partition, false).await? {
-            Lookup::Found(place) => {
-                wire.bounds(partition, place).await.map_err(|cause| cause.reading(partition))
-            }
-            Lookup::Denied => Err(scan::denied(partition)),
-            _ => Err(scan::unknown(partition)),
-        }
     }
 
     /// Lets go of a topic that was just deleted: reads that wait for it are told, and nothing of it is answered.
@@ -289,7 +274,7 @@ impl Read {
         }
     }
 
-    fn batch(&self, records: Vec<headwater_core::record::StoredRecord>) -> ReadBatch {
+    fn batch(&self, records: Vec<StoredRecord>) -> ReadBatch {
         let end = self.lease.partition.lock().end.max(self.lease.at);
         ReadBatch { records, next: to_offset(self.lease.at), end: to_offset(end) }
     }

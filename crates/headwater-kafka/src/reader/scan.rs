@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::chunk::Chunk;
-use super::partition::Partition;
+use super::partition::{Cursor, Partition};
 use super::wire::{Answer, Ask, Batches, Lane, Lookup, Place, Unreachable};
 
 /// The largest answer asked for, beyond which only a single larger batch goes.
@@ -29,6 +29,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// How often a broker must say that there is nothing where something should be, before that is believed.
 const BLANKS: u32 = 2;
 
+/// How often it is asked again about a partition that is said not to be there: brokers hear of a new topic one by one.
+const UNKNOWN: u32 = 2;
+
 /// Starts a fetch for a cursor, unless one is under way.
 ///
 /// `records` and `bytes` bound what its reader wants: a reader that looks at one place gets little, one that goes on
@@ -42,19 +45,29 @@ pub(super) fn start(shared: &Arc<Shared>, partition: &Arc<Partition>, id: u64, r
         0 => bytes.min(records.saturating_mul(RECORD_BYTES)),
         _ => BYTES_MAX,
     };
-    let (number, from, epoch) = (cursor.fetches, cursor.reach, cursor.epoch);
+    let scan = Scan {
+        shared: Arc::clone(shared),
+        partition: Arc::clone(partition),
+        cursor: id,
+        lives: cursor.lives,
+        number: cursor.fetches,
+        from: cursor.reach,
+        epoch: cursor.epoch,
+        bytes_max: wanted.min(shared.budget.left() / 4).clamp(BYTES_MIN, BYTES_MAX),
+    };
     drop(state);
-    let bytes_max = wanted.min(shared.budget.left() / 4).clamp(BYTES_MIN, BYTES_MAX);
-    let scan =
-        Scan { shared: Arc::clone(shared), partition: Arc::clone(partition), id, from, epoch, bytes_max };
-    tokio::spawn(scan.run(number));
+    tokio::spawn(scan.run());
 }
 
 /// One fetch.
 struct Scan {
     shared: Arc<Shared>,
     partition: Arc<Partition>,
-    id: u64,
+    cursor: u64,
+    /// Which life of the cursor the fetch is for.
+    lives: u64,
+    /// Which of the cursor's fetches this is.
+    number: u64,
     from: i64,
     epoch: i32,
     bytes_max: usize,
@@ -66,34 +79,50 @@ enum Failure {
     Again(LogError),
     /// It will not.
     Fault(LogError),
+    /// The broker that was asked knows no such partition, of which it may not have heard yet.
+    Unknown,
 }
 
 impl Scan {
-    async fn run(self, number: u64) {
+    async fn run(self) {
         let outcome = self.fetch_patiently().await;
-        let mut state = self.partition.lock();
+        if let Some(cursor) = self.partition.lock().cursor(self.cursor) {
+            cursor.fetching = false;
+            self.settle(cursor, outcome);
+        }
+        self.partition.changed.notify_waiters();
+    }
+
+    /// Tells the cursor how the fetch ended, unless the cursor let go meanwhile of what the fetch was about.
+    fn settle(&self, cursor: &mut Cursor, outcome: Result<(), LogError>) {
+        let current = cursor.lives == self.lives;
+        if current {
+            cursor.answered = self.number;
+        }
         if let Err(error) = outcome
-            && let Some(cursor) = state.cursor(self.id)
+            && (current || error.kind() == LogErrorKind::UnknownTopic)
         {
             cursor.fault = Some((error, Instant::now()));
         }
-        if let Some(cursor) = state.cursor(self.id) {
-            (cursor.fetching, cursor.answered) = (false, number);
-        }
-        drop(state);
-        self.partition.changed.notify_waiters();
     }
 
     async fn fetch_patiently(&self) -> Result<(), LogError> {
         let deadline = Instant::now() + self.shared.wire.patience();
-        let (mut pause, mut anew) = (PAUSE_MIN, false);
+        let (mut pause, mut anew, mut unknown) = (PAUSE_MIN, false, 0);
         loop {
-            match self.fetch(anew).await {
+            let fetched = tokio::time::timeout_at(deadline, self.fetch(anew)).await;
+            match fetched.unwrap_or_else(|_| Err(self.again("no answer comes"))) {
                 Ok(()) => return Ok(()),
                 Err(Failure::Fault(error)) => return Err(error),
                 Err(Failure::Again(error)) if Instant::now() + pause > deadline => return Err(error),
-                Err(Failure::Again(_)) => tokio::time::sleep(pause).await,
+                Err(Failure::Again(_)) => {}
+                Err(Failure::Unknown) if unknown >= UNKNOWN => {
+                    self.partition.forget();
+                    return Err(unknown_partition(&self.partition.name));
+                }
+                Err(Failure::Unknown) => unknown += 1,
             }
+            tokio::time::sleep(pause).await;
             (pause, anew) = ((pause * 2).min(PAUSE_MAX), true);
         }
     }
@@ -130,10 +159,7 @@ impl Scan {
                 self.partition.lock().found(place);
                 Ok(place)
             }
-            Lookup::Unknown => {
-                self.partition.forget();
-                Err(Failure::Fault(unknown(&self.partition.name)))
-            }
+            Lookup::Unknown => Err(Failure::Unknown),
             Lookup::Denied => Err(Failure::Fault(denied(&self.partition.name))),
             Lookup::Leaderless => Err(self.again("it has no leader")),
         }
@@ -150,7 +176,8 @@ impl Scan {
             return Ok(());
         }
         state.learn(batches);
-        let Some(cursor) = state.cursor(self.id) else { return Ok(()) };
+        let cursor = state.cursor(self.cursor).filter(|cursor| cursor.lives == self.lives);
+        let Some(cursor) = cursor else { return Ok(()) };
         let blank = chunk.is_none() && self.from < batches.stable;
         cursor.blanks = if blank { cursor.blanks + 1 } else { 0 };
         match chunk {
@@ -197,12 +224,12 @@ impl Scan {
 }
 
 /// There is no such partition.
-pub(super) fn unknown(partition: &TopicPartition) -> LogError {
+fn unknown_partition(partition: &TopicPartition) -> LogError {
     LogError::new(LogErrorKind::UnknownTopic, format!("there is no partition {partition}"))
 }
 
 /// This process may not read the partition.
-pub(super) fn denied(partition: &TopicPartition) -> LogError {
+fn denied(partition: &TopicPartition) -> LogError {
     let message =
         format!("this process may not read {partition}: grant it Read on topic {}", partition.topic);
     LogError::new(LogErrorKind::Denied, message)

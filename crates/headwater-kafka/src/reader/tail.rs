@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -117,12 +118,18 @@ impl Tail {
             asked.iter().for_each(|(partition, _)| partition.tail_failed(self.broker));
             return tokio::time::sleep(PAUSE).await;
         };
+        let filled = |(_, answer): &&(_, Answer)| matches!(answer, Answer::Batches(batches) if !batches.bytes.is_empty());
+        // One partition's records, should they be held for long, must not hold what came with them for others.
+        let crowded = answers.iter().filter(filled).count() > 1;
         for (name, answer) in answers {
             let Some((partition, ask)) = asked.iter().find(|(partition, _)| partition.name == name) else {
                 continue;
             };
             match answer {
-                Answer::Batches(batches) => {
+                Answer::Batches(mut batches) => {
+                    if crowded {
+                        batches.bytes = Bytes::copy_from_slice(&batches.bytes);
+                    }
                     let place = partition.lock().place;
                     if place.is_some_and(|place| place.topic_id == ask.place.topic_id) {
                         partition.tail_batches(ask.from, &batches, &shared.budget);

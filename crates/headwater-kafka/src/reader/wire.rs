@@ -97,7 +97,6 @@ pub(super) struct Batches {
     pub(super) stable: i64,
     /// The high watermark.
     pub(super) end: i64,
-    pub(super) start: i64,
 }
 
 /// Where a partition is served, or why that is not known.
@@ -291,7 +290,10 @@ fn request(asks: &[Ask], wait: Duration, bytes_max: i32) -> FetchRequest {
     (request.session_id, request.session_epoch) = NO_SESSION;
     for ask in asks {
         // Only neighbours share an entry, so that the order asked for stays: the limit of bytes is used up in it.
-        if request.topics.last().is_none_or(|topic| topic.topic_id != Some(ask.place.topic_id)) {
+        let of_topic = |topic: &FetchTopicRequest| {
+            topic.topic_id == Some(ask.place.topic_id) && topic.topic == ask.partition.topic.as_str()
+        };
+        if !request.topics.last().is_some_and(of_topic) {
             let mut topic = FetchTopicRequest::default();
             topic.topic = ask.partition.topic.as_str().to_owned();
             topic.topic_id = Some(ask.place.topic_id);
@@ -352,7 +354,6 @@ fn answer(partition: FetchPartitionResponse) -> Answer {
             aborted: partition.aborted_transactions.into_iter().map(first_aborted).collect(),
             stable: partition.last_stable_offset,
             end: partition.high_watermark,
-            start: partition.log_start_offset,
         }),
         ErrorCode::OffsetOutOfRange => Answer::OutOfRange,
         ErrorCode::CorruptMessage => Answer::Corrupt,

@@ -25,6 +25,7 @@ use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
 use crate::command::{CommandId, SendError, Version};
 use crate::store::{Flusher, FlusherOptions};
+use crate::topics::Place;
 
 /// How often the wait for readiness looks at what other instances say.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -95,6 +96,7 @@ impl Headwater {
             log_size,
             log_damage: None,
             cluster: None,
+            place: Place::default(),
         };
         Self { shell, stores, apps: Arc::default() }
     }
@@ -120,6 +122,12 @@ impl Headwater {
     /// What answers other instances; `None` unless it is one [among](Headwater::among) several.
     pub fn peer_service(&self) -> Option<PeerService> {
         self.shell.cluster.as_ref().map(|cluster| PeerService(cluster.registry.clone()))
+    }
+
+    /// The same with the place where an operator mends what a start refuses.
+    pub(super) fn placed(mut self, place: Place) -> Self {
+        self.shell.place = place;
+        self
     }
 
     /// Starts an app, all of it.

@@ -13,6 +13,7 @@ use crate::log::memory::{MemoryLog, MemoryOptions};
 use crate::runtime::start::Parts;
 use crate::store::lmdb::{LmdbOptions, LmdbStores};
 use crate::store::memory::MemoryStores;
+use crate::topics::Place;
 
 /// Bytes of a page of the engine.
 const PAGE_BYTES: u64 = 4_096;
@@ -47,11 +48,12 @@ impl Headwater {
     ///
     /// [`OpenLogError`] says what is in the way and what to do.
     pub async fn open(config: &Config) -> Result<Self, OpenLogError> {
-        match &config.log {
-            LogChoice::Memory => Ok(open_memory()),
-            LogChoice::Embedded => open_embedded(&config.data),
-            LogChoice::Kafka(address) => Err(OpenLogError::NoKafka(address.clone())),
-        }
+        let headwater = match &config.log {
+            LogChoice::Memory => open_memory(),
+            LogChoice::Embedded => open_embedded(&config.data)?,
+            LogChoice::Kafka(address) => return Err(OpenLogError::NoKafka(address.clone())),
+        };
+        Ok(headwater.placed(Place::of(config)))
     }
 }
 

@@ -16,6 +16,7 @@ use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
+use crate::topics::Place;
 
 /// How long a shard waits after the log refused something.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +32,8 @@ pub(crate) struct Shell {
     pub(crate) log_damage: Option<LogDamage>,
     /// Where several instances share the apps.
     pub(crate) cluster: Option<Arc<Cluster>>,
+    /// Where an operator mends what a start refuses.
+    pub(crate) place: Place,
 }
 
 /// A store and its name.

@@ -1,12 +1,10 @@
 //! Starting an app: its topics made or checked, its stores opened, its groups joined.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::{
-    Cleanup, Group, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings,
-};
+use headwater_core::log::{Group, LogError, TopicDescription};
 use headwater_core::store::{StateStores, StoreError, StoreErrorKind};
 use headwater_core::topic::{Partition, TopicId, TopicName};
 use parking_lot::Mutex;
@@ -17,18 +15,18 @@ use super::aggregate::{StartedAggregate, Topics};
 use super::cell::{Bell, Phase, ShardCell};
 use super::emitter::Emitter;
 use super::fold::Fold;
-use super::instances::{self, Routes};
+use super::instances::Routes;
 use super::membership::{RunShard, run_group};
 use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
 use super::view::{ViewPlace, ViewState};
-use crate::app::{App, AppOptions, Folded, InvalidApp};
+use crate::app::{App, AppOptions, InvalidApp};
+use crate::topics::prepare::{Prepared, Reach, Word, prepare};
+use crate::topics::{self, AggregateTopics, Plan, TopicDeclaration};
 use crate::topology::{Definition, Kind, TopicRef, versioned};
 
 /// How long a failed start waits for what it had started.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
-/// How long a tombstone is kept in a compacted topic.
-const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// Why an app could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -43,18 +41,11 @@ pub enum StartError {
     /// A store cannot be opened.
     #[error("the state store: {0}")]
     Store(#[from] StoreError),
-    /// A topic is there, but kept differently.
-    #[error("topic \"{topic}\" has {actual}, but the app needs {needed}: {hint}")]
-    Topic {
-        /// The topic.
-        topic: TopicName,
-        /// What it has.
-        actual: String,
-        /// What it needs.
-        needed: String,
-        /// What to do.
-        hint: String,
-    },
+    /// Topics that are not as the app needs them, or topologies that are defined otherwise than they were.
+    ///
+    /// The plan tells each, with the command that mends it.
+    #[error("{}", .0.refusal())]
+    Refused(Box<Plan>),
     /// An app of this name runs already.
     #[error("an app named \"{0}\" runs already in this process: give one of them another name")]
     AlreadyRunning(String),
@@ -118,6 +109,7 @@ pub(crate) struct Starting {
     pub(crate) routes: Option<Arc<Routes>>,
     pub(crate) bell: Bell,
     stores: Arc<dyn StateStores>,
+    topics: BTreeMap<TopicName, TopicDescription>,
     stop: CancellationToken,
     groups: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -126,8 +118,7 @@ impl Starting {
     pub(crate) fn new(app: &App, shell: Shell, stores: Arc<dyn StateStores>) -> Self {
         let bell = Bell::default();
         let routes = shell.cluster.clone().map(|cluster| {
-            let topic = TopicRef::Own(instances::INSTANCES.into()).resolve(app.name());
-            let topic = topic.expect("an app is checked before it is started").partition(0);
+            let topic = topics::instances(app.name()).name.partition(0);
             Arc::new(Routes::new(cluster, app.name(), shell.clone(), bell.clone(), topic))
         });
         Self {
@@ -137,17 +128,19 @@ impl Starting {
             bell,
             shell,
             stores,
+            topics: BTreeMap::new(),
             stop: CancellationToken::new(),
             groups: Mutex::new(Vec::new()),
         }
     }
 
     /// Starts everything that `app` has and `wanted` selects.
-    pub(crate) async fn start(self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
+    pub(crate) async fn start(mut self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
         tracing::info!(app = app.name(), ?wanted, "starting");
         for line in app.describe().to_string().lines() {
             tracing::info!("{line}");
         }
+        self.topics = self.prepare(app).await?;
         let mut started = StartedApp {
             name: self.app.clone(),
             shell: self.shell.clone(),
@@ -195,29 +188,27 @@ impl Starting {
         }
     }
 
+    /// Makes the topics that are missing, and refuses to start on others than the app needs.
+    async fn prepare(&self, app: &App) -> Result<BTreeMap<TopicName, TopicDescription>, StartError> {
+        let Shell { log, clock, place, .. } = &self.shell;
+        match prepare(&**log, &**clock, app, place, (Reach::Create, &Word::default())).await? {
+            Prepared::Ready(survey) => Ok(survey.topics),
+            Prepared::Refused(plan) => Err(StartError::Refused(Box::new(plan))),
+        }
+    }
+
     async fn start_parts(
         &self,
         app: &App,
         wanted: Parts,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        if self.routes.is_some() {
-            self.topic(instances::INSTANCES, instances::settings(TOMBSTONES_MS)).await?;
-        }
         for aggregate in &app.aggregates {
             let StartedAggregate { handle, answering, status } =
                 aggregate.start(self, wanted.commands).await?;
             started.aggregates.insert(aggregate.name(), handle);
             started.answering.insert(aggregate.name(), answering);
             started.topologies.extend(status);
-        }
-        for definition in app.definitions.values() {
-            if let Kind::Emitter { to: TopicRef::Own(to) } = &definition.kind {
-                self.topic(to, TopicSettings::kept(self.options.partitions)).await?;
-            }
-        }
-        for (name, folded) in app.shared_topics() {
-            self.shared_topic(name, folded).await?;
         }
         for definition in app.definitions.values() {
             match &definition.kind {
@@ -390,49 +381,19 @@ impl Starting {
         topic.resolve(&self.app).expect("an app is checked before it is started")
     }
 
-    /// Makes the topics of a kind of aggregate, or checks them.
-    pub(crate) async fn aggregate_topics(&self, aggregate: &str) -> Result<Topics, StartError> {
-        let kept = TopicSettings::kept(self.options.partitions);
-        let outcomes_ms = u64::try_from(self.options.outcomes_kept.as_millis()).unwrap_or(u64::MAX);
-        let for_a_time = kept.cleanup(Cleanup::Expire { after_ms: outcomes_ms.saturating_mul(2) });
-        let by_log = TopicSettings { times: RecordTimes::Log, ..for_a_time };
-        let compacted = kept.cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS });
-        Ok(Topics {
-            events: self.topic(&format!("{aggregate}.events"), kept).await?,
-            commands: self.topic(&format!("{aggregate}.commands"), by_log).await?,
-            outcomes: self.topic(&format!("{aggregate}.outcomes"), for_a_time).await?,
-            snapshots: self.topic(&format!("{aggregate}.snapshots"), compacted).await?,
-        })
-    }
-
-    async fn topic(&self, name: &str, settings: TopicSettings) -> Result<TopicDescription, StartError> {
-        let name = self.resolve(&TopicRef::Own(name.to_owned()));
-        check_topic(self.made(&name, settings).await?, settings)
-    }
-
-    /// Makes a topic that other programs may share, or checks it: only folds need it kept.
-    async fn shared_topic(&self, name: String, folded: Folded) -> Result<TopicDescription, StartError> {
-        let name = self.resolve(&TopicRef::Shared(name));
-        let kept = TopicSettings::kept(self.options.partitions);
-        let there = self.made(&name, kept).await?;
-        let needed = if folded.0 { kept } else { kept.cleanup(there.settings.cleanup) };
-        check_topic(there, needed)
-    }
-
-    /// A topic, made with these settings if there is none.
-    async fn made(&self, name: &TopicName, settings: TopicSettings) -> Result<TopicDescription, StartError> {
-        let there = match self.shell.log.describe(name).await? {
-            Some(there) => there,
-            None => match self.shell.log.create(name, settings).await {
-                Err(error) if error.kind() == LogErrorKind::TopicExists => {
-                    self.shell.log.describe(name).await?.ok_or_else(|| {
-                        LogError::new(LogErrorKind::UnknownTopic, format!("topic {name} was deleted"))
-                    })?
-                }
-                created => created?,
-            },
+    /// The topics of a kind of aggregate.
+    pub(crate) fn aggregate_topics(&self, aggregate: &str) -> Topics {
+        let AggregateTopics { events, commands, outcomes, snapshots } =
+            AggregateTopics::of(&self.app, aggregate, &self.options);
+        let there = |declared: TopicDeclaration| {
+            self.topics.get(&declared.name).cloned().expect("a start makes every topic of the app first")
         };
-        Ok(there)
+        Topics {
+            events: there(events),
+            commands: there(commands),
+            outcomes: there(outcomes),
+            snapshots: there(snapshots),
+        }
     }
 }
 
@@ -452,27 +413,6 @@ impl Parts {
     pub const COMMANDS: Self = Self { commands: true, queries: false };
     /// The views alone.
     pub const QUERIES: Self = Self { commands: false, queries: true };
-}
-
-fn check_topic(there: TopicDescription, needed: TopicSettings) -> Result<TopicDescription, StartError> {
-    let differs = |actual: String, needed: String, hint: &str| {
-        Err(StartError::Topic { topic: there.name.clone(), actual, needed, hint: hint.to_owned() })
-    };
-    if there.settings.partitions != needed.partitions {
-        return differs(
-            format!("{} partitions", there.settings.partitions),
-            needed.partitions.to_string(),
-            "a partition count is fixed when the topic is made; set the app's partitions back to it",
-        );
-    }
-    if there.settings.cleanup != needed.cleanup {
-        return differs(
-            format!("cleanup {:?}", there.settings.cleanup),
-            format!("{:?}", needed.cleanup),
-            "its records may be dropped too early or never; declare it as it is, or delete it",
-        );
-    }
-    Ok(there)
 }
 
 /// A shard's state in words, for health checks.

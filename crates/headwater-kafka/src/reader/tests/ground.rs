@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use headwater_core::log::{LogError, LogErrorKind, ReadBatch, ReadLimit, Wait};
+use headwater_core::log::{Bounds, LogError, LogErrorKind, ReadBatch, ReadLimit, Wait};
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use kafka_broker::Broker;
@@ -13,6 +13,7 @@ use krafka::{Kafka, Record};
 
 use crate::connection::Connection;
 use crate::reader::Reader;
+use crate::reader::wire::Lookup;
 use crate::settings::KafkaSettings;
 
 /// Longer than anything takes, so that a test fails instead of hanging.
@@ -34,13 +35,14 @@ pub(super) struct Ground {
 
 impl Ground {
     pub(super) async fn new() -> Self {
-        Self::at(&broker().bootstrap()).await
+        Self::at(&broker().bootstrap(), Duration::from_secs(5)).await
     }
 
-    pub(super) async fn at(servers: &str) -> Self {
+    /// At another broker, with a reader of this patience.
+    pub(super) async fn at(servers: &str, patience: Duration) -> Self {
         let kafka = Kafka::builder(servers).connect().await.unwrap();
         let producer = kafka.producer().max_request_size(16 << 20).build().await.unwrap();
-        Self { kafka, producer, reader: reader(servers).await }
+        Self { kafka, producer, reader: reader(servers, patience).await }
     }
 
     /// A topic of its own, named after the test.
@@ -119,6 +121,12 @@ impl Ground {
         tokio::time::timeout(AT_MOST, read).await.expect("a read ends in bounded time")
     }
 
+    pub(super) async fn bounds(&self, at: &TopicPartition) -> Bounds {
+        let wire = &self.reader.shared.wire;
+        let Lookup::Found(place) = wire.place(at, false).await.unwrap() else { panic!("{at} is not there") };
+        wire.bounds(at, place).await.unwrap()
+    }
+
     /// What a read that must fail says.
     pub(super) async fn fails(&self, at: &TopicPartition, from: u64, wait: Wait) -> LogErrorKind {
         self.read(at, from, wait).await.expect_err("the read fails").kind()
@@ -131,7 +139,7 @@ impl Ground {
         from: u64,
         limit: ReadLimit,
     ) -> Vec<StoredRecord> {
-        let end = self.reader.bounds(at).await.unwrap().end;
+        let end = self.bounds(at).await.end;
         let (mut next, mut records) = (Offset(from), Vec::new());
         while next < end {
             let batch = self.read_limited(at, next.0, limit, Wait::No).await.unwrap();
@@ -144,8 +152,8 @@ impl Ground {
     }
 }
 
-pub(super) async fn reader(servers: &str) -> Reader {
-    let settings = KafkaSettings::new(servers, "test");
+pub(super) async fn reader(servers: &str, patience: Duration) -> Reader {
+    let settings = KafkaSettings { patience, ..KafkaSettings::new(servers, "test") };
     Reader::new(Connection::open(settings).await.unwrap())
 }
 

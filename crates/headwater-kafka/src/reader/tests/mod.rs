@@ -1,5 +1,6 @@
 //! Reading from a real broker: what is answered, what is left out, and who is woken.
 
+mod faults;
 mod ground;
 
 use std::sync::Arc;
@@ -173,7 +174,7 @@ async fn aborted_records_and_markers_are_moved_over_also_at_the_end() {
         }
         expected.extend((0..3).filter(|_| aborted.is_none()).map(|k| format!("second-{n}-{k}")));
     }
-    let end = ground.reader.bounds(&at).await.unwrap().end;
+    let end = ground.bounds(&at).await.end;
     for limit in [EVERYTHING, ReadLimit { records: 1, bytes: 1 }] {
         assert_eq!(values(&ground.read_to_end(&at, 0, limit).await), expected);
     }
@@ -194,7 +195,7 @@ async fn what_is_undecided_is_waited_for_and_never_shown() {
     writer.begin().unwrap();
     writer.send(record(&at, "in a transaction")).await.map(drop).unwrap();
     ground.produce(&at, &["after"]).await;
-    assert_eq!(ground.reader.bounds(&at).await.unwrap().end, Offset(3));
+    assert_eq!(ground.bounds(&at).await.end, Offset(3));
 
     let batch = ground.read(&at, 0, Wait::No).await.unwrap();
     assert_eq!((values(&batch.records), batch.next), (vec!["before".to_owned()], Offset(1)));
@@ -224,7 +225,7 @@ async fn offsets_outside_the_log_are_refused_with_its_bounds() {
     let position = At::new(at.topic.as_str(), 0);
     ground.kafka.admin().delete_records([(position, 40)], DeleteRecordsOptions::default()).await.unwrap();
     let bounds = Bounds { start: Offset(40), end: Offset(100) };
-    assert_eq!(ground.reader.bounds(&at).await.unwrap(), bounds);
+    assert_eq!(ground.bounds(&at).await, bounds);
     for from in [0, 39, 101, 1_000_000, u64::MAX] {
         for wait in [Wait::No, Wait::UntilMore] {
             assert_eq!(ground.fails(&at, from, wait).await, LogErrorKind::OutOfRange(bounds));
@@ -285,7 +286,7 @@ async fn whoever_reads_a_topic_that_is_deleted_and_made_again_is_told() {
 #[tokio::test]
 async fn reading_goes_on_after_the_broker_was_gone() {
     let broker = Broker::start().unwrap();
-    let ground = Ground::at(&broker.bootstrap()).await;
+    let ground = Ground::at(&broker.bootstrap(), Duration::from_secs(1)).await;
     let at = ground.partition("restart").await;
     ground.produce_many(&at, 100).await;
     assert_eq!(ground.read(&at, 0, Wait::No).await.unwrap().next, Offset(100));
@@ -316,7 +317,7 @@ async fn reading_goes_on_after_the_broker_was_gone() {
 async fn a_reader_ends_its_tasks() {
     let ground = Ground::new().await;
     let at = ground.partition("ends").await;
-    let reader = reader(&ground::broker().bootstrap()).await;
+    let reader = reader(&ground::broker().bootstrap(), Duration::from_secs(5)).await;
     let read = reader.read(&at, Offset(0), EVERYTHING, Wait::UntilMore);
     assert!(tokio::time::timeout(Duration::from_millis(100), read).await.is_err());
     let shared = Arc::downgrade(&reader.shared);

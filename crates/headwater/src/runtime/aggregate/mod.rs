@@ -123,7 +123,7 @@ impl<A: Aggregate> AnyAggregate for AggregateDefinition<A> {
         runs_here: bool,
     ) -> BoxFuture<'a, Result<StartedAggregate, StartError>> {
         Box::pin(async move {
-            let topics = starting.aggregate_topics(A::NAME).await?;
+            let topics = starting.aggregate_topics(A::NAME);
             let cells: Arc<[Arc<ShardCell>]> = starting.cells();
             let aggregate_cells: Arc<[AggregateCell<A>]> =
                 cells.iter().cloned().map(AggregateCell::new).collect();

@@ -12,8 +12,6 @@ mod table;
 
 use std::time::Duration;
 
-use headwater_core::log::{Cleanup, TopicSettings};
-
 pub(crate) use routes::{Cluster, Route, Routes};
 pub(crate) use table::{InstanceRecord, Table};
 
@@ -25,14 +23,6 @@ pub(crate) const EXPIRES: Duration = Duration::from_secs(10);
 pub(crate) const FORGET: Duration = Duration::from_secs(60 * 60);
 /// How long the log may be silent before answers say that they may be old.
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
-
-/// The topic's name within the app.
-pub(crate) const INSTANCES: &str = "instances";
-
-/// How the topic is kept: one partition, the last record of each instance.
-pub(crate) fn settings(tombstones_ms: u64) -> TopicSettings {
-    TopicSettings::kept(1).cleanup(Cleanup::Compact { tombstones_ms })
-}
 
 #[cfg(test)]
 mod table_tests;

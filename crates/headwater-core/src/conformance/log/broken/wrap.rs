@@ -6,7 +6,7 @@ use crate::BoxFuture;
 use crate::clock::Timestamp;
 use crate::log::{
     AppendError, Bounds, Claim, CommitError, Group, Log, LogError, LogId, Membership, Opened, ReadBatch,
-    ReadLimit, ShardChange, TopicDescription, TopicSettings, Transaction, Wait, Writer,
+    ReadLimit, Replicas, ShardChange, TopicDescription, TopicSettings, Transaction, Wait, Writer,
 };
 use crate::position::Position;
 use crate::record::Append;
@@ -107,6 +107,10 @@ impl BrokenLog {
 impl Log for BrokenLog {
     fn id(&self) -> LogId {
         self.sound.id()
+    }
+
+    fn replicas_wanted(&self) -> Option<Replicas> {
+        self.sound.replicas_wanted()
     }
 
     fn describe<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, Option<TopicDescription>> {

@@ -1,0 +1,302 @@
+//! The benches, each of which prints its lines of the table.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use super::contender::{Contender, Job, Memory, Side};
+use super::table::{Better, Table, mebibytes, millis, per_second, seconds};
+use super::traffic::{Filled, Traffic};
+use super::{Ground, Options};
+use crate::drive::{self, Figures, Schedule, Workload};
+use crate::headwater::OnKafka;
+
+/// Records a second of B3.
+const STEADY: u32 = 5_000;
+/// How long B3 runs before it is measured: the time that a JVM needs to compile what is hot.
+const WARM_UP: Duration = Duration::from_secs(5);
+/// How long a contender may take until it serves again.
+const SERVING_MAX: Duration = Duration::from_secs(300);
+/// How long a contender settles before its idle memory is read.
+const SETTLE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
+
+/// Runs every bench that is asked for. One that fails does not keep the others from running.
+pub(super) async fn run_all(ground: &Ground, options: &Options, table: &mut Table) {
+    macro_rules! bench {
+        ($name:literal, $run:expr) => {
+            if $name.contains(&options.only) {
+                eprintln!("{} ...", $name);
+                if let Err(error) = $run.await {
+                    table.failed($name, &error);
+                }
+            }
+        };
+    }
+    let bench = Bench { ground, options };
+    bench!("B1 1 M keys", bench.count(table, "1 M keys", 1_000_000, true));
+    bench!("B1 100 k keys", bench.count(table, "100 k keys", 100_000, false));
+    bench!("B2", bench.map(table));
+    bench!("B3", bench.latency(table));
+    bench!("B8 idle", bench.idle(table));
+    bench!("B9", bench.read(table));
+    bench!("B6", bench.commands(table));
+    bench!("B12", bench.takeover(table));
+}
+
+struct Bench<'a> {
+    ground: &'a Ground,
+    options: &'a Options,
+}
+
+/// What B1 and B4 tell of one side.
+struct Counted {
+    per_second: f64,
+    peak: Memory,
+    serving_s: Option<f64>,
+}
+
+impl Bench<'_> {
+    fn streams(&self) -> Side {
+        Side::Streams { threads: self.options.threads, commit_ms: None }
+    }
+
+    async fn traffic(&self) -> anyhow::Result<Traffic> {
+        Traffic::connect(&self.ground.bootstrap).await
+    }
+
+    /// B1: counts per key into a queryable view. B8: its memory. B4: killed then, and asked again for all of it.
+    async fn count(&self, table: &Table, what: &str, keys: u32, restart: bool) -> anyhow::Result<()> {
+        let topic = format!("count-{keys}");
+        let filled = self.traffic().await?.fill(&topic, self.options.records, keys).await?;
+        let theirs = self.count_with(self.streams(), &filled, restart).await?;
+        let ours = self.count_with(Side::Headwater, &filled, restart).await?;
+        let line = |name: &str, figure: fn(&Counted) -> f64, show, better, mark: &str| {
+            table.both(&format!("{name}, {what}"), figure(&theirs), figure(&ours), show, better, mark);
+        };
+        line("B1 count per key", |c| c.per_second, per_second, Better::Higher, "≥ 5 ×");
+        let anonymous = |c: &Counted| c.peak.anonymous_kib as f64;
+        line("B8 anonymous memory in B1", anonymous, mebibytes, Better::Lower, "≤ 150 MiB");
+        let resident = |c: &Counted| c.peak.resident_kib as f64;
+        line("B8 resident memory in B1", resident, mebibytes, Better::Lower, "");
+        if restart {
+            let serving = |c: &Counted| c.serving_s.unwrap_or(f64::NAN);
+            line("B4 serving after kill -9", serving, seconds, Better::Lower, "≤ 1 s");
+        }
+        Ok(())
+    }
+
+    async fn count_with(&self, side: Side, filled: &Filled, restart: bool) -> anyhow::Result<Counted> {
+        let name = format!("{}-{}", name_of(side), filled.topic);
+        let job = Job { work: "count", input: filled.topic.clone(), output: None, data: name.clone(), name };
+        let mut contender = Contender::start(self.ground, side, &job)?;
+        let progress = contender.processes(filled.records).await?;
+        await_complete(&mut contender, filled).await?;
+        let peak = contender.peak;
+        contender.kill().await?;
+        let serving_s = if restart { Some(self.serving_again(side, &job, filled).await?) } else { None };
+        Ok(Counted { per_second: progress.per_second(), peak, serving_s })
+    }
+
+    async fn serving_again(&self, side: Side, job: &Job, filled: &Filled) -> anyhow::Result<f64> {
+        let mut contender = Contender::start(self.ground, side, job)?;
+        let took = await_complete(&mut contender, filled).await?;
+        contender.kill().await?;
+        Ok(took.as_secs_f64())
+    }
+
+    /// B2: maps a topic to a topic, exactly once.
+    async fn map(&self, table: &Table) -> anyhow::Result<()> {
+        let traffic = self.traffic().await?;
+        let filled = traffic.fill("map", self.options.records, 100_000).await?;
+        let mut rates = Vec::new();
+        for side in [self.streams(), Side::Headwater] {
+            let name = format!("{}-map", name_of(side));
+            let output = format!("{name}-out");
+            traffic.topic(&output).await?;
+            let job = Job {
+                work: "map",
+                input: filled.topic.clone(),
+                output: Some(output.clone()),
+                data: name.clone(),
+                name,
+            };
+            let mut contender = Contender::start(self.ground, side, &job)?;
+            rates.push(contender.processes(filled.records).await?.per_second());
+            let written = traffic.count(&output, super::traffic::PARTITIONS, filled.records).await?;
+            ensure!(written == filled.records, "{written} records written of {}", filled.records);
+            contender.kill().await?;
+        }
+        table.both(
+            "B2 map topic to topic, exactly once",
+            rates[0],
+            rates[1],
+            per_second,
+            Better::Higher,
+            "≥ 1 ×",
+        );
+        Ok(())
+    }
+
+    /// B3: from a record sent to its result read, at a steady rate.
+    async fn latency(&self, table: &Table) -> anyhow::Result<()> {
+        let tuned = Side::Streams { threads: self.options.threads, commit_ms: Some(10) };
+        let theirs = self.latency_of(self.streams(), "default").await?;
+        let theirs_tuned = self.latency_of(tuned, "tuned").await?;
+        let ours = self.latency_of(Side::Headwater, "default").await?;
+        for (what, theirs) in [("", theirs), (", Streams tuned to commit each 10 ms", theirs_tuned)] {
+            let line = |quantile: &str, at: usize, mark: &str| {
+                let what = format!("B3 end to end at {STEADY}/s, {quantile}{what}");
+                table.both(&what, theirs[at], ours[at], millis, Better::Lower, mark);
+            };
+            line("p50", 0, "≤ 15 ms");
+            line("p99", 1, "≤ 60 ms");
+        }
+        Ok(())
+    }
+
+    async fn latency_of(&self, side: Side, variant: &str) -> anyhow::Result<[f64; 2]> {
+        let traffic = self.traffic().await?;
+        let name = format!("{}-steady-{variant}", name_of(side));
+        let (input, output) = (format!("{name}-in"), format!("{name}-out"));
+        traffic.topic(&input).await?;
+        traffic.topic(&output).await?;
+        let job =
+            Job { work: "map", input: input.clone(), output: Some(output.clone()), data: name.clone(), name };
+        let contender = Contender::start(self.ground, side, &job)?;
+        let during = WARM_UP + Duration::from_secs(self.options.seconds);
+        let expected = u64::from(STEADY) * during.as_secs();
+        let (sent, latencies) =
+            tokio::join!(traffic.send_steadily(&input, STEADY, during), traffic.latencies(&output, expected));
+        let (sent, latencies) = (sent?, latencies?);
+        contender.kill().await?;
+        ensure!(latencies.len() as u64 + 1_000 > sent, "{} results of {sent} records came", latencies.len());
+        let warm = (WARM_UP.as_secs() * u64::from(STEADY)) as usize;
+        let mut measured = latencies.get(warm..).context("nothing came after the warm-up")?.to_vec();
+        measured.sort_unstable();
+        let quantile = |q: f64| measured[((measured.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
+        Ok([quantile(0.5), quantile(0.99)])
+    }
+
+    /// B8: memory of a process that has nothing to do.
+    async fn idle(&self, table: &Table) -> anyhow::Result<()> {
+        self.traffic().await?.topic("idle").await?;
+        let mut memory = Vec::new();
+        for side in [self.streams(), Side::Headwater] {
+            let name = format!("{}-idle", name_of(side));
+            let job = Job { work: "count", input: "idle".into(), output: None, data: name.clone(), name };
+            let contender = Contender::start(self.ground, side, &job)?;
+            tokio::time::sleep(SETTLE).await;
+            memory.push(contender.memory()?);
+            contender.stop().await?;
+        }
+        let line = |what, of: fn(&Memory) -> u64, mark| {
+            let (theirs, ours) = (of(&memory[0]) as f64, of(&memory[1]) as f64);
+            table.both(what, theirs, ours, mebibytes, Better::Lower, mark);
+        };
+        line("B8 resident memory, idle", |memory| memory.resident_kib, "≤ 30 MiB");
+        line("B8 anonymous memory, idle", |memory| memory.anonymous_kib, "");
+        Ok(())
+    }
+
+    /// B9: reads a topic into user code.
+    async fn read(&self, table: &Table) -> anyhow::Result<()> {
+        let filled = self.traffic().await?.fill("read", self.options.records, 100_000).await?;
+        let mut rates = Vec::new();
+        for side in [self.streams(), Side::Headwater] {
+            let name = format!("{}-read", name_of(side));
+            let job =
+                Job { work: "read", input: filled.topic.clone(), output: None, data: name.clone(), name };
+            let mut contender = Contender::start(self.ground, side, &job)?;
+            rates.push(contender.processes(filled.records).await?.per_second());
+            contender.kill().await?;
+        }
+        table.both("B9 read into user code", rates[0], rates[1], per_second, Better::Higher, "≥ 2 ×");
+        Ok(())
+    }
+
+    /// B6: commands a second, each durable with version check and outcome.
+    async fn commands(&self, table: &Table) -> anyhow::Result<()> {
+        for (callers, mark) in [(1_000, "≥ 10 k/s, p99 ≤ 80 ms"), (1, "")] {
+            let workload = Workload { name: "on Kafka", callers, accounts: self.options.aggregates };
+            let measured = Duration::from_secs(self.options.seconds);
+            let schedule = Schedule { warm_up: Duration::from_secs(3), measured };
+            let data = self.ground.scratch.path().join(format!("commands-{callers}"));
+            let bank = format!("bank-{callers}");
+            let accounts = OnKafka { bootstrap: &self.ground.bootstrap, app: &bank }.open(data).await?;
+            let Figures { commands_per_second, p50_ms, p99_ms, events, .. } =
+                drive::run(accounts, &workload, schedule).await?;
+            let written = self.traffic().await?.count(&format!("{bank}.account.events"), 12, events).await?;
+            ensure!(written == events, "{written} events for {events} acknowledged commands");
+            let (p50, p99) = (p50_ms.unwrap_or(f64::NAN), p99_ms.unwrap_or(f64::NAN));
+            let figure = format!("{commands_per_second:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms");
+            table.ours(&format!("B6 commands, {callers} callers"), figure, mark);
+        }
+        Ok(())
+    }
+
+    /// B12: from kill -9 to the next accepted command, by the same instance and by another.
+    async fn takeover(&self, table: &Table) -> anyhow::Result<()> {
+        let job = |data: &str| Job {
+            work: "commands",
+            input: String::new(),
+            output: None,
+            name: "takeover".into(),
+            data: data.to_owned(),
+        };
+        let mut one = Contender::start(self.ground, Side::Headwater, &job("one"))?;
+        one.fill(self.options.aggregates).await?;
+        one.kill().await?;
+        let killed = Instant::now();
+        let mut one = Contender::start(self.ground, Side::Headwater, &job("one"))?;
+        let same = await_accepted(&mut one, killed).await?;
+        table.ours("B12 kill -9 to the next command, same instance", seconds(same.as_secs_f64()), "≤ 1 s");
+        let mut other = Contender::start(self.ground, Side::Headwater, &job("other"))?;
+        tokio::time::sleep(SETTLE).await;
+        one.kill().await?;
+        let killed = Instant::now();
+        let another = await_accepted(&mut other, killed).await?;
+        table.ours(
+            "B12 kill -9 to the next command, another instance",
+            seconds(another.as_secs_f64()),
+            "≤ 8 s",
+        );
+        other.stop().await
+    }
+}
+
+fn name_of(side: Side) -> &'static str {
+    match side {
+        Side::Streams { .. } => "streams",
+        Side::Headwater => "headwater",
+    }
+}
+
+/// Asks until every probe has the count that it must have; answers how long that took since the process was started.
+async fn await_complete(contender: &mut Contender, filled: &Filled) -> anyhow::Result<Duration> {
+    let deadline = Instant::now() + SERVING_MAX;
+    for (key, count) in &filled.probes {
+        let expected = Some(*count).filter(|count| *count > 0);
+        loop {
+            let answer = contender.get(key).await?;
+            if answer == Some(expected) {
+                break;
+            }
+            ensure!(Instant::now() < deadline, "{key} has {answer:?} where {expected:?} was counted");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    Ok(contender.started.elapsed())
+}
+
+/// Sends a command to one aggregate of each of several shards until all have accepted one.
+async fn await_accepted(contender: &mut Contender, since: Instant) -> anyhow::Result<Duration> {
+    let deadline = Instant::now() + SERVING_MAX;
+    for n in 0..40 {
+        while !contender.send(&format!("account-{n}")).await? {
+            ensure!(Instant::now() < deadline, "account-{n} accepts no command");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    Ok(since.elapsed())
+}

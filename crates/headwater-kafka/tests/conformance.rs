@@ -1,0 +1,72 @@
+//! The log on Kafka keeps the contract of a log, on the real broker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use headwater_core::BoxFuture;
+use headwater_core::conformance::log::{Harness, run_all};
+use headwater_core::log::Log;
+use headwater_kafka::{KafkaLog, KafkaSettings};
+use kafka_broker::Broker;
+
+/// Rules that ask of a broker what it cannot be made to do when asked.
+const NOT_ON_DEMAND: [&str; 3] = [
+    // A broker drops what it may by the file, and never the one that it writes to.
+    "expiry_drops_old_records_from_the_front",
+    "compaction_keeps_the_last_record_of_each_key",
+    // Answers are lost on the client's in-memory cluster: `src/tests`.
+    "an_unknown_commit_ends_its_writer",
+];
+
+struct OnBroker {
+    broker: Broker,
+    names: AtomicU32,
+}
+
+impl OnBroker {
+    async fn connect(&self) -> Arc<dyn Log> {
+        let settings = KafkaSettings {
+            replication_factor: 1,
+            min_in_sync_replicas: 1,
+            ..KafkaSettings::new(self.broker.bootstrap(), "conformance")
+        };
+        KafkaLog::connect(settings).await.expect("the broker runs")
+    }
+}
+
+impl Harness for OnBroker {
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Log>> {
+        Box::pin(self.connect())
+    }
+
+    fn patience(&self) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_secs(180)))
+    }
+
+    fn moment(&self) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(300)))
+    }
+
+    fn name(&self, hint: &str) -> String {
+        format!("{hint}.{}", self.names.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn crash(&self, log: Arc<dyn Log>) -> BoxFuture<'_, Option<Arc<dyn Log>>> {
+        drop(log);
+        Box::pin(async {
+            tokio::task::block_in_place(|| {
+                self.broker.kill().expect("the broker runs");
+                self.broker.restart().expect("the broker starts again");
+            });
+            Some(self.connect().await)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_keeps_its_contract() {
+    let harness = OnBroker { broker: Broker::start().expect("a broker starts"), names: AtomicU32::new(0) };
+    let report = run_all(&harness).await;
+    report.assert_kept(&NOT_ON_DEMAND);
+}

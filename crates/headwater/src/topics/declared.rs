@@ -1,0 +1,188 @@
+//! The topics that an app needs, each with its settings and the reason why it exists.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use headwater_core::log::{Cleanup, RecordTimes, TopicSettings};
+use headwater_core::topic::TopicName;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::app::{App, AppOptions, Folded};
+use crate::topology::{Kind, TopicRef};
+
+/// How long a tombstone is kept in a compacted topic.
+const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+
+/// The topic of what an app's definitions were, within the app.
+pub(crate) const DEFINITIONS: &str = "definitions";
+
+/// The topic of an app's instances, within the app.
+pub(crate) const INSTANCES: &str = "instances";
+
+/// One topic that an app needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicDeclaration {
+    /// Its name.
+    pub name: TopicName,
+    /// How it is kept.
+    pub settings: TopicSettings,
+    /// Why it exists.
+    pub purpose: Purpose,
+}
+
+/// Why a topic of an app exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "purpose", content = "of")]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Events of a kind of aggregate: the truth that everything else is made of.
+    Events(String),
+    /// Commands for a kind of aggregate.
+    Commands(String),
+    /// Outcomes of the commands of a kind of aggregate, for as long as they are kept.
+    Outcomes(String),
+    /// Snapshots of the aggregates of a kind.
+    Snapshots(String),
+    /// Values under another key, on their way from one topology to others.
+    Repartition(String),
+    /// A topic that other programs may share, and that is folded: it must keep its records.
+    Folded(String),
+    /// A topic that other programs may share.
+    Shared(String),
+    /// What the topologies are, and which topics they were started on.
+    Definitions,
+    /// Which instances there are, and which shards each has.
+    Instances,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Events(aggregate) => write!(f, "events of aggregate {aggregate}"),
+            Self::Commands(aggregate) => write!(f, "commands for aggregate {aggregate}"),
+            Self::Outcomes(aggregate) => write!(f, "outcomes of commands for aggregate {aggregate}"),
+            Self::Snapshots(aggregate) => write!(f, "snapshots of aggregate {aggregate}"),
+            Self::Repartition(topology) => write!(f, "repartition \"{topology}\""),
+            Self::Folded(topic) => write!(f, "shared topic \"{topic}\", which is folded"),
+            Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
+            Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
+            Self::Instances => f.write_str("instances, with the shards that each has"),
+        }
+    }
+}
+
+/// The topics of one kind of aggregate.
+pub(crate) struct AggregateTopics {
+    pub(crate) events: TopicDeclaration,
+    pub(crate) commands: TopicDeclaration,
+    pub(crate) outcomes: TopicDeclaration,
+    pub(crate) snapshots: TopicDeclaration,
+}
+
+impl AggregateTopics {
+    pub(crate) fn of(app: &str, aggregate: &str, options: &AppOptions) -> Self {
+        let kept = TopicSettings::kept(options.partitions);
+        let outcomes_ms = u64::try_from(options.outcomes_kept.as_millis()).unwrap_or(u64::MAX);
+        let for_a_time = kept.cleanup(Cleanup::Expire { after_ms: outcomes_ms.saturating_mul(2) });
+        let by_log = TopicSettings { times: RecordTimes::Log, ..for_a_time };
+        let compacted = kept.cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS });
+        let topic = |last: &str, settings, purpose: fn(String) -> Purpose| TopicDeclaration {
+            name: checked(app, &format!("{aggregate}.{last}")),
+            settings,
+            purpose: purpose(aggregate.to_owned()),
+        };
+        Self {
+            events: topic("events", kept, Purpose::Events),
+            commands: topic("commands", by_log, Purpose::Commands),
+            outcomes: topic("outcomes", for_a_time, Purpose::Outcomes),
+            snapshots: topic("snapshots", compacted, Purpose::Snapshots),
+        }
+    }
+}
+
+impl App {
+    /// The topics that the app needs, with what each is for.
+    ///
+    /// A start makes those that are missing, and refuses those that are kept otherwise.
+    ///
+    /// # Panics
+    ///
+    /// If [`check`](App::check) finds a name that makes no topic.
+    pub fn topics(&self) -> Vec<TopicDeclaration> {
+        let aggregates = self.aggregates.iter().flat_map(|aggregate| {
+            let AggregateTopics { events, commands, outcomes, snapshots } =
+                AggregateTopics::of(&self.name, aggregate.name(), &self.options);
+            [events, commands, outcomes, snapshots]
+        });
+        let repartitions = self.definitions.values().filter_map(|definition| match &definition.kind {
+            Kind::Emitter { to: to @ TopicRef::Own(_) } => Some(TopicDeclaration {
+                name: self.resolve(to),
+                settings: TopicSettings::kept(self.options.partitions),
+                purpose: Purpose::Repartition(definition.name.clone()),
+            }),
+            _ => None,
+        });
+        let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| TopicDeclaration {
+            name: self.resolve(&TopicRef::Shared(name.clone())),
+            settings: TopicSettings::kept(self.options.partitions),
+            purpose: if folded { Purpose::Folded(name) } else { Purpose::Shared(name) },
+        });
+        aggregates
+            .chain(repartitions)
+            .chain(shared)
+            .chain([definitions(&self.name), instances(&self.name)])
+            .collect()
+    }
+
+    fn resolve(&self, topic: &TopicRef) -> TopicName {
+        topic.resolve(&self.name).expect("an app is checked before its topics are asked for")
+    }
+
+    /// What each topology is, by its name: what may not change under that name.
+    ///
+    /// Names, sources and partition counts; operators without state are no part of it.
+    pub(crate) fn fixed_definitions(&self) -> BTreeMap<String, Value> {
+        let partitions = self.options.partitions;
+        let aggregates = self.aggregates.iter().map(|aggregate| {
+            let events = AggregateTopics::of(&self.name, aggregate.name(), &self.options).events.name;
+            let fixed = json!({"kind": "aggregate", "events": events, "partitions": partitions});
+            (aggregate.name().to_owned(), fixed)
+        });
+        let topologies = self.definitions.values().map(|definition| {
+            let source = self.resolve(&definition.source);
+            let fixed = match &definition.kind {
+                Kind::Observer => json!({"kind": "observer", "source": source, "partitions": partitions}),
+                Kind::Fold { .. } => json!({"kind": "fold", "source": source, "partitions": partitions}),
+                Kind::Emitter { to } => json!({
+                    "kind": "emitter", "source": source, "target": self.resolve(to), "partitions": partitions,
+                }),
+            };
+            (definition.versioned_name(), fixed)
+        });
+        aggregates.chain(topologies).collect()
+    }
+}
+
+/// The topic of an app's definitions: every record of it is kept, and there are few.
+pub(crate) fn definitions(app: &str) -> TopicDeclaration {
+    TopicDeclaration {
+        name: checked(app, DEFINITIONS),
+        settings: TopicSettings::kept(1),
+        purpose: Purpose::Definitions,
+    }
+}
+
+/// The topic of an app's instances: the last record of each.
+pub(crate) fn instances(app: &str) -> TopicDeclaration {
+    TopicDeclaration {
+        name: checked(app, INSTANCES),
+        settings: TopicSettings::kept(1).cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
+        purpose: Purpose::Instances,
+    }
+}
+
+fn checked(app: &str, name: &str) -> TopicName {
+    TopicRef::Own(name.to_owned()).resolve(app).expect("an app is checked before its topics are asked for")
+}

@@ -1,0 +1,410 @@
+//! What an app's topics need and what is there, compared: pure, and told in words or as JSON.
+
+use std::fmt::{self, Write};
+
+use headwater_core::log::{Cleanup, RecordTimes, Replicas, TopicDescription, TopicSettings};
+use headwater_core::topic::{TopicId, TopicName};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::{Config, LogChoice};
+
+use super::declared::{Purpose, TopicDeclaration};
+
+/// What would have to be done for an app's topics, and what stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The app.
+    pub app: String,
+    /// One step for each topic.
+    pub steps: Vec<Step>,
+    /// Topologies that are defined otherwise than they were.
+    pub conflicts: Vec<DefinitionConflict>,
+}
+
+/// What is to be done about one topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Step {
+    /// The topic.
+    pub topic: TopicName,
+    /// Why it exists.
+    #[serde(flatten)]
+    pub purpose: Purpose,
+    /// What it needs.
+    pub needs: TopicSettings,
+    /// What is to be done.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// What is to be done about a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "action", content = "differences")]
+pub enum Action {
+    /// Nothing: it is as it must be.
+    Keep,
+    /// Make it.
+    Create,
+    /// Change how it is kept; [`Difference::blocks`] says which of them a start refuses.
+    Alter(Vec<Difference>),
+    /// What differs cannot be altered.
+    Refuse(Vec<Difference>),
+}
+
+/// One setting of a topic that is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Difference {
+    /// What differs.
+    pub setting: &'static str,
+    /// What the topic has.
+    pub has: String,
+    /// What the app needs.
+    pub needs: String,
+    /// Whether the app may not start on it.
+    pub blocks: bool,
+    /// The command that mends it.
+    pub mend: String,
+}
+
+/// A topology that is defined otherwise than it was under the same name and version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DefinitionConflict {
+    /// The topology, with its version from the second on.
+    pub topology: String,
+    /// As it was when it was first started.
+    pub recorded: Value,
+    /// As this program defines it.
+    pub defined: Value,
+    /// What to do.
+    pub mend: String,
+}
+
+/// Where an operator mends what is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// Flags that lead the app's program to the same log; empty where its settings do.
+    pub flags: String,
+    /// The servers of a Kafka cluster, for its own tools.
+    pub bootstrap: Option<String>,
+}
+
+impl Place {
+    /// The place that the settings of a program choose.
+    pub fn of(config: &Config) -> Self {
+        let flags = match &config.log {
+            LogChoice::Memory => "--log memory".to_owned(),
+            LogChoice::Embedded => format!("--data {}", config.data.display()),
+            LogChoice::Kafka(servers) => format!("--log kafka://{servers}"),
+        };
+        let bootstrap = match &config.log {
+            LogChoice::Kafka(servers) => Some(servers.clone()),
+            LogChoice::Memory | LogChoice::Embedded => None,
+        };
+        Self { flags, bootstrap }
+    }
+
+    fn own(&self, app: &str, what: &str) -> String {
+        let flags = if self.flags.is_empty() { String::new() } else { format!(" {}", self.flags) };
+        format!("{app} topics {what}{flags}")
+    }
+
+    fn tool(&self, tool: &str, arguments: &str) -> Option<String> {
+        Some(format!("{tool} --bootstrap-server {} {arguments}", self.bootstrap.as_ref()?))
+    }
+}
+
+/// What is known of one topic.
+pub(crate) struct Known {
+    pub(crate) declared: TopicDeclaration,
+    /// As it is.
+    pub(crate) there: Option<TopicDescription>,
+    /// The id under which it was known last.
+    pub(crate) recorded: Option<TopicId>,
+    /// On how many machines the log wants it.
+    pub(crate) replicas: Option<Replicas>,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        app: &str,
+        place: &Place,
+        topics: Vec<Known>,
+        conflicts: Vec<DefinitionConflict>,
+    ) -> Self {
+        let steps = topics.into_iter().map(|known| step(app, place, known)).collect();
+        Self { app: app.to_owned(), steps, conflicts }
+    }
+
+    /// Whether an app may not start on these topics, but for those that a start makes itself.
+    pub fn refuses(&self) -> bool {
+        !self.conflicts.is_empty() || self.steps.iter().any(|step| step.blocking().next().is_some())
+    }
+
+    /// Whether something stands in the way that only an operator can decide on.
+    pub fn is_stuck(&self) -> bool {
+        !self.conflicts.is_empty() || self.steps.iter().any(|step| matches!(step.action, Action::Refuse(_)))
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_done(&self) -> bool {
+        self.conflicts.is_empty() && self.steps.iter().all(|step| step.action == Action::Keep)
+    }
+
+    /// Why an app may not start, in one sentence for each reason.
+    pub fn refusal(&self) -> String {
+        let topics = self.steps.iter().flat_map(|step| {
+            step.blocking().map(|difference| {
+                let Difference { setting, has, needs, mend, .. } = difference;
+                let (topic, purpose) = (&step.topic, &step.purpose);
+                format!(
+                    "topic \"{topic}\" ({purpose}) has {setting} {has}, but the app needs {needs}: {mend}"
+                )
+            })
+        });
+        topics.chain(self.conflicts.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ")
+    }
+}
+
+impl Step {
+    fn blocking(&self) -> impl Iterator<Item = &Difference> {
+        let differences = match &self.action {
+            Action::Alter(differences) | Action::Refuse(differences) => &differences[..],
+            Action::Keep | Action::Create => &[],
+        };
+        differences.iter().filter(|difference| difference.blocks)
+    }
+}
+
+impl fmt::Display for DefinitionConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topology, recorded, defined, mend } = self;
+        write!(
+            f,
+            "topology \"{topology}\" was started as {recorded}, and this program defines it as {defined}: {mend}"
+        )
+    }
+}
+
+impl DefinitionConflict {
+    pub(crate) fn new(app: &str, place: &Place, topology: &str, recorded: &Value, defined: &Value) -> Self {
+        let other = match defined["kind"].as_str() {
+            Some("fold") => "give it another version (`.version(n)`), which is built beside the old one",
+            _ => "give it another name",
+        };
+        let replace = place.own(app, &format!("apply --replace {topology}"));
+        let mend = format!("{other}; or, if the old one runs nowhere and is not wanted, run `{replace}`");
+        Self { topology: topology.to_owned(), recorded: recorded.clone(), defined: defined.clone(), mend }
+    }
+}
+
+fn step(app: &str, place: &Place, known: Known) -> Step {
+    let Known { declared: TopicDeclaration { name, settings, purpose }, there, recorded, replicas } = known;
+    let recorded = recorded.filter(|id| there.as_ref().is_none_or(|there| there.id != *id));
+    let has = there.as_ref().map_or(settings, |there| there.settings);
+    let (needs, replicas) = demanded(&purpose, settings, has, replicas);
+    let action = match (there, recorded) {
+        (there, Some(id)) => Action::Refuse(vec![lost(app, place, &name, id, there.map(|there| there.id))]),
+        (None, None) => Action::Create,
+        (Some(there), None) => compare(app, place, &there, needs, replicas),
+    };
+    Step { topic: name, purpose, needs, action }
+}
+
+/// What is demanded of a topic that is there: less of one that other programs may have made.
+fn demanded(
+    purpose: &Purpose,
+    needs: TopicSettings,
+    has: TopicSettings,
+    replicas: Option<Replicas>,
+) -> (TopicSettings, Option<Replicas>) {
+    match purpose {
+        Purpose::Folded(_) => (TopicSettings { times: has.times, ..needs }, None),
+        Purpose::Shared(_) => (TopicSettings { partitions: needs.partitions, ..has }, None),
+        _ => (needs, replicas),
+    }
+}
+
+/// A topic that was deleted, and maybe made again.
+fn lost(app: &str, place: &Place, name: &TopicName, was: TopicId, is: Option<TopicId>) -> Difference {
+    let accept = place.own(app, &format!("apply --accept-loss {name}"));
+    Difference {
+        setting: "id",
+        has: is
+            .map_or("none: it was deleted".to_owned(), |id| format!("{id}: it was deleted and made again")),
+        needs: format!("{was} with its records"),
+        blocks: true,
+        mend: format!("put it back from a copy, or go on without its records: run `{accept}`"),
+    }
+}
+
+fn compare(
+    app: &str,
+    place: &Place,
+    there: &TopicDescription,
+    needs: TopicSettings,
+    replicas: Option<Replicas>,
+) -> Action {
+    let has = there.settings;
+    if has.partitions != needs.partitions {
+        return Action::Refuse(vec![other_partitions(place, there, needs.partitions)]);
+    }
+    let mend = format!("run `{}`", place.own(app, "apply"));
+    let mut differences = Vec::new();
+    if has.cleanup != needs.cleanup {
+        differences.push(Difference {
+            setting: if same_policy(has.cleanup, needs.cleanup) { "retention" } else { "cleanup policy" },
+            has: in_words(has.cleanup),
+            needs: in_words(needs.cleanup),
+            blocks: drops_too_early(has.cleanup, needs.cleanup),
+            mend: mend.clone(),
+        });
+    }
+    if has.times != needs.times {
+        let (has, needs) = (whose(has.times), whose(needs.times));
+        differences.push(Difference { setting: "record times", has, needs, blocks: true, mend });
+    }
+    let mut too_few = false;
+    if let (Some(has), Some(wanted)) = (there.replicas, replicas) {
+        too_few = has.factor < wanted.factor;
+        differences.extend(fewer_replicas(place, there, has.factor, wanted.factor));
+        differences.extend(fewer_in_sync(app, place, has.min_in_sync, wanted.min_in_sync));
+    }
+    match differences.is_empty() {
+        true => Action::Keep,
+        false if too_few => Action::Refuse(differences),
+        false => Action::Alter(differences),
+    }
+}
+
+/// A topic on too few machines: a cluster moves replicas only to brokers that it is told.
+fn fewer_replicas(place: &Place, there: &TopicDescription, has: u32, needs: u32) -> Option<Difference> {
+    let line = place.tool("kafka-reassign-partitions.sh", "--reassignment-json-file replicas.json --execute");
+    let (name, last) = (&there.name, there.settings.partitions - 1);
+    let line = line.unwrap_or_default();
+    let example =
+        format!(r#"{{"version":1,"partitions":[{{"topic":"{name}","partition":0,"replicas":[1,2,3]}}]}}"#);
+    let mend = format!(
+        "name {needs} brokers for each of its partitions 0 to {last} in replicas.json, as in {example}, and run `{line}`"
+    );
+    (has < needs).then(|| Difference {
+        setting: "replication factor",
+        has: has.to_string(),
+        needs: needs.to_string(),
+        blocks: true,
+        mend,
+    })
+}
+
+fn fewer_in_sync(app: &str, place: &Place, has: u32, needs: u32) -> Option<Difference> {
+    (has < needs).then(|| Difference {
+        setting: "min.insync.replicas",
+        has: has.to_string(),
+        needs: needs.to_string(),
+        blocks: true,
+        mend: format!("run `{}`", place.own(app, "apply")),
+    })
+}
+
+fn other_partitions(place: &Place, there: &TopicDescription, needs: u32) -> Difference {
+    let (count, name) = (there.settings.partitions, &there.name);
+    let delete = place.tool("kafka-topics.sh", &format!("--delete --topic {name}"));
+    let delete =
+        delete.map(|line| format!("; to give up its records instead, run `{line}`")).unwrap_or_default();
+    Difference {
+        setting: "partitions",
+        has: count.to_string(),
+        needs: needs.to_string(),
+        blocks: true,
+        mend: format!(
+            "keys would change their partitions, so the count stays as the topic was made: set \
+             `AppOptions::partitions` to {count}{delete}"
+        ),
+    }
+}
+
+fn same_policy(one: Cleanup, other: Cleanup) -> bool {
+    std::mem::discriminant(&one) == std::mem::discriminant(&other)
+}
+
+/// Whether a topic drops what it must still have; what it keeps longer does no harm.
+fn drops_too_early(has: Cleanup, needs: Cleanup) -> bool {
+    match (has, needs) {
+        (Cleanup::Keep, _) => false,
+        (Cleanup::Expire { after_ms: has }, Cleanup::Expire { after_ms: needs })
+        | (Cleanup::Compact { tombstones_ms: has }, Cleanup::Compact { tombstones_ms: needs }) => has < needs,
+        _ => true,
+    }
+}
+
+fn in_words(cleanup: Cleanup) -> String {
+    match cleanup {
+        Cleanup::Keep => "keep everything".to_owned(),
+        Cleanup::Expire { after_ms } => format!("expire after {}", span(after_ms)),
+        Cleanup::Compact { tombstones_ms } => format!("compact, tombstones after {}", span(tombstones_ms)),
+    }
+}
+
+fn whose(times: RecordTimes) -> String {
+    match times {
+        RecordTimes::Producer => "of the producer",
+        RecordTimes::Log => "of the log",
+    }
+    .to_owned()
+}
+
+/// A time in the largest unit that it is a whole number of.
+fn span(ms: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    let whole = UNITS.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
+    whole.map_or(format!("{ms} ms"), |(unit, name)| format!("{} {name}", ms / unit))
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counts = [0; 4];
+        for step in &self.steps {
+            let (index, sign, word) = match step.action {
+                Action::Create => (0, '+', "create"),
+                Action::Alter(_) => (1, '~', "alter"),
+                Action::Refuse(_) => (2, '!', "refuse"),
+                Action::Keep => (3, ' ', "keep"),
+            };
+            counts[index] += 1;
+            let TopicSettings { partitions, cleanup, times } = step.needs;
+            writeln!(
+                f,
+                "{sign} {word:<6} {}  {partitions} partitions, {}, times {}  ({})",
+                step.topic,
+                in_words(cleanup),
+                whose(times),
+                step.purpose
+            )?;
+            write_differences(f, &step.action)?;
+        }
+        for conflict in &self.conflicts {
+            writeln!(f, "! refuse {conflict}")?;
+        }
+        let [create, alter, refuse, keep] = counts;
+        let refuse = refuse + self.conflicts.len();
+        write!(f, "{create} to create, {alter} to alter, {refuse} refused, {keep} as they must be")
+    }
+}
+
+fn write_differences(f: &mut fmt::Formatter<'_>, action: &Action) -> fmt::Result {
+    let (Action::Alter(differences) | Action::Refuse(differences)) = action else { return Ok(()) };
+    for Difference { setting, has, needs, blocks, mend } in differences {
+        let mut line = format!("           {setting}: {has} -> {needs}");
+        match (action, blocks) {
+            (Action::Refuse(_), _) => write!(line, ": {mend}")?,
+            (_, false) => line.push_str(" (does no harm)"),
+            (_, true) => {}
+        }
+        writeln!(f, "{line}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Asking a log for an app's topics, and doing what their plan says.
+//!
+//! A start makes what is missing and refuses the rest. Only an operator's word alters a topic, or lets a loss or another
+//! definition pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_core::clock::Clock;
+use headwater_core::log::{Log, LogError, LogErrorKind, TopicDescription};
+use headwater_core::topic::TopicName;
+use serde_json::json;
+
+use super::declared::{Purpose, TopicDeclaration, definitions};
+use super::plan::{Action, DefinitionConflict, Known, Place, Plan};
+use super::registry::{Facts, Registry, topic_key, topology_key};
+use crate::app::App;
+
+/// How often a plan is made again because topics appeared while they were being made.
+const ROUNDS: u32 = 3;
+
+/// An app's topics as they are, and what is remembered of them.
+pub(crate) struct Survey {
+    pub(crate) plan: Plan,
+    pub(crate) topics: BTreeMap<TopicName, TopicDescription>,
+    pub(crate) registry: Registry,
+}
+
+/// What an operator lets pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Word {
+    /// Topics that were lost.
+    pub(crate) accept_loss: BTreeSet<String>,
+    /// Topologies that are defined otherwise.
+    pub(crate) replace: BTreeSet<String>,
+}
+
+impl Survey {
+    /// Asks the log; changes nothing.
+    pub(crate) async fn of(log: &dyn Log, app: &App, place: &Place, word: &Word) -> Result<Self, LogError> {
+        let mut registry = Registry::new(&definitions(&app.name).name);
+        let declared = app.topics();
+        let asked = declared.iter().map(|topic| log.describe(&topic.name));
+        let there = futures_util::future::join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let topics: BTreeMap<_, _> =
+            there.into_iter().flatten().map(|topic| (topic.name.clone(), topic)).collect();
+        if topics.contains_key(&definitions(&app.name).name) {
+            registry.read(log).await?;
+        }
+        let known = |declared: TopicDeclaration| {
+            let there = topics.get(&declared.name).cloned();
+            // Instances write themselves anew: nothing is lost with their topic.
+            let accepted =
+                word.accept_loss.contains(declared.name.as_str()) || declared.purpose == Purpose::Instances;
+            let recorded = registry.topic_id(&declared.name).filter(|_| !accepted);
+            Known { declared, there, recorded, replicas: log.replicas_wanted() }
+        };
+        let known = declared.into_iter().map(known).collect();
+        let conflicts = conflicts(app, place, &registry, word);
+        let plan = Plan::new(&app.name, place, known, conflicts);
+        Ok(Self { plan, topics, registry })
+    }
+
+    /// Makes what is missing; alters what differs where that was asked for.
+    ///
+    /// Answers whether a topic appeared meanwhile, made by somebody else and maybe otherwise.
+    async fn carry_out(&mut self, log: &dyn Log, alter: bool) -> Result<bool, LogError> {
+        let mut surprised = false;
+        for step in &self.plan.steps {
+            let topic = match &step.action {
+                Action::Create => match log.create(&step.topic, step.needs).await {
+                    Err(error) if error.kind() == LogErrorKind::TopicExists => {
+                        surprised = true;
+                        continue;
+                    }
+                    made => made?,
+                },
+                Action::Alter(_) if alter => log.alter(&step.topic, step.needs).await?,
+                Action::Alter(_) | Action::Keep | Action::Refuse(_) => continue,
+            };
+            self.topics.insert(step.topic.clone(), topic);
+        }
+        Ok(surprised)
+    }
+
+    /// Records what the app is made of now, where that is not what is recorded.
+    async fn record(&mut self, log: &dyn Log, app: &App, clock: &dyn Clock) -> Result<(), LogError> {
+        let ids =
+            self.topics.values().map(|topic| (topic_key(&topic.name), json!({"id": topic.id.to_string()})));
+        let defined = app.fixed_definitions().into_iter().map(|(name, fixed)| (topology_key(&name), fixed));
+        let facts: Facts = ids.chain(defined).collect();
+        self.registry.state(log, clock, &facts).await
+    }
+}
+
+fn conflicts(app: &App, place: &Place, registry: &Registry, word: &Word) -> Vec<DefinitionConflict> {
+    let fixed = app.fixed_definitions().into_iter().filter(|(name, _)| !word.replace.contains(name));
+    let conflict = |(name, defined): (String, serde_json::Value)| {
+        let recorded = registry.get(&topology_key(&name)).filter(|recorded| **recorded != defined)?;
+        Some(DefinitionConflict::new(&app.name, place, &name, recorded, &defined))
+    };
+    fixed.filter_map(conflict).collect()
+}
+
+/// What came of preparing an app's topics.
+pub(crate) enum Prepared {
+    /// They are there and as they must be.
+    Ready(Survey),
+    /// Something stands in the way.
+    Refused(Plan),
+}
+
+/// How far preparing may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// A start: makes what is missing.
+    Create,
+    /// An operator's word: alters, too.
+    Alter,
+}
+
+/// Makes an app's topics what they must be, as far as `reach` goes.
+///
+/// # Errors
+///
+/// What the log refuses.
+pub(crate) async fn prepare(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    app: &App,
+    place: &Place,
+    (reach, word): (Reach, &Word),
+) -> Result<Prepared, LogError> {
+    for _ in 0..ROUNDS {
+        let mut survey = Survey::of(log, app, place, word).await?;
+        let refused = match reach {
+            Reach::Create => survey.plan.refuses(),
+            Reach::Alter => survey.plan.is_stuck(),
+        };
+        if refused {
+            return Ok(Prepared::Refused(survey.plan));
+        }
+        if survey.carry_out(log, reach == Reach::Alter).await? {
+            continue;
+        }
+        survey.record(log, app, clock).await?;
+        // Whoever stated something else at the same moment and came first is right.
+        let conflicts = conflicts(app, place, &survey.registry, &Word::default());
+        if conflicts.is_empty() {
+            return Ok(Prepared::Ready(survey));
+        }
+        return Ok(Prepared::Refused(Plan { conflicts, ..survey.plan }));
+    }
+    let message = format!("the topics of app {} change while they are being made: try again", app.name);
+    Err(LogError::new(LogErrorKind::Unavailable, message))
+}

@@ -1,0 +1,319 @@
+//! Plans against what is there, and starts that refuse.
+
+use std::sync::Arc;
+
+use headwater_core::clock::SystemClock;
+use headwater_core::log::{Cleanup, Log, RecordTimes, Replicas, TopicDescription, TopicSettings};
+use headwater_core::topic::{TopicId, TopicName};
+use serde::{Deserialize, Serialize};
+
+use super::plan::Known;
+use super::prepare::{Prepared, Reach, Survey, Word, prepare};
+use super::{Action, Place, Plan};
+use crate::log::memory::{FaultKind, MemoryLog, MemoryOptions, Op};
+use crate::prelude::*;
+use crate::store::memory::MemoryStores;
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Order;
+
+impl Aggregate for Order {
+    const NAME: &'static str = "order";
+    type Id = String;
+    type Command = ();
+    type Event = ();
+    type Rejection = ();
+
+    fn decide(&self, (): (), _: &Context) -> Result<Vec<()>, ()> {
+        Ok(vec![()])
+    }
+
+    fn evolve(&mut self, (): &()) {}
+}
+
+fn shop() -> App {
+    shop_by("by-day")
+}
+
+/// The shop with its one view grouped through another topic.
+fn shop_by(group: &str) -> App {
+    let mut app = App::new("shop").with(|options| options.partitions = 2);
+    let orders = app.aggregate::<Order>();
+    app.view(orders.events().group_by(group, |_| "day".to_owned()).count(Store::named("orders-per-day")));
+    app
+}
+
+fn memory() -> MemoryLog {
+    MemoryLog::new(MemoryOptions::default())
+}
+
+fn name(topic: &str) -> TopicName {
+    TopicName::new(topic).unwrap()
+}
+
+async fn start(log: &MemoryLog, app: App) -> Result<Running, crate::StartError> {
+    Headwater::on(Arc::new(log.clone()), Arc::new(MemoryStores::new())).start(app).await
+}
+
+/// Starts and stops the app, so that its topics are there and known.
+async fn has_run(log: &MemoryLog, app: App) {
+    let running = start(log, app).await.unwrap();
+    assert!(running.stop(std::time::Duration::from_secs(10)).await);
+}
+
+fn kafka() -> Place {
+    Place { flags: "--log kafka://b:9092".into(), bootstrap: Some("b:9092".into()) }
+}
+
+async fn plan(log: &MemoryLog, app: &App) -> Plan {
+    Survey::of(log, app, &kafka(), &Word::default()).await.unwrap().plan
+}
+
+async fn apply(log: &MemoryLog, app: &App, word: Word) -> Result<Plan, Plan> {
+    match prepare(log, &SystemClock, app, &kafka(), (Reach::Alter, &word)).await.unwrap() {
+        Prepared::Ready(survey) => Ok(survey.plan),
+        Prepared::Refused(plan) => Err(plan),
+    }
+}
+
+#[tokio::test]
+async fn every_topic_of_an_app_is_declared_with_its_reason_and_made_by_a_start() {
+    let log = memory();
+    let before = plan(&log, &shop()).await;
+    let told: Vec<_> =
+        before.steps.iter().map(|step| (step.topic.as_str(), step.purpose.to_string())).collect();
+    let expected = [
+        ("shop.order.events", "events of aggregate order"),
+        ("shop.order.commands", "commands for aggregate order"),
+        ("shop.order.outcomes", "outcomes of commands for aggregate order"),
+        ("shop.order.snapshots", "snapshots of aggregate order"),
+        ("shop.by-day", "repartition \"by-day\""),
+        ("shop.definitions", "definitions of the app's topologies and topics"),
+        ("shop.instances", "instances, with the shards that each has"),
+    ];
+    assert_eq!(told, expected.map(|(topic, why)| (topic, why.to_owned())));
+    assert!(before.steps.iter().all(|step| step.action == Action::Create) && !before.refuses());
+
+    has_run(&log, shop()).await;
+    let after = plan(&log, &shop()).await;
+    assert!(after.is_done(), "{after}");
+    let there: Vec<_> = log.topics().await.unwrap().into_iter().map(|topic| topic.name).collect();
+    let mut declared: Vec<_> = shop().topics().into_iter().map(|topic| topic.name).collect();
+    declared.sort();
+    assert_eq!(there, declared);
+}
+
+/// What somebody did to a topic, and what a start says then.
+struct Case {
+    topic: &'static str,
+    done: fn(TopicSettings) -> TopicSettings,
+    /// `None` if the app starts nevertheless.
+    told: Option<&'static str>,
+}
+
+const CASES: [Case; 9] = [
+    Case {
+        topic: "shop.order.events",
+        done: |settings| settings.cleanup(Cleanup::Expire { after_ms: 604_800_000 }),
+        told: Some(
+            "topic \"shop.order.events\" (events of aggregate order) has cleanup policy expire after 7 d, but the app \
+             needs keep everything: run `shop topics apply`",
+        ),
+    },
+    Case {
+        topic: "shop.order.events",
+        done: |settings| settings.cleanup(Cleanup::Compact { tombstones_ms: 1 }),
+        told: Some("has cleanup policy compact, tombstones after 1 ms, but the app needs keep everything"),
+    },
+    Case {
+        topic: "shop.order.outcomes",
+        done: |settings| settings.cleanup(Cleanup::Expire { after_ms: 90_000 }),
+        told: Some(
+            "has retention expire after 90 s, but the app needs expire after 2 d: run `shop topics apply`",
+        ),
+    },
+    Case {
+        topic: "shop.order.outcomes",
+        done: |settings| settings.cleanup(Cleanup::Expire { after_ms: 1_000_000_000 }),
+        told: None,
+    },
+    Case { topic: "shop.order.outcomes", done: |settings| settings.cleanup(Cleanup::Keep), told: None },
+    Case {
+        topic: "shop.order.snapshots",
+        done: |settings| settings.cleanup(Cleanup::Expire { after_ms: 1_000 }),
+        told: Some("has cleanup policy expire after 1 s, but the app needs compact, tombstones after 7 d"),
+    },
+    Case {
+        topic: "shop.order.snapshots",
+        done: |settings| settings.cleanup(Cleanup::Compact { tombstones_ms: 1_000 }),
+        told: Some(
+            "has retention compact, tombstones after 1 s, but the app needs compact, tombstones after 7 d",
+        ),
+    },
+    Case {
+        topic: "shop.order.commands",
+        done: |settings| TopicSettings { times: RecordTimes::Producer, ..settings },
+        told: Some("has record times of the producer, but the app needs of the log: run `shop topics apply`"),
+    },
+    Case {
+        topic: "shop.by-day",
+        done: |settings| TopicSettings { times: RecordTimes::Log, ..settings },
+        told: Some("has record times of the log, but the app needs of the producer"),
+    },
+];
+
+#[tokio::test]
+async fn a_topic_that_is_kept_otherwise_is_refused_with_what_mends_it_and_mended_by_apply() {
+    for case in CASES {
+        let log = memory();
+        has_run(&log, shop()).await;
+        let there = log.describe(&name(case.topic)).await.unwrap().unwrap();
+        log.alter(&there.name, (case.done)(there.settings)).await.unwrap();
+        let planned = plan(&log, &shop()).await;
+        assert!(!planned.is_done() && !planned.is_stuck(), "{planned}");
+        assert!(planned.to_string().contains(&format!("~ alter  {}", case.topic)), "{planned}");
+        match (start(&log, shop()).await, case.told) {
+            (Ok(running), None) => assert!(running.stop(std::time::Duration::from_secs(10)).await),
+            (Err(error), Some(told)) => assert!(error.to_string().contains(told), "{error}"),
+            (Err(error), None) => panic!("{}: {error}", case.topic),
+            (Ok(_), Some(told)) => panic!("{} was accepted: {told}", case.topic),
+        }
+        apply(&log, &shop(), Word::default()).await.unwrap();
+        assert_eq!(log.describe(&there.name).await.unwrap(), Some(there));
+        has_run(&log, shop()).await;
+    }
+}
+
+#[tokio::test]
+async fn another_count_of_partitions_is_refused_and_nothing_alters_it() {
+    let log = memory();
+    log.create(&name("shop.by-day"), TopicSettings::kept(5)).await.unwrap();
+    let error = start(&log, shop()).await.err().expect("it is refused").to_string();
+    let told = "topic \"shop.by-day\" (repartition \"by-day\") has partitions 5, but the app needs 2: keys would change \
+                their partitions, so the count stays as the topic was made: set `AppOptions::partitions` to 5";
+    assert!(error.contains(told), "{error}");
+    assert_eq!(log.topics().await.unwrap().len(), 1, "nothing was made before the refusal");
+    let refused = apply(&log, &shop(), Word::default()).await.unwrap_err();
+    let line = "kafka-topics.sh --bootstrap-server b:9092 --delete --topic shop.by-day";
+    assert!(refused.refusal().contains(line), "{refused}");
+}
+
+#[tokio::test]
+async fn a_topic_that_was_deleted_or_made_again_is_named_until_its_loss_is_accepted() {
+    for again in [false, true] {
+        let log = memory();
+        has_run(&log, shop()).await;
+        let events = log.describe(&name("shop.order.events")).await.unwrap().unwrap();
+        log.delete(&events.name).await.unwrap();
+        if again {
+            log.create(&events.name, events.settings).await.unwrap();
+        }
+        let error = start(&log, shop()).await.err().expect("it is refused").to_string();
+        let what = if again { "it was deleted and made again" } else { "none: it was deleted" };
+        let mend = "run `shop topics apply --accept-loss shop.order.events`";
+        for told in ["\"shop.order.events\"", what, &events.id.to_string(), mend] {
+            assert!(error.contains(told), "{told} is not in: {error}");
+        }
+        assert_eq!(log.describe(&events.name).await.unwrap().is_some(), again, "a start makes nothing again");
+        assert!(apply(&log, &shop(), Word::default()).await.is_err());
+        let accept_loss = [events.name.to_string()].into();
+        apply(&log, &shop(), Word { accept_loss, ..Word::default() }).await.unwrap();
+        has_run(&log, shop()).await;
+    }
+}
+
+#[tokio::test]
+async fn another_definition_under_one_name_is_refused_with_both_shown() {
+    let log = memory();
+    has_run(&log, shop()).await;
+    let error = start(&log, shop_by("by-week")).await.err().expect("it is refused").to_string();
+    let both =
+        ["\"orders-per-day\"", "\"source\":\"shop.by-day\"", "\"source\":\"shop.by-week\"", ".version(n)"];
+    for told in both {
+        assert!(error.contains(told), "{told} is not in: {error}");
+    }
+    has_run(&log, shop()).await;
+    let replace = ["orders-per-day".to_owned()].into();
+    apply(&log, &shop_by("by-week"), Word { replace, ..Word::default() }).await.unwrap();
+    has_run(&log, shop_by("by-week")).await;
+    assert!(start(&log, shop()).await.is_err(), "the old definition is another one now");
+}
+
+#[tokio::test]
+async fn of_two_definitions_at_once_the_first_in_the_log_is_right() {
+    let log = memory();
+    let (one, other) = (shop(), shop_by("by-week"));
+    let word = Word::default();
+    let place = Place::default();
+    let prepared = |app| prepare(&log, &SystemClock, app, &place, (Reach::Create, &word));
+    // Both have read an empty registry before either has written.
+    let held = log.hold(Op::Append);
+    let both = async { futures_util::future::join(prepared(&one), prepared(&other)).await };
+    let release = async {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+    };
+    let ((a, b), ()) = futures_util::future::join(both, release).await;
+    let ready = [a.unwrap(), b.unwrap()].iter().filter(|came| matches!(came, Prepared::Ready(_))).count();
+    assert_eq!(ready, 1);
+}
+
+#[tokio::test]
+async fn definitions_are_recorded_also_when_the_log_leaves_them_unanswered() {
+    for fault in [FaultKind::UnknownWritten, FaultKind::UnknownNotWritten, FaultKind::Refused] {
+        let log = memory();
+        log.inject(Op::Append, fault);
+        has_run(&log, shop()).await;
+        assert!(start(&log, shop_by("by-week")).await.is_err(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_told_as_json_too() {
+    let log = memory();
+    let events = name("shop.order.events");
+    log.create(&events, TopicSettings::kept(2).cleanup(Cleanup::Expire { after_ms: 1_000 })).await.unwrap();
+    let json = serde_json::to_value(plan(&log, &shop()).await).unwrap();
+    let step = &json["steps"][0];
+    assert_eq!((&step["topic"], &step["action"]), (&"shop.order.events".into(), &"alter".into()));
+    assert_eq!((&step["purpose"], &step["of"]), (&"events".into(), &"order".into()));
+    assert_eq!(step["differences"][0]["has"], "expire after 1 s");
+    assert_eq!(json["steps"][5]["purpose"], "definitions");
+}
+
+#[test]
+fn too_few_replicas_are_refused_with_the_cluster_s_own_tool_and_too_few_in_sync_are_altered() {
+    let wanted = Replicas { factor: 3, min_in_sync: 2 };
+    let cases = [
+        (Replicas { factor: 3, min_in_sync: 2 }, None),
+        (Replicas { factor: 5, min_in_sync: 3 }, None),
+        (
+            Replicas { factor: 3, min_in_sync: 1 },
+            Some(
+                "has min.insync.replicas 1, but the app needs 2: run `shop topics apply --log kafka://b:9092`",
+            ),
+        ),
+        (
+            Replicas { factor: 1, min_in_sync: 2 },
+            Some(
+                "run `kafka-reassign-partitions.sh --bootstrap-server b:9092 --reassignment-json-file replicas.json",
+            ),
+        ),
+    ];
+    for (has, told) in cases {
+        let declared = shop().topics().remove(0);
+        let there = TopicDescription {
+            name: declared.name.clone(),
+            id: TopicId(7),
+            settings: declared.settings,
+            replicas: Some(has),
+        };
+        let known = Known { declared, there: Some(there), recorded: None, replicas: Some(wanted) };
+        let plan = Plan::new("shop", &kafka(), vec![known], Vec::new());
+        assert_eq!(plan.refuses(), told.is_some(), "{plan}");
+        assert_eq!(plan.is_stuck(), has.factor < 3, "{plan}");
+        assert!(plan.refusal().contains(told.unwrap_or_default()), "{}", plan.refusal());
+    }
+}
