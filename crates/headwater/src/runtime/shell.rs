@@ -13,6 +13,7 @@ use headwater_core::store::{StateStore, StateStores};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
@@ -33,6 +34,8 @@ pub(crate) struct Shell {
     pub(crate) log_damage: Option<LogDamage>,
     /// The data directory, where the log does not hold it itself.
     pub(crate) _held: Option<Arc<Directory>>,
+    /// Where several instances share the apps.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// Where an operator mends what a start refuses.
     pub(crate) place: Place,
 }
