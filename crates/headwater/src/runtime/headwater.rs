@@ -328,6 +328,11 @@ impl Running {
         self.app.topologies.iter().filter_map(of).chain(silence).collect()
     }
 
+    /// Whether this is one of several instances, which are asked for what is not here.
+    pub fn is_one_of_several(&self) -> bool {
+        self.app.routes.is_some()
+    }
+
     /// The instances that are there, this one among them; none where it is not one of several.
     pub fn instances(&self) -> Vec<InstanceReport> {
         let Some(routes) = &self.app.routes else { return Vec::new() };
