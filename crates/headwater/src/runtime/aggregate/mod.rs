@@ -25,8 +25,8 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::AggregateHandle;
-pub(crate) use shard::migrated_note;
 pub use handle::{OutcomeQuery, Send};
+pub(crate) use shard::migrated_note;
 
 use super::cell::ShardCell;
 use super::peers::AnswersPeers;
@@ -172,7 +172,8 @@ fn run_here<A: Aggregate>(
         group: group.name.clone(),
     };
     starting.run_group(group, Arc::new(shards));
-    Ok(status)
+    // One wherever there is a second instance that runs commands.
+    Ok(TopologyStatus { role: "command", copies: 1, ..status })
 }
 
 impl<A: Aggregate> AggregateCell<A> {
