@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::aggregate::{AggregateHandle, OutcomeQuery, Send};
 use super::cell::Phase;
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use super::replaced::Replaced;
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, trouble};
 use super::view::{QueryError, ViewQuery};
@@ -93,6 +94,7 @@ impl Headwater {
             log_size,
             log_damage: None,
             place: Place::default(),
+            replaced: Replaced::default(),
             _held: None,
         };
         Self { shell, stores, apps: Arc::default() }
@@ -183,6 +185,13 @@ impl Running {
     /// The app's name.
     pub fn name(&self) -> &str {
         &self.app.name
+    }
+
+    /// Waits until this process cannot go on, and says why: another one goes by the name of this instance.
+    ///
+    /// That is so where a data directory was copied and both copies run. A program ends itself then.
+    pub async fn replaced(&self) -> String {
+        self.app.shell.replaced.told().await
     }
 
     /// The log that it runs on; positions mean nothing on another.

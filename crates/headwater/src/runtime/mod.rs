@@ -14,6 +14,7 @@ pub(crate) mod observe;
 mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
+mod replaced;
 mod shell;
 mod standby;
 pub(crate) mod start;

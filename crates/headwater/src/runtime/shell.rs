@@ -14,6 +14,7 @@ use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use super::replaced::Replaced;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -31,6 +32,8 @@ pub(crate) struct Shell {
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
     pub(crate) log_damage: Option<LogDamage>,
+    /// Where a membership tells that another process bears this one's name.
+    pub(crate) replaced: Replaced,
     /// The data directory, where the log does not hold it itself.
     pub(crate) _held: Option<Arc<Directory>>,
     /// Where an operator mends what a start refuses.
