@@ -47,6 +47,10 @@ impl RunShard for Emitter {
             }
         })
     }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize]
+    }
 }
 
 impl Emitter {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::cell::ShardCell;
 use super::replaced::Replaced;
 
 /// How long a failed join or membership waits before it tries again.
@@ -37,6 +38,9 @@ pub(crate) trait RunShard: Send + Sync + 'static {
         claim: Box<dyn Claim>,
         stop: CancellationToken,
     ) -> BoxFuture<'static, ()>;
+
+    /// What the rest of the process sees of a shard.
+    fn cell(&self, shard: Partition) -> &ShardCell;
 
     /// Keeps a copy of a shard that is another's, until `stop`. Where a shard keeps no state there is nothing to copy.
     fn follow(self: Arc<Self>, _shard: Partition, _stop: CancellationToken) -> BoxFuture<'static, ()> {
@@ -118,7 +122,10 @@ async fn run_member(
             }
         };
         match change {
-            Ok(ShardChange::Gained(shard, claim)) => slots.own(shard, claim),
+            Ok(ShardChange::Gained(shard, claim)) => {
+                slots.own(shard, claim);
+                super::observe::shard_gained(&group.name);
+            }
             Ok(ShardChange::Revoked(shard) | ShardChange::Lost(shard)) => {
                 slots.release(shard);
                 slots.follow(&standbys.borrow().clone());
@@ -168,10 +175,16 @@ impl Slots {
 
     /// The shard is not ours any more.
     fn release(&mut self, shard: Partition) {
-        if let Some(slot) = self.slots.get_mut(&shard) {
-            slot.stop.cancel();
-            slot.role = Role::Nothing;
+        let Some(mut slot) = self.slots.remove(&shard) else { return };
+        slot.stop.cancel();
+        if std::mem::replace(&mut slot.role, Role::Nothing) == Role::Owner {
+            let (shards, mut before) = (self.shards.clone(), slot.task);
+            slot.task = tokio::spawn(async move {
+                ended(&mut before).await;
+                shards.cell(shard).let_go();
+            });
         }
+        self.slots.insert(shard, slot);
     }
 
     /// Keeps copies of exactly these shards, as far as they are not ours.
@@ -225,8 +238,11 @@ impl Slots {
 
     async fn end(&mut self) {
         self.slots.values().for_each(|slot| slot.stop.cancel());
-        for slot in self.slots.values_mut() {
+        for (shard, slot) in &mut self.slots {
             ended(&mut slot.task).await;
+            if slot.role == Role::Owner && !self.stop.is_cancelled() {
+                self.shards.cell(*shard).let_go();
+            }
         }
     }
 }

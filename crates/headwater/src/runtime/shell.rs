@@ -13,6 +13,7 @@ use headwater_core::store::{StateStore, StateStores};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::replaced::Replaced;
 use crate::log::embedded::directory::Directory;
@@ -36,6 +37,8 @@ pub(crate) struct Shell {
     pub(crate) replaced: Replaced,
     /// The data directory, where the log does not hold it itself.
     pub(crate) _held: Option<Arc<Directory>>,
+    /// Where several instances share the apps.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// Where an operator mends what a start refuses.
     pub(crate) place: Place,
 }

@@ -1,6 +1,7 @@
 //! Running aggregates: callers, mailboxes, and the shards that decide.
 //!
 //! - [`handle`]: what callers use: send, ask for an outcome, read a state.
+//! - [`remote`]: the same for shards that other instances own, and answering those;
 //! - [`shard`]: one shard's task: gather, decide, commit, answer.
 //! - [`restore`]: bringing a shard's state to the end of its log.
 //! - [`backlog`]: outcomes that are loaded while the shard decides already.
@@ -9,12 +10,13 @@
 mod backlog;
 mod follow;
 mod handle;
+mod remote;
 mod restore;
 mod shard;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use headwater_core::BoxFuture;
 use headwater_core::log::{Group, TopicDescription};
@@ -27,6 +29,7 @@ pub(crate) use shard::migrated_note;
 pub use handle::{OutcomeQuery, Send};
 
 use super::cell::ShardCell;
+use super::peers::AnswersPeers;
 use super::start::{StartError, Starting, TopologyStatus};
 use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
@@ -36,15 +39,22 @@ use crate::engine::decide::{Incoming, TABLES};
 pub(crate) trait AnyAggregate: std::marker::Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// Makes its topics, and starts its shards.
-    fn start<'a>(&'a self, starting: &'a Starting) -> BoxFuture<'a, Result<StartedAggregate, StartError>>;
+    /// Makes its topics, and starts its shards if they are to run here.
+    fn start<'a>(
+        &'a self,
+        starting: &'a Starting,
+        runs_here: bool,
+    ) -> BoxFuture<'a, Result<StartedAggregate, StartError>>;
 }
 
-/// A kind of aggregate that runs.
+/// A kind of aggregate that runs, here or elsewhere.
 pub(crate) struct StartedAggregate {
     /// An `AggregateHandle` of its type.
     pub(crate) handle: Arc<dyn std::any::Any + std::marker::Send + Sync>,
-    pub(crate) status: TopologyStatus,
+    /// The same for questions of other instances.
+    pub(crate) answering: Arc<dyn AnswersPeers>,
+    /// Where it runs here.
+    pub(crate) status: Option<TopologyStatus>,
 }
 
 pub(crate) struct AggregateDefinition<A>(PhantomData<fn() -> A>);
@@ -67,7 +77,32 @@ pub(crate) struct Topics {
 /// A command in a mailbox, and who waits for its outcome.
 pub(crate) struct Submission<A: Aggregate> {
     pub(crate) incoming: Incoming<A>,
+    pub(crate) ticket: Arc<Ticket>,
     pub(crate) reply: oneshot::Sender<Result<Outcome<A>, SendError>>,
+}
+
+/// Whether a command was taken to be decided, or withdrawn before that: never both.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(AtomicU8);
+
+impl Ticket {
+    const WAITING: u8 = 0;
+    const TAKEN: u8 = 1;
+    const WITHDRAWN: u8 = 2;
+
+    /// The shard decides the command now; false if it was withdrawn.
+    pub(crate) fn take(&self) -> bool {
+        self.leave_waiting(Self::TAKEN)
+    }
+
+    /// The caller waits no longer; false if the command was taken, and may have been executed.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.leave_waiting(Self::WITHDRAWN)
+    }
+
+    fn leave_waiting(&self, to: u8) -> bool {
+        self.0.compare_exchange(Self::WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
 }
 
 /// One shard as its callers see it.
@@ -89,37 +124,55 @@ impl<A: Aggregate> AnyAggregate for AggregateDefinition<A> {
         A::NAME
     }
 
-    fn start<'a>(&'a self, starting: &'a Starting) -> BoxFuture<'a, Result<StartedAggregate, StartError>> {
+    fn start<'a>(
+        &'a self,
+        starting: &'a Starting,
+        runs_here: bool,
+    ) -> BoxFuture<'a, Result<StartedAggregate, StartError>> {
         Box::pin(async move {
             let topics = starting.aggregate_topics(A::NAME);
-            let version = A::STATE_VERSION;
-            let store_name = format!("{}.{}", starting.app, crate::topology::versioned(A::NAME, version));
-            let store = starting.open_store(&store_name, &TABLES)?;
-            starting.remove_other_versions(A::NAME, version)?;
             let cells: Arc<[Arc<ShardCell>]> = starting.cells();
-            let status =
-                TopologyStatus::new(A::NAME, topics.events.name.clone(), store.clone(), cells.clone());
             let aggregate_cells: Arc<[AggregateCell<A>]> =
                 cells.iter().cloned().map(AggregateCell::new).collect();
-            let handle = AggregateHandle::new(starting, topics.clone(), aggregate_cells.clone());
-            let shards = shard::AggregateShards {
-                shell: starting.shell.clone(),
-                options: starting.options.clone(),
-                source: format!("/{}/{}", starting.app, A::NAME),
-                topics: topics.clone(),
-                store,
-                cells: aggregate_cells,
-                group: format!("{}.{}", starting.app, A::NAME),
+            let handle = AggregateHandle::new(starting, topics.clone(), aggregate_cells.clone(), runs_here);
+            let handle = Arc::new(handle);
+            let status = match runs_here {
+                true => Some(run_here(starting, topics, cells, aggregate_cells)?),
+                false => None,
             };
-            let group = Group {
-                name: shards.group.clone(),
-                shards: starting.options.partitions,
-                topic: topics.commands.name.clone(),
-            };
-            starting.run_group(group, Arc::new(shards));
-            Ok(StartedAggregate { handle: Arc::new(handle), status })
+            Ok(StartedAggregate { handle: handle.clone(), answering: handle, status })
         })
     }
+}
+
+/// Opens the store and joins the group.
+fn run_here<A: Aggregate>(
+    starting: &Starting,
+    topics: Topics,
+    cells: Arc<[Arc<ShardCell>]>,
+    aggregate_cells: Arc<[AggregateCell<A>]>,
+) -> Result<TopologyStatus, StartError> {
+    let version = A::STATE_VERSION;
+    let store_name = format!("{}.{}", starting.app, crate::topology::versioned(A::NAME, version));
+    let store = starting.open_store(&store_name, &TABLES)?;
+    starting.remove_other_versions(A::NAME, version)?;
+    let status = TopologyStatus::new(A::NAME, topics.events.name.clone(), store.clone(), cells);
+    let group = Group {
+        name: format!("{}.{}", starting.app, A::NAME),
+        shards: starting.options.partitions,
+        topic: topics.commands.name.clone(),
+    };
+    let shards = shard::AggregateShards {
+        shell: starting.shell.clone(),
+        options: starting.options.clone(),
+        source: format!("/{}/{}", starting.app, A::NAME),
+        topics,
+        store,
+        cells: aggregate_cells,
+        group: group.name.clone(),
+    };
+    starting.run_group(group, Arc::new(shards));
+    Ok(status)
 }
 
 impl<A: Aggregate> AggregateCell<A> {

@@ -28,7 +28,7 @@ use crate::engine::decide::{Base, Decided, Decider, DeciderSettings, Incoming, O
 use crate::engine::outcome::Verdict;
 use crate::engine::state::Delta;
 use crate::event::header_number;
-use crate::runtime::cell::Phase;
+use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{Committed, NamedStore, Regained, Shell, Stop};
 use crate::runtime::trust::Provenance;
@@ -79,11 +79,15 @@ impl<A: Aggregate> RunShard for AggregateShards<A> {
 
     fn follow(self: Arc<Self>, shard: Partition, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            match self.keep_copy(shard, &stop).await {
-                Ok(()) => self.cell(shard).set_phase(Phase::Waiting),
-                Err(Stop(reason)) => self.cell(shard).standby_failed(&reason),
+            if let Err(Stop(reason)) = self.keep_copy(shard, &stop).await {
+                self.cell(shard).standby_failed(&reason);
             }
+            self.cell(shard).set_standby(None);
         })
+    }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize].cell
     }
 }
 
@@ -163,12 +167,7 @@ impl<A: Aggregate> AggregateShards<A> {
         let mut mailbox = cell.open_mailbox(self.options.mailbox);
         let mut waiting: Vec<Pending<A>> = Vec::new();
         let ended = self.run_writers(shard, claim, stop, &mut mailbox, &mut waiting).await;
-        // What was never decided had no effect: its senders are told so, and may try elsewhere.
         cell.close_mailbox();
-        mailbox.close();
-        while let Ok(Submission { incoming, reply }) = mailbox.try_recv() {
-            waiting.push(Pending { incoming, reply: Some(reply), attempts: 0 });
-        }
         waiting.into_iter().for_each(|pending| pending.answer_moving(&self.topics.events.name, shard));
         ended
     }
@@ -252,8 +251,8 @@ impl<A: Aggregate> Pending<A> {
     }
 
     fn answer_moving(self, topology: &headwater_core::topic::TopicName, shard: Partition) {
-        let reason = "it is moving: try again".to_owned();
-        self.answer(Err(SendError::NotRunning { topology: topology.to_string(), shard, reason }));
+        let retry_after = super::handle::RETRY_MOVED_AFTER;
+        self.answer(Err(SendError::Moving { topology: topology.to_string(), shard, retry_after }));
     }
 }
 
@@ -497,8 +496,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     }
 
     fn decide_mail(&mut self, mail: Submission<A>) -> Result<(), Stop> {
-        let Submission { incoming, reply } = mail;
-        if reply.is_closed() && incoming.appended.is_none() {
+        let Submission { incoming, ticket, reply } = mail;
+        if reply.is_closed() || !ticket.take() {
             return Ok(());
         }
         self.decide(Pending { incoming, reply: Some(reply), attempts: 0 })
