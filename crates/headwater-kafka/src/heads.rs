@@ -23,6 +23,7 @@ use headwater_core::log::{
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicId, TopicName, TopicPartition};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::bounds::Places;
@@ -135,17 +136,20 @@ pub(crate) struct Heads {
     topics: Arc<Topics>,
     places: Arc<Places>,
     reader: Arc<Reader>,
+    /// Held while a heads topic is looked for, so that the shards that open side by side make it once.
+    making: Mutex<()>,
 }
 
 impl Heads {
     pub(crate) fn new(topics: Arc<Topics>, places: Arc<Places>, reader: Arc<Reader>) -> Self {
-        Self { topics, places, reader }
+        Self { topics, places, reader, making: Mutex::default() }
     }
 
     /// The group's heads topic, which is made if it is not there.
     pub(crate) async fn ensure(&self, group: &Group) -> Result<TopicName, LogError> {
         let name = topic_of(&group.name)?;
         let last = name.partition(group.shards.saturating_sub(1));
+        let _making = self.making.lock().await;
         match self.topics.partition(&last).await {
             Err(error) if error.kind() == LogErrorKind::UnknownTopic => {}
             known => return known.map(|_| name),
@@ -157,7 +161,9 @@ impl Heads {
         };
         match self.topics.create(&name, settings, &TOPIC_CONFIGS).await {
             Ok(_) => Ok(name),
+            // Another instance has just made it, and the brokers may not have heard of it yet.
             Err(error) if error.kind() == LogErrorKind::TopicExists => {
+                self.topics.await_made(&name).await?;
                 self.topics.partition(&last).await.map(|_| name)
             }
             Err(error) => Err(error),

@@ -3,8 +3,8 @@
 //! [`KafkaLog::connect`] is the way in; everything else is the contract of [`headwater_core::log`]. No type of the
 //! client that speaks to the brokers is public.
 //!
-//! A shard's writer is a transactional producer of the name `<group>.<shard>`. Each of its transactions carries records,
-//! positions and the shard's head, which is the truth about how far the shard has come; the group's offsets follow it.
+//! A shard's writer has two transactional producers that take turns, `<group>.<shard>` and `<group>.<shard>~2`. Each
+//! transaction carries records, positions and the shard's head, which is the truth about how far the shard has come; the group's offsets follow it.
 
 mod append;
 mod bounds;
@@ -25,6 +25,7 @@ mod settings;
 mod simulated;
 mod topics;
 mod transaction;
+mod turns;
 mod writer;
 
 pub use errors::{KafkaError, KafkaErrorKind};

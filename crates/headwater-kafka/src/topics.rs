@@ -165,6 +165,12 @@ impl Topics {
         let topic = self.new_topic(name, settings, more).map_err(|error| failed_to(&what, error))?;
         let made = self.connection.admin().create_topics([topic], CreateTopicsOptions::default()).await;
         only(made).map_err(|error| failed_to(&what, error))?;
+        self.await_made(name).await
+    }
+
+    /// Waits until the brokers have heard of a topic that somebody has made, and it can be written to.
+    pub(crate) async fn await_made(&self, name: &TopicName) -> Result<TopicDescription, LogError> {
+        let what = format!("create the topic {name}");
         self.forget(name);
         self.wait_for(&what, name, |found| found.filter(|found| found.led).map(|found| found.topic)).await
     }
