@@ -55,7 +55,7 @@ impl KafkaLog {
         Ok(Arc::new(Self::new(connection, id)))
     }
 
-    fn new(connection: Arc<Connection>, id: LogId) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, id: LogId) -> Self {
         let topics = Arc::new(Topics::new(connection.clone()));
         let places = Arc::new(Places::new(connection.clone(), topics.clone()));
         let reader = Arc::new(Reader::new(connection.clone()));

@@ -49,6 +49,7 @@ pub mod event;
 mod lock_file;
 pub mod log;
 pub mod metric_names;
+pub mod migrate;
 #[cfg_attr(not(feature = "planted"), allow(unreachable_pub))]
 pub mod planted;
 mod runtime;

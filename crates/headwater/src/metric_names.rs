@@ -79,6 +79,8 @@ metric_names! {
         "Size of a state store on disk.";
     STATE_FLUSH_DURATION = Histogram "headwater_state_flush_duration_seconds", "seconds", ["store"],
         "Time of one flush of sorted changes with its fsync.";
+    STATES_QUARANTINED = Counter "headwater_states_quarantined_total", "states", ["store"],
+        "Shards' states that were not of this log, or stood outside it, and are kept aside.";
     USER_CODE_PANICS = Counter "headwater_user_code_panics_total", "panics", ["topology"],
         "Panics of the application's own code that were contained.";
     SHARDS_GAINED = Counter "headwater_shards_gained_total", "shards", ["group"],

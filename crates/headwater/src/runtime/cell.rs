@@ -25,6 +25,11 @@ pub enum Phase {
         /// Records there were to read when it began.
         total: u64,
     },
+    /// It is another instance's; this one keeps a copy, from which it goes on when it gains the shard.
+    Standby {
+        /// Records of its source that the copy has not, as of the last read.
+        behind: u64,
+    },
     /// It runs.
     Running,
     /// It stopped, and says why; its state stays readable if it had caught up.
@@ -32,6 +37,13 @@ pub enum Phase {
         /// Why, naming topic, partition and offset where there is one.
         reason: String,
     },
+}
+
+impl Phase {
+    /// Whether the shard is this process's: it runs here, or is about to, or stopped here.
+    pub(crate) fn is_ours(&self) -> bool {
+        !matches!(self, Self::Waiting | Self::Standby { .. })
+    }
 }
 
 /// Rings whenever a shard of an app changes its phase.
@@ -93,7 +105,7 @@ impl ShardCell {
         }
         match phase {
             Phase::Running => self.is_whole.store(true, Ordering::Release),
-            Phase::Restoring { .. } => self.is_whole.store(false, Ordering::Release),
+            Phase::Restoring { .. } | Phase::Standby { .. } => self.is_whole.store(false, Ordering::Release),
             Phase::Waiting | Phase::Stopped { .. } => {}
         }
         self.phase.send_replace(phase);
@@ -102,9 +114,15 @@ impl ShardCell {
 
     /// The shard is another's now, or nobody's.
     pub(crate) fn let_go(&self) {
-        if self.phase() != Phase::Waiting {
+        if self.phase().is_ours() {
             self.set_phase(Phase::Waiting);
         }
+    }
+
+    /// A copy of another's shard cannot be kept up; nobody is served worse for it until the shard moves here.
+    pub(crate) fn standby_failed(&self, reason: &str) {
+        tracing::error!(shard = self.shard.0, %reason, "a standby ended");
+        self.set_phase(Phase::Waiting);
     }
 
     /// Whether its state answers for everything up to a moment at which it had caught up.

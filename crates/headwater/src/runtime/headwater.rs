@@ -24,6 +24,8 @@ use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
 use crate::command::{CommandId, SendError, Version};
+#[cfg(feature = "kafka")]
+use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
 use crate::topics::Place;
 
@@ -97,6 +99,7 @@ impl Headwater {
             log_damage: None,
             cluster: None,
             place: Place::default(),
+            _held: None,
         };
         Self { shell, stores, apps: Arc::default() }
     }
@@ -122,6 +125,13 @@ impl Headwater {
     /// What answers other instances; `None` unless it is one [among](Headwater::among) several.
     pub fn peer_service(&self) -> Option<PeerService> {
         self.shell.cluster.as_ref().map(|cluster| PeerService(cluster.registry.clone()))
+    }
+
+    /// The same, holding a data directory for as long as anything runs.
+    #[cfg(feature = "kafka")]
+    pub(super) fn holding(mut self, directory: Directory) -> Self {
+        self.shell._held = Some(Arc::new(directory));
+        self
     }
 
     /// The same with the place where an operator mends what a start refuses.
@@ -377,6 +387,17 @@ impl Running {
         if troubles.is_empty() { Ok(()) } else { Err(troubles) }
     }
 
+    /// Keeps copies of exactly these shards of a group, as far as they are not this instance's: for tests that decide
+    /// themselves who is whose standby.
+    #[cfg(feature = "testing")]
+    pub fn keep_copies(
+        &self,
+        group: &str,
+        shards: impl IntoIterator<Item = headwater_core::topic::Partition>,
+    ) {
+        self.app.standbys.set(group, shards.into_iter().collect());
+    }
+
     /// Flushes every shard's state now, on this thread: for tests that drive flushes by hand.
     ///
     /// # Panics
@@ -429,7 +450,7 @@ impl StartedApp {
 
     /// Whether another instance has a shard.
     fn is_elsewhere(&self, topology: &TopologyStatus, cell: &ShardCell) -> bool {
-        let Some(routes) = self.routes.as_ref().filter(|_| cell.phase() == Phase::Waiting) else {
+        let Some(routes) = self.routes.as_ref().filter(|_| !cell.phase().is_ours()) else {
             return false;
         };
         matches!(routes.owner(&topology.name, cell.shard), Route::There(_))

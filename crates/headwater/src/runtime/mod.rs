@@ -13,12 +13,18 @@ mod instances;
 mod membership;
 pub(crate) mod observe;
 mod open;
+#[cfg(feature = "kafka")]
+mod open_kafka;
 pub(crate) mod peers;
 mod shell;
+mod standby;
 pub(crate) mod start;
+mod transfer;
+mod trust;
 mod view;
 mod watch;
 
+pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, InstanceReport, Running, ShardStatus, Stores, TopologyReport};

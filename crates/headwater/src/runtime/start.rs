@@ -19,6 +19,7 @@ use super::instances::Routes;
 use super::membership::{RunShard, run_group};
 use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
+use super::standby::StandbyBoard;
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::topics::prepare::{Prepared, Reach, Word, prepare};
@@ -88,6 +89,7 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    pub(crate) standbys: StandbyBoard,
     pub(crate) stop: CancellationToken,
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
     /// The lives of topics that receipts were of.
@@ -109,6 +111,7 @@ pub(crate) struct Starting {
     pub(crate) routes: Option<Arc<Routes>>,
     pub(crate) bell: Bell,
     stores: Arc<dyn StateStores>,
+    standbys: StandbyBoard,
     topics: BTreeMap<TopicName, TopicDescription>,
     stop: CancellationToken,
     groups: Mutex<Vec<JoinHandle<()>>>,
@@ -128,6 +131,7 @@ impl Starting {
             bell,
             shell,
             stores,
+            standbys: StandbyBoard::default(),
             topics: BTreeMap::new(),
             stop: CancellationToken::new(),
             groups: Mutex::new(Vec::new()),
@@ -151,6 +155,7 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            standbys: self.standbys.clone(),
             stop: self.stop.clone(),
             groups: Mutex::default(),
             topic_ids: Mutex::default(),
@@ -248,6 +253,7 @@ impl Starting {
             source: source.clone(),
             to: (0..self.options.partitions).map(|p| to.partition(p)).collect(),
             cells: cells.clone(),
+            group: self.group(definition, source.clone()).name,
         };
         started.topologies.push(TopologyStatus::new(&definition.name, source.clone(), None, cells));
         self.run_group(self.group(definition, source), Arc::new(emitter));
@@ -345,7 +351,8 @@ impl Starting {
             }
             opened => opened?,
         };
-        Ok(NamedStore { name: name.to_owned(), store })
+        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
+        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone() })
     }
 
     /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.
@@ -374,7 +381,8 @@ impl Starting {
     }
 
     pub(crate) fn run_group(&self, group: Group, shards: Arc<dyn RunShard>) {
-        self.spawn(run_group(self.shell.log.clone(), group, shards, self.stop.clone()));
+        let standbys = self.standbys.of(&group.name);
+        self.spawn(run_group(self.shell.log.clone(), group, shards, standbys, self.stop.clone()));
     }
 
     fn resolve(&self, topic: &TopicRef) -> TopicName {
@@ -421,6 +429,7 @@ pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
         Phase::Running => None,
         Phase::Waiting => Some(format!("shard {} has not started", cell.shard)),
         Phase::Restoring { done, total } => Some(format!("shard {} restores: {done} of {total}", cell.shard)),
+        Phase::Standby { .. } => Some(format!("shard {} is another instance's", cell.shard)),
         Phase::Stopped { reason } => Some(format!("shard {} stopped: {reason}", cell.shard)),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use headwater_core::log::{Cleanup, RecordTimes, TopicSettings};
+use headwater_core::log::{Cleanup, Group, RecordTimes, TopicSettings};
 use headwater_core::topic::TopicName;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -55,6 +55,13 @@ pub enum Purpose {
     Definitions,
     /// Which instances there are, and which shards each has.
     Instances,
+}
+
+impl Purpose {
+    /// Whether the topic's records move with the app; the others are made anew on every log.
+    pub(crate) fn is_migrated(&self) -> bool {
+        !matches!(self, Self::Definitions)
+    }
 }
 
 impl fmt::Display for Purpose {
@@ -136,6 +143,23 @@ impl App {
             .collect()
     }
 
+    /// The groups whose shards commit to the log, each with the topic of events that its notes speak of.
+    pub(crate) fn writing_groups(&self) -> Vec<(Group, Option<TopicName>)> {
+        let group = |name: String, topic| Group {
+            name: format!("{}.{name}", self.name),
+            shards: self.options.partitions,
+            topic,
+        };
+        let aggregates = self.aggregates.iter().map(|aggregate| {
+            let AggregateTopics { events, commands, .. } =
+                AggregateTopics::of(&self.name, aggregate.name(), &self.options);
+            (group(aggregate.name().to_owned(), commands.name), Some(events.name))
+        });
+        let emitters = self.definitions.values().filter(|d| matches!(d.kind, Kind::Emitter { .. }));
+        let emitters = emitters.map(|d| (group(d.versioned_name(), self.resolve(&d.source)), None));
+        aggregates.chain(emitters).collect()
+    }
+
     fn resolve(&self, topic: &TopicRef) -> TopicName {
         topic.resolve(&self.name).expect("an app is checked before its topics are asked for")
     }
@@ -163,6 +187,11 @@ impl App {
         });
         aggregates.chain(topologies).collect()
     }
+}
+
+/// A topic of an app beside the declared ones.
+pub(crate) fn topic_in(app: &App, name: &str) -> TopicName {
+    checked(&app.name, name)
 }
 
 /// The topic of an app's definitions: every record of it is kept, and there are few.

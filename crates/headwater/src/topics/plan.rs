@@ -21,6 +21,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Topologies that are defined otherwise than they were.
     pub conflicts: Vec<DefinitionConflict>,
+    /// A migration into this log that is not finished, and what to do.
+    pub unfinished: Option<String>,
 }
 
 /// What is to be done about one topic.
@@ -137,22 +139,26 @@ impl Plan {
         conflicts: Vec<DefinitionConflict>,
     ) -> Self {
         let steps = topics.into_iter().map(|known| step(app, place, known)).collect();
-        Self { app: app.to_owned(), steps, conflicts }
+        Self { app: app.to_owned(), steps, conflicts, unfinished: None }
     }
 
     /// Whether an app may not start on these topics, but for those that a start makes itself.
     pub fn refuses(&self) -> bool {
-        !self.conflicts.is_empty() || self.steps.iter().any(|step| step.blocking().next().is_some())
+        self.has_conflict() || self.steps.iter().any(|step| step.blocking().next().is_some())
     }
 
     /// Whether something stands in the way that only an operator can decide on.
     pub fn is_stuck(&self) -> bool {
-        !self.conflicts.is_empty() || self.steps.iter().any(|step| matches!(step.action, Action::Refuse(_)))
+        self.has_conflict() || self.steps.iter().any(|step| matches!(step.action, Action::Refuse(_)))
+    }
+
+    fn has_conflict(&self) -> bool {
+        !self.conflicts.is_empty() || self.unfinished.is_some()
     }
 
     /// Whether there is nothing to do.
     pub fn is_done(&self) -> bool {
-        self.conflicts.is_empty() && self.steps.iter().all(|step| step.action == Action::Keep)
+        !self.has_conflict() && self.steps.iter().all(|step| step.action == Action::Keep)
     }
 
     /// Why an app may not start, in one sentence for each reason.
@@ -166,7 +172,8 @@ impl Plan {
                 )
             })
         });
-        topics.chain(self.conflicts.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ")
+        let conflicts = self.conflicts.iter().map(ToString::to_string);
+        self.unfinished.iter().cloned().chain(topics).chain(conflicts).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -386,11 +393,14 @@ impl fmt::Display for Plan {
             )?;
             write_differences(f, &step.action)?;
         }
+        for unfinished in &self.unfinished {
+            writeln!(f, "! refuse {unfinished}")?;
+        }
         for conflict in &self.conflicts {
             writeln!(f, "! refuse {conflict}")?;
         }
         let [create, alter, refuse, keep] = counts;
-        let refuse = refuse + self.conflicts.len();
+        let refuse = refuse + self.conflicts.len() + usize::from(self.unfinished.is_some());
         write!(f, "{create} to create, {alter} to alter, {refuse} refused, {keep} as they must be")
     }
 }

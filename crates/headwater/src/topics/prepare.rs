@@ -25,6 +25,9 @@ pub(crate) struct Survey {
     pub(crate) registry: Registry,
 }
 
+/// What is remembered of a migration into this log.
+pub(crate) const MIGRATION: &str = "migration";
+
 /// What an operator lets pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Word {
@@ -32,6 +35,8 @@ pub(crate) struct Word {
     pub(crate) accept_loss: BTreeSet<String>,
     /// Topologies that are defined otherwise.
     pub(crate) replace: BTreeSet<String>,
+    /// A migration that is not finished: the one that asks.
+    pub(crate) migrating: bool,
 }
 
 impl Survey {
@@ -56,7 +61,15 @@ impl Survey {
         };
         let known = declared.into_iter().map(known).collect();
         let conflicts = conflicts(app, place, &registry, word);
-        let plan = Plan::new(&app.name, place, known, conflicts);
+        let mut plan = Plan::new(&app.name, place, known, conflicts);
+        let begun = registry.get(MIGRATION).filter(|fact| fact["state"] == crate::migrate::BEGUN);
+        plan.unfinished = begun.filter(|_| !word.migrating).map(|fact| {
+            format!(
+                "a migration from log {} into this log is not finished: run `{} migrate embedded-to-kafka` again with \
+                 the flags it was begun with",
+                fact["from"].as_str().unwrap_or_default(), app.name
+            )
+        });
         Ok(Self { plan, topics, registry })
     }
 

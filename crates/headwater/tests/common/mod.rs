@@ -10,7 +10,7 @@ use headwater::log::memory::{MemoryLog, MemoryOptions};
 use headwater::peers::{PeerAddress, Switchboard};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
-use headwater::{Parts, ViewQuery};
+use headwater::{AppOptions, Parts, ViewQuery};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -129,8 +129,18 @@ impl Fixture {
     }
 
     pub async fn on(log: MemoryLog, stores: MemoryStores, spent_version: u32) -> Self {
+        Self::begin(log, stores, shop(spent_version)).await
+    }
+
+    /// One with other settings.
+    pub async fn with(log: MemoryLog, stores: MemoryStores, change: impl FnOnce(&mut AppOptions)) -> Self {
+        let shop = shop(1);
+        Self::begin(log, stores, Shop { app: shop.app.with(change), ..shop }).await
+    }
+
+    async fn begin(log: MemoryLog, stores: MemoryStores, shop: Shop) -> Self {
         let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()));
-        Self::parts_on(headwater, log, stores, spent_version, Parts::ALL).await
+        Self::parts_on(headwater, log, stores, shop, Parts::ALL).await
     }
 
     /// One of several instances on a log, reached at `name` by the others.
@@ -143,17 +153,17 @@ impl Fixture {
             Arc::new(board.clone()),
         );
         board.connect(address, headwater.peer_service().unwrap());
-        Self::parts_on(headwater, log.clone(), stores, 1, parts).await
+        Self::parts_on(headwater, log.clone(), stores, shop(1), parts).await
     }
 
     async fn parts_on(
         headwater: Headwater,
         log: MemoryLog,
         stores: MemoryStores,
-        spent_version: u32,
+        shop: Shop,
         parts: Parts,
     ) -> Self {
-        let Shop { app, orders, items, paid_items, spent, replicated } = shop(spent_version);
+        let Shop { app, orders, items, paid_items, spent, replicated } = shop;
         let running = headwater.start_parts(app, parts).await.unwrap();
         Self { log, stores, running, orders, items, paid_items, spent, replicated }
     }

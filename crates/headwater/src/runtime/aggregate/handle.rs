@@ -214,9 +214,13 @@ impl<A: Aggregate> AggregateHandle<A> {
             if let Some(outcome) = self.kept(id, command_id)? {
                 return Ok(Some(outcome));
             }
-            if tokio::time::timeout_at(deadline, batches.changed()).await.is_err() {
+            if tokio::time::timeout_at(deadline, batches.changed()).await.is_ok() {
+                continue;
+            }
+            if cell.has_all_outcomes() {
                 return Ok(None);
             }
+            return Err(self.not_running(cell.shard(), "its outcomes are still being loaded: try again"));
         }
     }
 

@@ -4,7 +4,11 @@
 //! - [`remote`]: the same for shards that other instances own, and answering those;
 //! - [`shard`]: one shard's task: gather, decide, commit, answer.
 //! - [`restore`]: bringing a shard's state to the end of its log.
+//! - [`backlog`]: outcomes that are loaded while the shard decides already.
+//! - [`follow`]: keeping a warm copy of another instance's shard.
 
+mod backlog;
+mod follow;
 mod handle;
 mod remote;
 mod restore;
@@ -12,7 +16,7 @@ mod shard;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use headwater_core::BoxFuture;
 use headwater_core::log::{Group, TopicDescription};
@@ -21,6 +25,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::AggregateHandle;
+pub(crate) use shard::migrated_note;
 pub use handle::{OutcomeQuery, Send};
 
 use super::cell::ShardCell;
@@ -104,11 +109,13 @@ impl Ticket {
 pub(crate) struct AggregateCell<A: Aggregate> {
     pub(crate) cell: Arc<ShardCell>,
     mailbox: RwLock<Option<mpsc::Sender<Submission<A>>>>,
+    /// Whether every outcome that is kept is in the state.
+    has_all_outcomes: AtomicBool,
 }
 
 impl<A: Aggregate> AggregateCell<A> {
     fn new(cell: Arc<ShardCell>) -> Self {
-        Self { cell, mailbox: RwLock::new(None) }
+        Self { cell, mailbox: RwLock::new(None), has_all_outcomes: AtomicBool::new(true) }
     }
 }
 
@@ -150,11 +157,6 @@ fn run_here<A: Aggregate>(
     let store = starting.open_store(&store_name, &TABLES)?;
     starting.remove_other_versions(A::NAME, version)?;
     let status = TopologyStatus::new(A::NAME, topics.events.name.clone(), store.clone(), cells);
-    let group = Group {
-        name: format!("{}.{}", starting.app, A::NAME),
-        shards: starting.options.partitions,
-        topic: topics.commands.name.clone(),
-    };
     let shards = shard::AggregateShards {
         shell: starting.shell.clone(),
         options: starting.options.clone(),
@@ -162,6 +164,12 @@ fn run_here<A: Aggregate>(
         topics,
         store,
         cells: aggregate_cells,
+        group: format!("{}.{}", starting.app, A::NAME),
+    };
+    let group = Group {
+        name: shards.group.clone(),
+        shards: starting.options.partitions,
+        topic: shards.topics.commands.name.clone(),
     };
     starting.run_group(group, Arc::new(shards));
     Ok(status)
@@ -180,6 +188,15 @@ impl<A: Aggregate> AggregateCell<A> {
 
     fn close_mailbox(&self) {
         *self.mailbox.write() = None;
+    }
+
+    /// Whether an outcome that the state has not is none: `false` while outcomes are loaded.
+    pub(crate) fn has_all_outcomes(&self) -> bool {
+        self.has_all_outcomes.load(Ordering::Acquire)
+    }
+
+    fn set_has_all_outcomes(&self, all: bool) {
+        self.has_all_outcomes.store(all, Ordering::Release);
     }
 
     pub(crate) fn shard(&self) -> Partition {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::{AggregateCell, Submission, Topics};
 use crate::aggregate::Aggregate;
 use crate::app::AppOptions;
@@ -29,7 +30,8 @@ use crate::engine::state::Delta;
 use crate::event::header_number;
 use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::membership::RunShard;
-use crate::runtime::shell::{NamedStore, Regained, Shell, Stop};
+use crate::runtime::shell::{Committed, NamedStore, Regained, Shell, Stop};
+use crate::runtime::trust::Provenance;
 use crate::store::overlay::ShardState;
 
 /// Commands that one batch holds at most.
@@ -53,6 +55,8 @@ pub(super) struct AggregateShards<A: Aggregate> {
     pub(super) topics: Topics,
     pub(super) store: NamedStore,
     pub(super) cells: Arc<[AggregateCell<A>]>,
+    /// The name of its group.
+    pub(super) group: String,
 }
 
 impl<A: Aggregate> RunShard for AggregateShards<A> {
@@ -75,6 +79,15 @@ impl<A: Aggregate> RunShard for AggregateShards<A> {
 
     fn cell(&self, shard: Partition) -> &ShardCell {
         &self.cells[shard.0 as usize].cell
+    }
+
+    fn follow(self: Arc<Self>, shard: Partition, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            match self.keep_copy(shard, &stop).await {
+                Ok(()) => self.cell(shard).set_phase(Phase::Waiting),
+                Err(Stop(reason)) => self.cell(shard).standby_failed(&reason),
+            }
+        })
     }
 }
 
@@ -103,6 +116,21 @@ impl Note {
 
     pub(super) fn decode(note: &[u8]) -> Option<Self> {
         serde_json::from_slice(note).ok()
+    }
+}
+
+/// A note told in the offsets of another log; one that is none of ours stays.
+///
+/// # Errors
+///
+/// What `told` answers for the offset in it.
+pub(crate) fn migrated_note<E>(
+    note: &Bytes,
+    told: impl FnOnce(Offset) -> Result<Offset, E>,
+) -> Result<Bytes, E> {
+    match Note::decode(note) {
+        Some(note) => Ok(Note { tail: told(note.tail)?, ..note }.encode()),
+        None => Ok(note.clone()),
     }
 }
 
@@ -138,29 +166,78 @@ impl<A: Aggregate> AggregateShards<A> {
         let cell = &self.cells[shard.0 as usize];
         let mut mailbox = cell.open_mailbox(self.options.mailbox);
         let mut waiting: Vec<Pending<A>> = Vec::new();
-        while let Regained::Ours(Opened { writer, head }) = self.shell.regain(claim, stop).await {
-            let restored = self.restore(shard, head, stop).await;
-            let Some(restored) = restored? else { break };
-            let mut run = ShardRun::new(self, shard, writer, restored);
-            run.requeue = std::mem::take(&mut waiting);
-            cell.cell.set_phase(Phase::Running);
-            match run.run(&mut mailbox, stop).await? {
-                RunEnd::Stopped => return Ok(()),
-                RunEnd::WriterDied(undecided) => waiting = undecided,
-            }
+        let ended = self.run_writers(shard, claim, stop, &mut mailbox, &mut waiting).await;
+        // What was never decided had no effect: its senders are told so, and may try elsewhere.
+        cell.close_mailbox();
+        mailbox.close();
+        while let Ok(Submission { incoming, reply, .. }) = mailbox.try_recv() {
+            waiting.push(Pending { incoming, reply: Some(reply), attempts: 0 });
         }
         waiting.into_iter().for_each(|pending| pending.answer_moving(&self.topics.events.name, shard));
+        ended
+    }
+
+    async fn run_writers(
+        &self,
+        shard: Partition,
+        claim: &dyn Claim,
+        stop: &CancellationToken,
+        mailbox: &mut mpsc::Receiver<Submission<A>>,
+        waiting: &mut Vec<Pending<A>>,
+    ) -> Result<(), Stop> {
+        let cell = &self.cells[shard.0 as usize];
+        while let Regained::Ours(Opened { mut writer, head }) = self.shell.regain(claim, stop).await {
+            let restored = self.restore(shard, head, stop).await;
+            let Some(restored) = restored? else { break };
+            if restored.is_first {
+                match self.write_first_head(shard, &mut *writer, &restored, stop).await? {
+                    Committed::Yes => {}
+                    Committed::WriterDied => continue,
+                    Committed::Stopped => break,
+                }
+            }
+            cell.set_has_all_outcomes(restored.backlog.is_none());
+            let mut run = ShardRun::new(self, shard, writer, restored);
+            run.requeue = std::mem::take(waiting);
+            cell.cell.set_phase(Phase::Running);
+            let ended = run.run(mailbox, stop).await;
+            waiting.append(&mut run.parked);
+            match ended? {
+                RunEnd::Stopped => break,
+                RunEnd::WriterDied(mut undecided) => waiting.append(&mut undecided),
+            }
+        }
         Ok(())
+    }
+
+    /// Says that the shard has begun, before anything of it is there.
+    async fn write_first_head(
+        &self,
+        shard: Partition,
+        writer: &mut dyn Writer,
+        restored: &Restored,
+        stop: &CancellationToken,
+    ) -> Result<Committed, Stop> {
+        let commands = self.partitions(shard).commands;
+        let positions = Position::from_iter([(commands.clone(), restored.commands_next)]);
+        let note = Note { tail: restored.tail, shape: A::STATE_VERSION }.encode();
+        let first = Transaction { appends: Vec::new(), positions, note };
+        self.shell.commit_until(writer, first, &commands, stop).await
     }
 }
 
 /// Where a shard stands when it begins to decide.
 pub(super) struct Restored {
     pub(super) state: Arc<ShardState>,
+    pub(super) provenance: Provenance,
     pub(super) events_next: Offset,
     pub(super) outcomes_next: Offset,
     pub(super) commands_next: Offset,
     pub(super) tail: Offset,
+    /// Outcomes that the state has not yet.
+    pub(super) backlog: Option<Backlog>,
+    /// Whether the shard has no head yet.
+    pub(super) is_first: bool,
 }
 
 /// A command that is being decided, and who waits.
@@ -243,6 +320,7 @@ enum Wake<A: Aggregate> {
     Answer(CommitAnswer),
     Mail(Option<Submission<A>>),
     Commands(Result<ReadBatch, LogError>),
+    Outcomes(Result<ReadBatch, LogError>),
 }
 
 struct ShardRun<'a, A: Aggregate> {
@@ -255,6 +333,13 @@ struct ShardRun<'a, A: Aggregate> {
     open: Batch<A>,
     in_flight: Option<InFlight<A>>,
     requeue: Vec<Pending<A>>,
+    provenance: Provenance,
+    backlog: Option<Backlog>,
+    backlog_read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
+    /// Commands whose outcome may be in the backlog.
+    parked: Vec<Pending<A>>,
+    /// Whether a command of the topic waits for the backlog, and all behind it.
+    is_topic_stalled: bool,
     events_next: Offset,
     outcomes_next: Offset,
     tail: Offset,
@@ -265,9 +350,35 @@ struct ShardRun<'a, A: Aggregate> {
 
 /// Where the removal of old outcomes has come.
 #[derive(Default)]
-struct Sweep {
+pub(super) struct Sweep {
     after: Option<Bytes>,
     next_at: Timestamp,
+}
+
+impl Sweep {
+    /// The next outcomes to look at; `None` while it is too early for another sweep.
+    pub(super) fn page(
+        &mut self,
+        state: &ShardState,
+        now: Timestamp,
+        options: &AppOptions,
+    ) -> Result<Option<Vec<(Bytes, Bytes)>>, Stop> {
+        if now < self.next_at {
+            return Ok(None);
+        }
+        let mut keys = KeyRange::all();
+        if let Some(after) = self.after.take() {
+            keys.from = std::ops::Bound::Excluded(after);
+        }
+        let page = state.page(OUTCOMES, &keys, SWEEP_CHUNK).map_err(Stop::new)?;
+        if page.rows.len() == SWEEP_CHUNK {
+            self.after = page.rows.last().map(|(key, _)| key.clone());
+        } else {
+            let kept_ms = i64::try_from(options.outcomes_kept.as_millis()).unwrap_or(i64::MAX);
+            self.next_at = now.plus_ms(kept_ms / SWEEPS);
+        }
+        Ok(Some(page.rows))
+    }
 }
 
 impl<'a, A: Aggregate> ShardRun<'a, A> {
@@ -278,7 +389,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         restored: Restored,
     ) -> Self {
         let partitions = shards.partitions(shard);
-        let Restored { state, events_next, outcomes_next, commands_next, tail } = restored;
+        let Restored { state, provenance, events_next, outcomes_next, commands_next, tail, backlog, .. } =
+            restored;
         Self {
             cell: &shards.cells[shard.0 as usize],
             decider: shards.decider(&partitions),
@@ -289,6 +401,11 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             state,
             in_flight: None,
             requeue: Vec::new(),
+            provenance,
+            backlog,
+            backlog_read: None,
+            parked: Vec::new(),
+            is_topic_stalled: false,
             events_next,
             outcomes_next,
             tail,
@@ -319,6 +436,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
                 Wake::Mail(Some(mail)) => self.decide_mail(mail)?,
                 Wake::Mail(None) => return self.finish().await,
                 Wake::Commands(read) => self.take_commands(read, stop).await?,
+                Wake::Outcomes(read) => self.take_outcomes(read, stop).await?,
                 Wake::Answer(answer) => {
                     if let Settled::Died(undecided) = self.settle(answer).await? {
                         return Ok(RunEnd::WriterDied(undecided));
@@ -342,6 +460,18 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         stop: &CancellationToken,
     ) -> Wake<A> {
         let roomy = !self.open.is_full();
+        let reads_commands = roomy && !self.is_topic_stalled;
+        if let Some(backlog) = &self.backlog {
+            let (shell, from, next) = (&self.shards.shell, &self.partitions.outcomes, backlog.next());
+            self.backlog_read
+                .get_or_insert_with(|| Box::pin(super::backlog::read(shell.clone(), from.clone(), next)));
+        }
+        let outcomes = async {
+            match &mut self.backlog_read {
+                Some(read) => read.await,
+                None => std::future::pending().await,
+            }
+        };
         let commands = self.commands_read.get_or_insert_with(|| {
             let (log, at) = (self.shards.shell.log.clone(), self.partitions.commands.clone());
             let from = self.open.commands_next;
@@ -357,11 +487,15 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             biased;
             answer = answered => Wake::Answer(answer),
             () = stop.cancelled() => Wake::Stop,
+            // Before the mailbox, which is emptied between any two pieces: it may never be empty here.
+            read = outcomes => Wake::Outcomes(read),
             mail = mailbox.recv(), if roomy => Wake::Mail(mail),
-            read = commands, if roomy => Wake::Commands(read),
+            read = commands, if reads_commands => Wake::Commands(read),
         };
-        if matches!(wake, Wake::Commands(_)) {
-            self.commands_read = None;
+        match &wake {
+            Wake::Commands(_) => self.commands_read = None,
+            Wake::Outcomes(_) => self.backlog_read = None,
+            _ => {}
         }
         wake
     }
@@ -374,7 +508,32 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         self.decide(Pending { incoming, reply: Some(reply), attempts: 0 })
     }
 
+    /// Whether a command may have an outcome that is not loaded yet.
+    fn awaits_outcomes(&mut self, incoming: &Incoming<A>) -> Result<bool, Stop> {
+        let Some(backlog) = self.backlog.as_ref().filter(|_| !crate::planted::blind_takeover()) else {
+            return Ok(false);
+        };
+        let base =
+            Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
+        self.decider
+            .awaits_outcomes(incoming, &backlog.ids, &mut self.open.decided, &base)
+            .map_err(|e| Stop(format!("shard {}: {e}", self.partitions.events)))
+    }
+
+    /// Keeps a command until its outcome is loaded, or known to be none.
+    fn park(&mut self, pending: Pending<A>) {
+        if self.parked.len() < BATCH_MAX {
+            self.parked.push(pending);
+        } else {
+            pending.answer_moving(&self.partitions.events.topic, self.partitions.events.partition);
+        }
+    }
+
     fn decide(&mut self, mut pending: Pending<A>) -> Result<(), Stop> {
+        if self.awaits_outcomes(&pending.incoming)? {
+            self.park(pending);
+            return Ok(());
+        }
         let now = self.shards.shell.clock.now();
         let base =
             Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
@@ -399,6 +558,11 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         };
         for stored in &batch.records {
             match command_of::<A>(stored) {
+                Ok(incoming) if self.awaits_outcomes(&incoming)? => {
+                    // The topic's order is kept: it goes on from here once more outcomes are loaded.
+                    (self.is_topic_stalled, self.open.commands_next) = (true, stored.offset);
+                    return Ok(());
+                }
                 Ok(incoming) => self.decide(Pending { incoming, reply: None, attempts: 0 })?,
                 Err(reason) => tracing::error!(
                     partition = %self.partitions.commands, offset = %stored.offset, reason,
@@ -407,6 +571,52 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             }
         }
         self.open.commands_next = batch.next;
+        Ok(())
+    }
+
+    /// Takes a piece of the backlog into the state, and tries again what waited for it.
+    async fn take_outcomes(
+        &mut self,
+        read: Result<ReadBatch, LogError>,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        let at = &self.partitions.outcomes;
+        let Some(mut backlog) = self.backlog.take() else { return Ok(()) };
+        let next = match read {
+            Ok(batch) => {
+                self.load_outcomes(&batch.records)?;
+                batch.next
+            }
+            Err(error) => match error.kind() {
+                // They have expired meanwhile.
+                LogErrorKind::OutOfRange(bounds) if bounds.start > backlog.next() => bounds.start,
+                _ => {
+                    self.backlog = Some(backlog);
+                    return crate::runtime::shell::pause_after(error, at, stop).await;
+                }
+            },
+        };
+        if !backlog.advance(next) {
+            self.backlog = Some(backlog);
+        }
+        self.state.commit(Vec::new(), self.checkpoint());
+        self.cell.set_has_all_outcomes(self.backlog.is_none());
+        self.cell.cell.batch_committed();
+        self.is_topic_stalled = false;
+        self.requeue.append(&mut self.parked);
+        Ok(())
+    }
+
+    fn load_outcomes(&mut self, records: &[StoredRecord]) -> Result<(), Stop> {
+        let now = self.shards.shell.clock.now();
+        let mut loaded = Decided::default();
+        let base = Base { in_flight: None, committed: &*self.state };
+        for stored in records {
+            self.decider
+                .load_outcome(stored, now, &mut loaded, &base)
+                .map_err(|e| Stop(format!("{} offset {}: {e}", self.partitions.outcomes, stored.offset)))?;
+        }
+        self.state.commit(loaded.delta.into_changes(), self.state.checkpoint().unwrap_or_default());
         Ok(())
     }
 
@@ -431,22 +641,9 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     /// Removes outcomes that have been kept long enough, a piece of the table with each batch.
     fn sweep_outcomes(&mut self) -> Result<(), Stop> {
         let now = self.shards.shell.clock.now();
-        if now < self.sweep.next_at {
-            return Ok(());
-        }
-        let mut keys = KeyRange::all();
-        if let Some(after) = self.sweep.after.take() {
-            keys.from = std::ops::Bound::Excluded(after);
-        }
-        let page = self.state.page(OUTCOMES, &keys, SWEEP_CHUNK).map_err(Stop::new)?;
-        for (key, row) in &page.rows {
+        let Some(rows) = self.sweep.page(&self.state, now, &self.shards.options)? else { return Ok(()) };
+        for (key, row) in &rows {
             self.decider.expire(key, row, now, &mut self.open.decided);
-        }
-        if page.rows.len() == SWEEP_CHUNK {
-            self.sweep.after = page.rows.last().map(|(key, _)| key.clone());
-        } else {
-            let kept_ms = i64::try_from(self.shards.options.outcomes_kept.as_millis()).unwrap_or(i64::MAX);
-            self.sweep.next_at = now.plus_ms(kept_ms / SWEEPS);
         }
         Ok(())
     }
@@ -523,7 +720,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        checkpoint(&self.partitions, self.events_next, self.outcomes_next)
+        let outcomes_next = self.backlog.as_ref().map_or(self.outcomes_next, Backlog::next);
+        checkpoint(&self.partitions, &self.provenance, self.events_next, outcomes_next)
     }
 
     fn answer(&self, verdict: Verdict<A>) -> Result<Outcome<A>, SendError> {
@@ -600,12 +798,17 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 }
 
 /// The checkpoint of a shard whose state includes events and outcomes up to these offsets.
-pub(super) fn checkpoint(partitions: &Partitions, events_next: Offset, outcomes_next: Offset) -> Checkpoint {
+pub(super) fn checkpoint(
+    partitions: &Partitions,
+    provenance: &Provenance,
+    events_next: Offset,
+    outcomes_next: Offset,
+) -> Checkpoint {
     let position = Position::from_iter([
         (partitions.events.clone(), events_next),
         (partitions.outcomes.clone(), outcomes_next),
     ]);
-    Checkpoint { position, note: Bytes::new() }
+    Checkpoint { position, note: provenance.note(true) }
 }
 
 /// Reads a record of the commands topic.
