@@ -15,9 +15,10 @@ use headwater::core::log::{Group, Log, ShardChange};
 use headwater::core::record::{Append, Record};
 use headwater::core::topic::{Partition, TopicName};
 use headwater::log::memory::{MemoryLog, MemoryOptions};
+use headwater::peers::Switchboard;
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
-use headwater::{Phase, SendError};
+use headwater::{Parts, Phase, SendError};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,7 +62,7 @@ async fn place_all(instances: &[&Fixture], round: &str) -> BTreeMap<String, Vers
                         .command_id(command.clone());
                     match tokio::time::timeout(Duration::from_millis(200), send).await {
                         Ok(Ok(outcome)) => return outcome.accepted().unwrap().version,
-                        Ok(Err(SendError::NotRunning { .. })) | Err(_) => {}
+                        Ok(Err(SendError::NotRunning { .. } | SendError::Moving { .. })) | Err(_) => {}
                         Ok(Err(error)) => panic!("{order}: {error}"),
                     }
                 }
@@ -188,6 +189,22 @@ async fn a_standby_answers_nobody() {
     }
     assert_eq!(answered, 1, "the owner answers, and nobody else");
     first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn instances_that_know_of_each_other_keep_copies_of_each_others_commands() {
+    let (board, log) = (Switchboard::default(), log(4));
+    let first = Fixture::among(&board, &log, "first", Parts::ALL).await;
+    let before = place_all(&[&first], "before").await;
+    let second = Fixture::among(&board, &log, "second", Parts::ALL).await;
+    let standbys = |phases: &[Phase]| phases.iter().filter(|phase| is_standby(phase)).count();
+    until(&first.running, "order", |phases| standbys(phases) == 1).await;
+    until(&second.running, "order", |phases| standbys(phases) == 2).await;
+    assert_eq!(standbys(&phases(&second.running, "spent")), 0, "of views only where the app says so");
+    first.stop().await;
+    until(&second.running, "order", |phases| phases.iter().all(|phase| *phase == Phase::Running)).await;
+    assert_eq!(place_all(&[&second], "before").await, before);
     second.stop().await;
 }
 

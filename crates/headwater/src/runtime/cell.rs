@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_core::topic::{Offset, Partition};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -39,13 +39,6 @@ pub enum Phase {
     },
 }
 
-impl Phase {
-    /// Whether the shard is this process's: it runs here, or is about to, or stopped here.
-    pub(crate) fn is_ours(&self) -> bool {
-        !matches!(self, Self::Waiting | Self::Standby { .. })
-    }
-}
-
 /// Rings whenever a shard of an app changes its phase.
 #[derive(Clone)]
 pub(crate) struct Bell(Arc<watch::Sender<u64>>);
@@ -71,6 +64,7 @@ pub(crate) struct ShardCell {
     pub(crate) shard: Partition,
     bell: Bell,
     phase: watch::Sender<Phase>,
+    standby: Mutex<Option<u64>>,
     /// Whether it has run since it last began to restore: only then is its state a whole one.
     is_whole: AtomicBool,
     committed: watch::Sender<Offset>,
@@ -86,6 +80,7 @@ impl ShardCell {
             shard,
             bell,
             phase: watch::Sender::new(Phase::Waiting),
+            standby: Mutex::new(None),
             is_whole: AtomicBool::new(false),
             committed: watch::Sender::new(Offset::ZERO),
             end_seen: watch::Sender::new(Offset::ZERO),
@@ -105,8 +100,8 @@ impl ShardCell {
         }
         match phase {
             Phase::Running => self.is_whole.store(true, Ordering::Release),
-            Phase::Restoring { .. } | Phase::Standby { .. } => self.is_whole.store(false, Ordering::Release),
-            Phase::Waiting | Phase::Stopped { .. } => {}
+            Phase::Restoring { .. } => self.is_whole.store(false, Ordering::Release),
+            Phase::Waiting | Phase::Standby { .. } | Phase::Stopped { .. } => {}
         }
         self.phase.send_replace(phase);
         self.bell.ring();
@@ -114,15 +109,38 @@ impl ShardCell {
 
     /// The shard is another's now, or nobody's.
     pub(crate) fn let_go(&self) {
-        if self.phase().is_ours() {
+        if self.phase() != Phase::Waiting {
             self.set_phase(Phase::Waiting);
         }
     }
 
-    /// A copy of another's shard cannot be kept up; nobody is served worse for it until the shard moves here.
+    /// The phase as it is reported: [`Phase::Standby`] where the shard is not ours, and a copy of it is kept.
+    pub(crate) fn reported_phase(&self) -> Phase {
+        match (self.phase(), *self.standby.lock()) {
+            (Phase::Waiting, Some(behind)) => Phase::Standby { behind },
+            (phase, _) => phase,
+        }
+    }
+
+    /// A copy of another's shard is kept here, and lacks so many records; `None` if none is kept.
+    ///
+    /// The shard waits meanwhile: nobody is answered from a copy.
+    pub(crate) fn set_standby(&self, behind: Option<u64>) {
+        self.is_whole.store(false, Ordering::Release);
+        let former = std::mem::replace(&mut *self.standby.lock(), behind);
+        if former.is_some() != behind.is_some() {
+            self.bell.ring();
+        }
+    }
+
+    /// Whether a copy of another's shard is kept here.
+    pub(crate) fn is_standby(&self) -> bool {
+        self.standby.lock().is_some()
+    }
+
+    /// A copy cannot be kept up; nobody is served worse for it until the shard moves here.
     pub(crate) fn standby_failed(&self, reason: &str) {
         tracing::error!(shard = self.shard.0, %reason, "a standby ended");
-        self.set_phase(Phase::Waiting);
     }
 
     /// Whether its state answers for everything up to a moment at which it had caught up.

@@ -25,6 +25,11 @@ use crate::engine::state::{Delta, Layered};
 use crate::store::overlay::ShardState;
 use crate::topology::{Definition, ShardPlace};
 
+/// Whether a shard with this checkpoint had once caught up with its source.
+pub(crate) fn is_whole(checkpoint: &Checkpoint) -> bool {
+    had_caught_up(&checkpoint.note)
+}
+
 /// What a live shard reads at once, and what one that catches up does.
 const LIVE: ReadLimit = ReadLimit { records: 2_000, bytes: 1 << 20 };
 const CATCHING_UP: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
@@ -57,10 +62,6 @@ impl RunShard for Fold {
         Box::pin(async move { self.run_shard(shard, stop).await })
     }
 
-    fn cell(&self, shard: Partition) -> &ShardCell {
-        &self.cells[shard.0 as usize]
-    }
-
     fn follow(self: Arc<Self>, shard: Partition, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.run_as(Part::Standby, shard, stop).await })
     }
@@ -73,6 +74,10 @@ impl RunShard for Fold {
             .get(&self.source.partition(shard.0))?;
         Some((self.source.partition(shard.0), next))
     }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize]
+    }
 }
 
 impl Fold {
@@ -83,10 +88,15 @@ impl Fold {
 
     async fn run_as(&self, part: Part, shard: Partition, stop: CancellationToken) {
         let cell = self.cells[shard.0 as usize].clone();
-        match (self.fold(part, shard, &cell, &stop).await, part) {
-            (Ok(()), _) => cell.set_phase(Phase::Waiting),
+        let ended = self.fold(part, shard, &cell, &stop).await;
+        match (ended, part) {
+            (Ok(()), Part::Owner) => cell.set_phase(Phase::Waiting),
             (Err(Stop(reason)), Part::Owner) => cell.set_phase(Phase::Stopped { reason }),
+            (Ok(()), Part::Standby) => {}
             (Err(Stop(reason)), Part::Standby) => cell.standby_failed(&reason),
+        }
+        if part == Part::Standby {
+            cell.set_standby(None);
         }
     }
 
@@ -247,9 +257,10 @@ impl<'a> FoldRun<'a> {
 
     fn tell_phase(&mut self) {
         self.caught_up |= self.next >= self.goal;
-        let phase = if self.part == Part::Standby {
-            Phase::Standby { behind: self.cell.end_seen().0.saturating_sub(self.next.0) }
-        } else if self.caught_up {
+        if self.part == Part::Standby {
+            return self.cell.set_standby(Some(self.cell.end_seen().0.saturating_sub(self.next.0)));
+        }
+        let phase = if self.caught_up {
             Phase::Running
         } else {
             Phase::Restoring { done: self.next.0 - self.began.0, total: self.goal.0 - self.began.0 }

@@ -18,6 +18,7 @@ use super::cell::{Phase, ShardCell};
 use super::instances::{Cluster, InstanceRecord, Route};
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::peers::{PeerAddress, PeerService, Peers};
+use super::replaced::Replaced;
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trouble};
 use super::view::{QueryError, ViewQuery};
@@ -99,6 +100,7 @@ impl Headwater {
             log_damage: None,
             cluster: None,
             place: Place::default(),
+            replaced: Replaced::default(),
             _held: None,
         };
         Self { shell, stores, apps: Arc::default() }
@@ -107,6 +109,13 @@ impl Headwater {
     /// The same with a log that tells what is damaged.
     pub(super) fn checked(mut self, damage: LogDamage) -> Self {
         self.shell.log_damage = Some(damage);
+        self
+    }
+
+    /// The same, holding a data directory for as long as anything runs.
+    #[cfg(feature = "kafka")]
+    pub(super) fn holding(mut self, directory: Directory) -> Self {
+        self.shell._held = Some(Arc::new(directory));
         self
     }
 
@@ -125,13 +134,6 @@ impl Headwater {
     /// What answers other instances; `None` unless it is one [among](Headwater::among) several.
     pub fn peer_service(&self) -> Option<PeerService> {
         self.shell.cluster.as_ref().map(|cluster| PeerService(cluster.registry.clone()))
-    }
-
-    /// The same, holding a data directory for as long as anything runs.
-    #[cfg(feature = "kafka")]
-    pub(super) fn holding(mut self, directory: Directory) -> Self {
-        self.shell._held = Some(Arc::new(directory));
-        self
     }
 
     /// The same with the place where an operator mends what a start refuses.
@@ -227,6 +229,13 @@ impl Running {
         &self.app.name
     }
 
+    /// Waits until this process cannot go on, and says why: another one goes by the name of this instance.
+    ///
+    /// That is so where a data directory was copied and both copies run. A program ends itself then.
+    pub async fn replaced(&self) -> String {
+        self.app.shell.replaced.told().await
+    }
+
     /// The log that it runs on; positions mean nothing on another.
     pub fn log_id(&self) -> LogId {
         self.app.shell.log.id()
@@ -302,7 +311,7 @@ impl Running {
     /// What each topology is doing.
     pub fn report(&self) -> Vec<TopologyReport> {
         let shard = |cell: &Arc<ShardCell>| ShardStatus {
-            phase: cell.phase(),
+            phase: cell.reported_phase(),
             lag_records: cell.end_seen().0.saturating_sub(cell.committed().0),
             next: cell.committed().0,
         };
@@ -450,7 +459,7 @@ impl StartedApp {
 
     /// Whether another instance has a shard.
     fn is_elsewhere(&self, topology: &TopologyStatus, cell: &ShardCell) -> bool {
-        let Some(routes) = self.routes.as_ref().filter(|_| !cell.phase().is_ours()) else {
+        let Some(routes) = self.routes.as_ref().filter(|_| cell.phase() == Phase::Waiting) else {
             return false;
         };
         matches!(routes.owner(&topology.name, cell.shard), Route::There(_))

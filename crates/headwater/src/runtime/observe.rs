@@ -20,8 +20,8 @@ use crate::command::{Outcome, SendError};
 use crate::metric_names::{
     COMMAND_DURATION, COMMANDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION,
     LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS,
-    SHARDS_GAINED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, USER_CODE_PANICS,
-    VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    SHARDS_GAINED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, USER_CODE_PANICS, VIEW_LAG_RECORDS,
+    VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -172,6 +172,11 @@ pub(crate) fn view_reads(view: &str) -> Counter {
     counter!(VIEW_READS.name, "view" => view.to_owned())
 }
 
+/// A shard's state was of another log, and is kept aside.
+pub(crate) fn quarantined(store: &str) {
+    counter!(STATES_QUARANTINED.name, "store" => store.to_owned()).increment(1);
+}
+
 /// A question to another instance, from its sending to its answer.
 pub(crate) struct Forwarding {
     kind: &'static str,
@@ -204,11 +209,6 @@ pub(crate) fn peer_question(kind: &'static str) {
 /// A shard came to this instance.
 pub(crate) fn shard_gained(group: &str) {
     counter!(SHARDS_GAINED.name, "group" => group.to_owned()).increment(1);
-}
-
-/// A shard's state was of another log, and is kept aside.
-pub(crate) fn quarantined(store: &str) {
-    counter!(STATES_QUARANTINED.name, "store" => store.to_owned()).increment(1);
 }
 
 /// Samples gauges until `stop`.

@@ -10,19 +10,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_core::topic::Partition;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use super::instances::{InstanceRecord, Routes, Table};
 use super::membership::Standbys;
+use super::start::TopologyStatus;
 use crate::digest::digest;
+
+/// How long changes of the table gather before copies are assigned anew.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// Which instances keep a copy of each shard of a topology, where each shall have so many.
 ///
 /// An owner that is not among `instances` is one that is about to be given up; a shard without an owner gets its copies
 /// all the same.
-#[cfg_attr(not(test), expect(dead_code, reason = "the table of instances calls it"))]
 pub(crate) fn assign<'a>(
     topology: &str,
     shards: u32,
@@ -68,6 +74,49 @@ impl StandbyBoard {
             changes
         });
     }
+}
+
+/// Follows the table of instances, and tells the board which copies are ours, until `stop`.
+pub(crate) async fn keep_assigned(
+    routes: Arc<Routes>,
+    board: StandbyBoard,
+    topologies: Vec<TopologyStatus>,
+    stop: CancellationToken,
+) {
+    let mut table = routes.watch();
+    loop {
+        {
+            let table = table.borrow_and_update();
+            for topology in topologies.iter().filter(|topology| topology.copies > 0) {
+                board.set(
+                    &format!("{}.{}", routes.app, topology.name),
+                    ours(&table, topology, &routes.cluster.name),
+                );
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = table.changed() => if changed.is_err() { return },
+        }
+        // Instances that start or stop together are one change.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SETTLE) => {}
+        }
+    }
+}
+
+/// The shards of a topology that `name` is to keep copies of.
+fn ours(table: &Table, topology: &TopologyStatus, name: &str) -> BTreeSet<Partition> {
+    let shards = u32::try_from(topology.cells.len()).expect("shards are counted in 32 bits");
+    let runs_it = |(name, record): (_, &InstanceRecord)| record.roles.contains(topology.role).then_some(name);
+    let instances: BTreeSet<&str> = table.instances().filter_map(runs_it).collect();
+    let owner = |shard| Some((Partition(shard), table.owner(&topology.name, Partition(shard))?.0));
+    let owners = (0..shards).filter_map(owner).collect();
+    let copies = assign(&topology.name, shards, topology.copies, &owners, &instances);
+    copies.into_iter().filter(|(_, on)| on.contains(&name)).map(|(shard, _)| shard).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::instances::Routes;
 use super::membership::{RunShard, run_group};
 use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
-use super::standby::StandbyBoard;
+use super::standby::{StandbyBoard, keep_assigned};
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::topics::prepare::{Prepared, Reach, Word, prepare};
@@ -61,6 +61,9 @@ pub(crate) struct TopologyStatus {
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     /// Whether every instance holds all shards.
     pub(crate) replicated: bool,
+    /// The role of the instances that run it, and of how many others each shard has a copy.
+    pub(crate) role: &'static str,
+    pub(crate) copies: usize,
 }
 
 impl TopologyStatus {
@@ -70,7 +73,15 @@ impl TopologyStatus {
         store: impl Into<Option<NamedStore>>,
         cells: Arc<[Arc<ShardCell>]>,
     ) -> Self {
-        Self { name: name.to_owned(), source, store: store.into(), cells, replicated: false }
+        Self {
+            name: name.to_owned(),
+            source,
+            store: store.into(),
+            cells,
+            replicated: false,
+            role: "query",
+            copies: 0,
+        }
     }
 }
 
@@ -172,6 +183,8 @@ impl Starting {
                 if let Some(routes) = &self.routes {
                     let (told, stop) = (started.topologies.clone(), self.stop.clone());
                     self.spawn(routes.clone().follow(stop.clone()));
+                    let (board, copied) = (self.standbys.clone(), started.topologies.clone());
+                    self.spawn(keep_assigned(routes.clone(), board, copied, stop.clone()));
                     self.spawn(routes.clone().tell(told, wanted, stop));
                 }
                 *started.groups.lock() = std::mem::take(&mut *self.groups.lock());
@@ -283,7 +296,8 @@ impl Starting {
         });
         let name = definition.versioned_name();
         let status = TopologyStatus::new(&name, source.clone(), store.clone(), cells.clone());
-        started.topologies.push(TopologyStatus { replicated, ..status });
+        let copies = if replicated { 0 } else { self.options.view_standbys };
+        started.topologies.push(TopologyStatus { replicated, copies, ..status });
         let older = self.older_stores(definition)?;
         let place = self.view_place(true, replicated);
         let view = Arc::new(ViewState::new(definition, source.clone(), cells, older, place));
@@ -382,7 +396,14 @@ impl Starting {
 
     pub(crate) fn run_group(&self, group: Group, shards: Arc<dyn RunShard>) {
         let standbys = self.standbys.of(&group.name);
-        self.spawn(run_group(self.shell.log.clone(), group, shards, standbys, self.stop.clone()));
+        self.spawn(run_group(
+            self.shell.log.clone(),
+            group,
+            shards,
+            standbys,
+            self.shell.replaced.clone(),
+            self.stop.clone(),
+        ));
     }
 
     fn resolve(&self, topic: &TopicRef) -> TopicName {

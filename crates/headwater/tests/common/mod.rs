@@ -129,20 +129,19 @@ impl Fixture {
     }
 
     pub async fn on(log: MemoryLog, stores: MemoryStores, spent_version: u32) -> Self {
-        Self::begin(log, stores, shop(spent_version)).await
+        Self::parts_on(Self::alone(&log, &stores), log, stores, shop(spent_version), Parts::ALL).await
     }
 
     /// One with other settings.
     pub async fn with(log: MemoryLog, stores: MemoryStores, change: impl FnOnce(&mut AppOptions)) -> Self {
         let shop = shop(1);
-        Self::begin(log, stores, Shop { app: shop.app.with(change), ..shop }).await
+        let shop = Shop { app: shop.app.with(change), ..shop };
+        Self::parts_on(Self::alone(&log, &stores), log, stores, shop, Parts::ALL).await
     }
 
-    async fn begin(log: MemoryLog, stores: MemoryStores, shop: Shop) -> Self {
-        let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()));
-        Self::parts_on(headwater, log, stores, shop, Parts::ALL).await
+    fn alone(log: &MemoryLog, stores: &MemoryStores) -> Headwater {
+        Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()))
     }
-
     /// One of several instances on a log, reached at `name` by the others.
     pub async fn among(board: &Switchboard, log: &MemoryLog, name: &str, parts: Parts) -> Self {
         let stores = MemoryStores::new();

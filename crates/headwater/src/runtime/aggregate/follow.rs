@@ -13,7 +13,7 @@ use super::restore::{CHUNK, Replay, Restoring};
 use super::shard::{AggregateShards, Sweep};
 use crate::aggregate::Aggregate;
 use crate::engine::decide::Decided;
-use crate::runtime::cell::Phase;
+use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{Stop, pause_after};
 
 /// What a standby reads at once when it has caught up.
@@ -24,7 +24,7 @@ const BEGIN_AGAIN: Duration = Duration::from_secs(1);
 impl<A: Aggregate> AggregateShards<A> {
     /// Keeps the copy until `stop`.
     pub(super) async fn keep_copy(&self, shard: Partition, stop: &CancellationToken) -> Result<(), Stop> {
-        self.cell(shard).set_phase(Phase::Standby { behind: 0 });
+        self.cell(shard).set_standby(Some(0));
         while !stop.is_cancelled() {
             self.copy(shard, stop).await?;
             // It ended by itself only because the outcomes that it needs have expired.
@@ -103,7 +103,7 @@ impl<A: Aggregate> Copy<'_, A> {
         let cell = self.shards.cell(self.shard);
         cell.set_committed(self.restoring.events_next);
         cell.set_end_seen(self.ends[0].max(self.restoring.events_next));
-        cell.set_phase(Phase::Standby { behind: self.behind() });
+        cell.set_standby(Some(self.behind()));
         Ok(())
     }
 

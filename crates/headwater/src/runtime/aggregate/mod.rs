@@ -25,8 +25,8 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::AggregateHandle;
-pub(crate) use shard::migrated_note;
 pub use handle::{OutcomeQuery, Send};
+pub(crate) use shard::migrated_note;
 
 use super::cell::ShardCell;
 use super::peers::AnswersPeers;
@@ -157,6 +157,11 @@ fn run_here<A: Aggregate>(
     let store = starting.open_store(&store_name, &TABLES)?;
     starting.remove_other_versions(A::NAME, version)?;
     let status = TopologyStatus::new(A::NAME, topics.events.name.clone(), store.clone(), cells);
+    let group = Group {
+        name: format!("{}.{}", starting.app, A::NAME),
+        shards: starting.options.partitions,
+        topic: topics.commands.name.clone(),
+    };
     let shards = shard::AggregateShards {
         shell: starting.shell.clone(),
         options: starting.options.clone(),
@@ -164,15 +169,11 @@ fn run_here<A: Aggregate>(
         topics,
         store,
         cells: aggregate_cells,
-        group: format!("{}.{}", starting.app, A::NAME),
-    };
-    let group = Group {
-        name: shards.group.clone(),
-        shards: starting.options.partitions,
-        topic: shards.topics.commands.name.clone(),
+        group: group.name.clone(),
     };
     starting.run_group(group, Arc::new(shards));
-    Ok(status)
+    // One wherever there is a second instance that runs commands.
+    Ok(TopologyStatus { role: "command", copies: 1, ..status })
 }
 
 impl<A: Aggregate> AggregateCell<A> {

@@ -17,6 +17,7 @@ use crate::aggregate::Aggregate;
 use crate::command::{CommandId, Outcome, SendError};
 use crate::engine::decide::Incoming;
 use crate::engine::outcome::rejection_text;
+use crate::runtime::cell::Phase;
 use crate::runtime::instances::Routes;
 use crate::runtime::peers::forward::{Errand, Forwarded};
 use crate::runtime::peers::question::{AggregateAsk, OutcomeTold, Question, Reply};
@@ -37,7 +38,7 @@ impl<A: Aggregate> AggregateHandle<A> {
         let mut lost = false;
         loop {
             let again = again(&incoming);
-            let answer = if !cell.cell.phase().is_ours() {
+            let answer = if cell.cell.phase() == Phase::Waiting {
                 self.submit_there(routes, cell, incoming, (patience, deadline), &mut lost).await
             } else {
                 self.submit_here(incoming, deadline).await
@@ -80,7 +81,7 @@ impl<A: Aggregate> AggregateHandle<A> {
         within: Duration,
     ) -> Result<Option<Outcome<A>>, SendError> {
         let cell = self.cell(id)?;
-        let Some(routes) = self.routes.as_ref().filter(|_| !cell.cell.phase().is_ours()) else {
+        let Some(routes) = self.routes.as_ref().filter(|_| cell.cell.phase() == Phase::Waiting) else {
             return self.outcome_here(id, command_id, within).await;
         };
         let ask = AggregateAsk::Outcome {
@@ -99,7 +100,7 @@ impl<A: Aggregate> AggregateHandle<A> {
     /// The row of an aggregate's committed state; `None` if it has no events.
     pub(super) async fn row(&self, id: &A::Id) -> Result<Option<Bytes>, SendError> {
         let cell = self.cell(id)?;
-        let Some(routes) = self.routes.as_ref().filter(|_| !cell.cell.phase().is_ours()) else {
+        let Some(routes) = self.routes.as_ref().filter(|_| cell.cell.phase() == Phase::Waiting) else {
             return self.row_here(id).await;
         };
         let patience = Instant::now() + WAIT_FOR_SHARD;
@@ -165,7 +166,7 @@ impl<A: Aggregate> AnswersPeers for AggregateHandle<A> {
                     return Reply::Done(Told::Err(SendError::Invalid(error.to_string()))).with(vec![]);
                 }
             };
-            if self.cell(&id).is_ok_and(|cell| !cell.cell.phase().is_ours()) {
+            if self.cell(&id).is_ok_and(|cell| cell.cell.phase() == Phase::Waiting) {
                 return Reply::<()>::Moved.with(vec![]);
             }
             match ask {

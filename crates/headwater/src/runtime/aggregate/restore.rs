@@ -24,7 +24,8 @@ use crate::aggregate::Aggregate;
 use crate::engine::decide::{Base, Decided, Decider};
 use crate::engine::flow::ProcessError;
 use crate::engine::id_filter::IdFilter;
-use crate::runtime::cell::{Phase, ShardCell};
+use crate::runtime::cell::Phase;
+use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{Stop, pause_after};
 use crate::runtime::trust::{Input, Provenance};
 use crate::store::overlay::ShardState;
@@ -107,10 +108,6 @@ impl<A: Aggregate> AggregateShards<A> {
             Input { partition: partitions.outcomes.clone(), bounds: ground.outcomes, is_kept: false },
         ];
         self.shell.shard_state(&self.store, self.cell(shard), &ground.provenance, &inputs).await
-    }
-
-    pub(super) fn cell(&self, shard: Partition) -> &Arc<ShardCell> {
-        &self.cells[shard.0 as usize].cell
     }
 
     /// Without a head nothing else of the shard may be there: its commands would be decided a second time.
@@ -340,7 +337,7 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
 
     fn tell(&self, done: u64, total: u64) {
         let cell = self.shards.cell(self.shard);
-        if !matches!(cell.phase(), Phase::Standby { .. }) {
+        if !cell.is_standby() {
             cell.set_phase(Phase::Restoring { done, total });
         }
     }

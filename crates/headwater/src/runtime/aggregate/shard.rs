@@ -77,17 +77,17 @@ impl<A: Aggregate> RunShard for AggregateShards<A> {
         })
     }
 
-    fn cell(&self, shard: Partition) -> &ShardCell {
-        &self.cells[shard.0 as usize].cell
-    }
-
     fn follow(self: Arc<Self>, shard: Partition, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            match self.keep_copy(shard, &stop).await {
-                Ok(()) => self.cell(shard).set_phase(Phase::Waiting),
-                Err(Stop(reason)) => self.cell(shard).standby_failed(&reason),
+            if let Err(Stop(reason)) = self.keep_copy(shard, &stop).await {
+                self.cell(shard).standby_failed(&reason);
             }
+            self.cell(shard).set_standby(None);
         })
+    }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize].cell
     }
 }
 
@@ -167,12 +167,7 @@ impl<A: Aggregate> AggregateShards<A> {
         let mut mailbox = cell.open_mailbox(self.options.mailbox);
         let mut waiting: Vec<Pending<A>> = Vec::new();
         let ended = self.run_writers(shard, claim, stop, &mut mailbox, &mut waiting).await;
-        // What was never decided had no effect: its senders are told so, and may try elsewhere.
         cell.close_mailbox();
-        mailbox.close();
-        while let Ok(Submission { incoming, reply, .. }) = mailbox.try_recv() {
-            waiting.push(Pending { incoming, reply: Some(reply), attempts: 0 });
-        }
         waiting.into_iter().for_each(|pending| pending.answer_moving(&self.topics.events.name, shard));
         ended
     }

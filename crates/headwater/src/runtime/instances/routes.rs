@@ -243,17 +243,12 @@ impl Routes {
         let mut copies = self.copies.lock().clone();
         for topology in topologies {
             let has = |phase: &Phase| {
-                if topology.replicated { *phase == Phase::Running } else { phase.is_ours() }
+                if topology.replicated { *phase == Phase::Running } else { *phase != Phase::Waiting }
             };
             let mine = topology.cells.iter().filter(|cell| has(&cell.phase())).map(|cell| cell.shard);
             if topology.replicated {
                 copies.entry(topology.name.clone()).or_default().extend(mine.map(|shard| shard.0));
                 continue;
-            }
-            let kept = topology.cells.iter().filter(|cell| matches!(cell.phase(), Phase::Standby { .. }));
-            let kept: BTreeSet<_> = kept.map(|cell| cell.shard.0).collect();
-            if !kept.is_empty() {
-                copies.entry(topology.name.clone()).or_default().extend(kept);
             }
             let former = line.shards.get(&topology.name);
             let term = |shard: Partition| {

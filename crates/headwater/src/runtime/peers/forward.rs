@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::question::Reply;
 use super::{Frame, PeerAddress, PeerError, PeerErrorKind, PeerQuestion};
-use crate::runtime::cell::ShardCell;
+use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::instances::{Route, Routes};
 use crate::runtime::observe;
 
@@ -57,7 +57,7 @@ impl Errand<'_> {
         loop {
             phase.mark_unchanged();
             table.mark_unchanged();
-            if phase.borrow().is_ours() {
+            if *phase.borrow() != Phase::Waiting {
                 return Forwarded::Here;
             }
             if let Route::There(address) = self.route() {

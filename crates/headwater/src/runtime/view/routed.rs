@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::QueryError;
 use super::state::{Ask, Fresh, Got, NotAnswered, Reached, ShardAnswer, ViewState, reach};
-use crate::runtime::cell::ShardCell;
+use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::changes::Batch;
 use crate::runtime::peers::forward::{Errand, Forwarded};
 use crate::runtime::peers::question::{Made, Question, Reply, ViewAsk, ViewTold, ends, range};
@@ -150,7 +150,7 @@ impl ViewState {
     ) -> Result<(), QueryError> {
         let (cell, begun) = (&*emitter.cells[shard.0 as usize], Instant::now());
         loop {
-            if self.place.routes.is_none() || cell.phase().is_ours() {
+            if self.place.routes.is_none() || cell.phase() != Phase::Waiting {
                 match self.reach(cell, next, begun, bounds.deadline).await {
                     Ok(()) => return Ok(()),
                     Err(NotAnswered::Failed(error)) => return Err(error),

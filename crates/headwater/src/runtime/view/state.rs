@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::QueryError;
 use crate::runtime::cell::{Bell, Phase, ShardCell};
 use crate::runtime::changes::Batch;
-use crate::runtime::trust::had_caught_up;
+use crate::runtime::fold::is_whole;
 use crate::runtime::instances::{Route, Routes};
 use crate::runtime::observe;
 use crate::runtime::peers::question::Made;
@@ -144,7 +144,7 @@ impl ViewState {
         self.place.runs_here
             && (self.place.replicated
                 || self.place.routes.is_none()
-                || self.cell(shard).phase().is_ours())
+                || self.cell(shard).phase() != Phase::Waiting)
     }
 
     fn may_move(&self) -> bool {
@@ -179,7 +179,7 @@ impl ViewState {
     async fn caught_up(&self) {
         let mut bell = self.place.bell.listen();
         let elsewhere = |cell: &ShardCell| match &self.place.routes {
-            Some(routes) if !cell.phase().is_ours() => {
+            Some(routes) if cell.phase() == Phase::Waiting => {
                 matches!(routes.owner(&self.topology, cell.shard), Route::There(_))
             }
             _ => false,
@@ -197,12 +197,12 @@ impl ViewState {
     /// The state that answers for a shard; waits until there is one.
     async fn answering(&self, shard: Partition, deadline: Instant) -> Result<Answering, NotAnswered> {
         let cell = self.cell(shard);
-        if !cell.phase().is_ours() {
+        if cell.phase() == Phase::Waiting {
             if self.may_move() {
                 return Err(NotAnswered::Moved);
             }
             let mut phase = cell.watch_phase();
-            let _ = tokio::time::timeout_at(deadline, phase.wait_for(Phase::is_ours)).await;
+            let _ = tokio::time::timeout_at(deadline, phase.wait_for(|phase| *phase != Phase::Waiting)).await;
         }
         if let Some(frozen) = self.frozen(shard) {
             return Ok(frozen);
@@ -224,7 +224,7 @@ impl ViewState {
                 Err(QueryError::Stopped { view: self.name.clone(), reason }.into())
             }
             (Phase::Restoring { done, total }, _) => Err(building(done, total).into()),
-            (Phase::Waiting | Phase::Standby { .. }, _) if self.may_move() => Err(NotAnswered::Moved),
+            (Phase::Waiting, _) if self.may_move() => Err(NotAnswered::Moved),
             _ => Err(building(0, 0).into()),
         }
     }
@@ -234,7 +234,7 @@ impl ViewState {
         let older = self.older.read();
         let newest = older.first()?;
         let state = newest.states.get(shard.0 as usize)?.clone();
-        let whole = state.checkpoint().is_some_and(|checkpoint| had_caught_up(&checkpoint.note));
+        let whole = state.checkpoint().is_some_and(|checkpoint| is_whole(&checkpoint));
         whole.then(|| Answering { state, frozen_version: Some(newest.version) })
     }
 
@@ -334,7 +334,7 @@ impl ViewState {
             committed.mark_unchanged();
             phase.mark_unchanged();
             let now = cell.phase();
-            if !now.is_ours() && (self.place.stop.is_cancelled() || self.may_move()) {
+            if now == Phase::Waiting && (self.place.stop.is_cancelled() || self.may_move()) {
                 return Err(NotAnswered::Moved);
             }
             let may_answer = now == Phase::Running || matches!(now, Phase::Stopped { .. }) && cell.is_whole();
@@ -418,12 +418,12 @@ pub(crate) enum Reached {
 
 /// Waits until a shard has committed up to `next`; if it may move, only as long as it is here.
 pub(crate) async fn reach(cell: &ShardCell, next: Offset, may_move: bool, deadline: Instant) -> Reached {
-    if cell.committed() >= next && !(may_move && !cell.phase().is_ours()) {
+    if cell.committed() >= next && !(may_move && cell.phase() == Phase::Waiting) {
         return Reached::Yes;
     }
     let (mut committed, mut phase) = (cell.watch_committed(), cell.watch_phase());
     let ended =
-        |phase: &Phase| matches!(phase, Phase::Stopped { .. }) || may_move && !phase.is_ours();
+        |phase: &Phase| matches!(phase, Phase::Stopped { .. }) || may_move && *phase == Phase::Waiting;
     let reached = async {
         tokio::select! {
             biased;
@@ -433,7 +433,7 @@ pub(crate) async fn reach(cell: &ShardCell, next: Offset, may_move: bool, deadli
     };
     match tokio::time::timeout_at(deadline, reached).await {
         Ok(Some(Phase::Stopped { reason })) if cell.committed() < next => Reached::Stopped(reason),
-        Ok(Some(Phase::Waiting | Phase::Standby { .. })) => Reached::Moved,
+        Ok(Some(Phase::Waiting)) => Reached::Moved,
         Ok(_) => Reached::Yes,
         Err(_) => Reached::NotYet,
     }
