@@ -179,11 +179,6 @@ impl Config {
         Ok(config)
     }
 
-    /// Where other instances reach this one.
-    pub fn advertised(&self) -> String {
-        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
-    }
-
     /// The flags as a command, to which an application adds its name, its flags and its subcommands.
     pub fn command() -> Command {
         let config =
