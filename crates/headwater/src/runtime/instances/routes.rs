@@ -113,6 +113,18 @@ impl Routes {
         }
     }
 
+    /// The other instances that have the state of a shard: those that hold copies, and then its owner.
+    pub(crate) fn copies_of(&self, topology: &str, shard: Partition) -> Vec<PeerAddress> {
+        let table = self.table.borrow();
+        let all = table.holders(topology, shard).chain(table.owner(topology, shard));
+        let mut others: Vec<_> = all
+            .filter(|(name, _)| *name != self.cluster.name)
+            .map(|(_, record)| PeerAddress::new(&record.address))
+            .collect();
+        others.dedup();
+        others
+    }
+
     /// Tells of every change of the table.
     pub(crate) fn watch(&self) -> watch::Receiver<Table> {
         self.table.subscribe()
@@ -245,6 +257,11 @@ impl Routes {
             let has = |phase: &Phase| {
                 if topology.replicated { *phase == Phase::Running } else { *phase != Phase::Waiting }
             };
+            let copied = topology.cells.iter().filter(|cell| cell.is_standby() && cell.state().is_some());
+            let copied: Vec<u32> = copied.map(|cell| cell.shard.0).collect();
+            if !copied.is_empty() {
+                copies.entry(topology.name.clone()).or_default().extend(copied);
+            }
             let mine = topology.cells.iter().filter(|cell| has(&cell.phase())).map(|cell| cell.shard);
             if topology.replicated {
                 copies.entry(topology.name.clone()).or_default().extend(mine.map(|shard| shard.0));
