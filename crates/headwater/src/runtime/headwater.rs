@@ -18,6 +18,7 @@ use super::cell::{Phase, ShardCell};
 use super::instances::{Cluster, InstanceRecord, Route};
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::peers::{PeerAddress, PeerService, Peers};
+use super::replaced::Replaced;
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trouble};
 use super::view::{QueryError, ViewQuery};
@@ -99,6 +100,7 @@ impl Headwater {
             log_damage: None,
             cluster: None,
             place: Place::default(),
+            replaced: Replaced::default(),
             _held: None,
         };
         Self { shell, stores, apps: Arc::default() }
@@ -227,6 +229,13 @@ impl Running {
         &self.app.name
     }
 
+    /// Waits until this process cannot go on, and says why: another one goes by the name of this instance.
+    ///
+    /// That is so where a data directory was copied and both copies run. A program ends itself then.
+    pub async fn replaced(&self) -> String {
+        self.app.shell.replaced.told().await
+    }
+
     /// The log that it runs on; positions mean nothing on another.
     pub fn log_id(&self) -> LogId {
         self.app.shell.log.id()
@@ -326,6 +335,11 @@ impl Running {
             .log_silence()
             .map(|silence| format!("the log has not answered for {} ms", silence.as_millis()));
         self.app.topologies.iter().filter_map(of).chain(silence).collect()
+    }
+
+    /// Whether this is one of several instances, which are asked for what is not here.
+    pub fn is_one_of_several(&self) -> bool {
+        self.app.routes.is_some()
     }
 
     /// The instances that are there, this one among them; none where it is not one of several.
