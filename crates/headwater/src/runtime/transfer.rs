@@ -1,15 +1,19 @@
 //! Moving a shard's rows from one store to another, in this process or from another instance's.
 //!
-//! An instance that gains a shard, or is to keep a copy of it, and has no state of it, asks one that has: the owner, or
-//! a standby. That one copies the shard's rows aside, all of them as of one checkpoint, and is then asked for page after
-//! page, each with a checksum: so its memory is bounded on both sides, and nobody's writes wait for the network. The
-//! checkpoint is written last, here as there: a copy that was cut off is none, and the log has everything anyway.
+//! An instance that gains a shard, or is to keep a copy of it, and has no state of it, asks all that have one: the
+//! owner, the one that owned it before, a standby. Of their offers it takes the one that spares it most, unless the log
+//! is the shorter way. The giver copies the shard's rows aside, all of them as of one checkpoint, and is then asked for
+//! page after page, each with a checksum: so memory is bounded on both sides, and nobody's writes wait for the network.
+//! The checkpoint is written last, here as there: a copy that was cut off is none, and the log has everything anyway.
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
+use headwater_core::clock::Timestamp;
+use headwater_core::position::Position;
 use headwater_core::store::{Checkpoint, KeyRange, StateBatch, StateChange, StateStore, StoreError, TableId};
 use headwater_core::topic::Partition;
 use parking_lot::Mutex;
@@ -26,13 +30,15 @@ use super::shell::{NamedStore, Stop};
 use super::start::{StartedApp, TopologyStatus};
 use super::trust::Input;
 use crate::digest::{digest, hex};
+use crate::store::overlay::ShardState;
 
 /// Rows that are copied at once within a process.
 pub(crate) const COPY_CHUNK: usize = 10_000;
 /// Rows and bytes of one page between instances.
 const PAGE_ROWS: usize = 5_000;
 const PAGE_BYTES: usize = 1 << 20;
-/// How long a copy may take to be made, a page to come, and all of it.
+/// How long an offer is waited for, a copy may take to be made, a page to come, and all of it.
+const OFFER_WITHIN: Duration = Duration::from_secs(1);
 const BEGIN_WITHIN: Duration = Duration::from_secs(20);
 const PAGE_WITHIN: Duration = Duration::from_secs(5);
 const ALL_WITHIN: Duration = Duration::from_secs(120);
@@ -51,8 +57,10 @@ pub(crate) struct CopySource {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CopyAsk {
-    /// Copy the shard aside, if that is worth more than reading so many records of the log.
-    Begin { records: u64 },
+    /// What is there?
+    Offer,
+    /// Copy the shard aside.
+    Begin,
     /// The rows of a table behind the key that is the first part; from the beginning without one.
     Page { copy: u64, table: u8 },
     /// The copy is not needed any more.
@@ -63,11 +71,13 @@ pub(crate) enum CopyAsk {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CopyTold {
+    /// A state of so many rows that stands at this position.
+    Offered { rows: u64, position: Position },
     /// A copy was made, with so many rows in each table; its checkpoint's note is the only part.
-    Begun { copy: u64, rows: Vec<u64>, position: headwater_core::position::Position },
+    Begun { copy: u64, rows: Vec<u64>, position: Position },
     /// Keys and values in turn, and their digest; none behind the last.
     Page { digest: String },
-    /// There is no such state or copy here, or the log is the shorter way.
+    /// There is no such state or copy here.
     Nothing,
 }
 
@@ -76,9 +86,11 @@ pub(crate) enum CopyTold {
 pub(crate) struct Copies(Mutex<Vec<(String, Partition, u64)>>);
 
 impl Copies {
-    fn begin(&self, store: &str, shard: Partition) -> u64 {
+    /// A number for a copy that no other one ever had, not in an earlier life of the instance either.
+    fn begin(&self, store: &str, shard: Partition, now: Timestamp) -> u64 {
         let mut copies = self.0.lock();
-        let copy = copies.iter().map(|(.., copy)| *copy).max().unwrap_or(0) + 1;
+        let last = copies.iter().map(|(.., copy)| *copy).max().unwrap_or(0);
+        let copy = now.0.unsigned_abs().max(last + 1);
         copies.retain(|(name, of, _)| (name.as_str(), *of) != (store, shard));
         copies.push((store.to_owned(), shard, copy));
         copy
@@ -166,13 +178,16 @@ impl StartedApp {
         ask: CopyAsk,
         parts: &[Option<Bytes>],
     ) -> Result<Bytes, FrameError> {
-        let of = |topology: &&TopologyStatus| topology.store.as_ref().is_some_and(|named| named.name == store);
+        let of =
+            |topology: &&TopologyStatus| topology.store.as_ref().is_some_and(|named| named.name == store);
         let topology = self.topologies.iter().find(of);
-        let Some((topology, named)) = topology.and_then(|topology| Some((topology, topology.store.clone()?))) else {
+        let Some((topology, named)) = topology.and_then(|topology| Some((topology, topology.store.clone()?)))
+        else {
             return Reply::Done(CopyTold::Nothing).with(vec![]);
         };
         let told = match ask {
-            CopyAsk::Begin { records } => self.begin_copy(topology, named, shard, records).await,
+            CopyAsk::Offer => Ok((offer(topology, &named, shard).unwrap_or(CopyTold::Nothing), vec![])),
+            CopyAsk::Begin => self.begin_copy(topology, named, shard).await,
             CopyAsk::Page { copy, table } if self.copies.has(store, shard, copy) => {
                 let after = parts.first().cloned().flatten();
                 blocking(move || page(&named, shard, table, after)).await
@@ -199,32 +214,39 @@ impl StartedApp {
         topology: &TopologyStatus,
         store: NamedStore,
         shard: Partition,
-        records: u64,
     ) -> Result<(CopyTold, Vec<Option<Bytes>>), StoreError> {
-        let nothing = Ok((CopyTold::Nothing, vec![]));
-        let Some(state) = topology.cells.get(shard.0 as usize).and_then(|cell| cell.state()) else { return nothing };
-        if !state.is_open() || state.checkpoint().is_none_or(|checkpoint| checkpoint.position.is_empty()) {
-            return nothing;
-        }
-        let copy = self.copies.begin(&store.name, shard);
+        let Some(state) = given(topology, shard) else { return Ok((CopyTold::Nothing, vec![])) };
+        let copy = self.copies.begin(&store.name, shard, self.shell.clock.now());
         blocking(move || {
             let tables = store.tables.len();
-            let count = |from: &dyn StateStore| -> Result<Vec<u64>, StoreError> {
-                (0..tables).map(|table| from.count(shard, table_id(table))).collect()
-            };
             state.flush()?;
-            if count(&*store)?.iter().sum::<u64>() > records * ROWS_PER_RECORD {
-                return Ok((CopyTold::Nothing, vec![]));
-            }
             let aside = opened_copy(&store)?;
             aside.clear(shard)?;
             state.at_rest(|from| copy_shard(from, &*aside, shard, tables, COPY_CHUNK))?;
             let checkpoint = aside.checkpoint(shard)?.unwrap_or_default();
-            let told = CopyTold::Begun { copy, rows: count(&*aside)?, position: checkpoint.position };
-            Ok((told, vec![Some(checkpoint.note)]))
+            let rows = counts(&*aside, shard, tables)?;
+            Ok((CopyTold::Begun { copy, rows, position: checkpoint.position }, vec![Some(checkpoint.note)]))
         })
         .await
     }
+}
+
+/// The state of a shard that can be given to others.
+fn given(topology: &TopologyStatus, shard: Partition) -> Option<Arc<ShardState>> {
+    let state = topology.cells.get(shard.0 as usize)?.state()?;
+    let stands = state.checkpoint().is_some_and(|checkpoint| !checkpoint.position.is_empty());
+    (state.is_open() && stands).then_some(state)
+}
+
+/// What can be said of a shard's state without reading it: rows that are not flushed yet are not counted.
+fn offer(topology: &TopologyStatus, store: &NamedStore, shard: Partition) -> Option<CopyTold> {
+    let position = given(topology, shard)?.checkpoint()?.position;
+    let rows = counts(&**store, shard, store.tables.len()).ok()?.iter().sum();
+    Some(CopyTold::Offered { rows, position })
+}
+
+fn counts(store: &dyn StateStore, shard: Partition, tables: usize) -> Result<Vec<u64>, StoreError> {
+    (0..tables).map(|table| store.count(shard, table_id(table))).collect()
 }
 
 /// Runs what blocks on a thread that may.
@@ -265,7 +287,7 @@ fn page(
 /// Why a shard was not taken from another instance.
 #[derive(Debug, thiserror::Error)]
 enum NotTaken {
-    #[error("{0} has nothing that is worth taking")]
+    #[error("{0} has no such state")]
     Nothing(PeerAddress),
     #[error("{0}: {1}")]
     Peer(PeerAddress, String),
@@ -293,30 +315,35 @@ pub(crate) async fn take_copy(
     if records <= source.worth {
         return Ok(false);
     }
-    for address in source.routes.copies_of(&source.topology, cell.shard) {
-        let begun = Instant::now();
-        let taking = Taking { store, source, cell, address: address.clone() };
-        let taken = tokio::select! {
-            biased;
-            () = stop.cancelled() => Err(NotTaken::Stopped),
-            taken = tokio::time::timeout(ALL_WITHIN, taking.take(records)) => {
-                taken.unwrap_or(Err(NotTaken::Stopped))
-            }
-        };
-        observe::state_taken(&store.name, taken.is_ok());
-        match taken {
-            Ok(rows) => {
-                let (shard, took) = (cell.shard, begun.elapsed());
-                tracing::info!(store = store.name, %shard, from = %address, rows, ?took, "a shard's state was taken over");
-                return Ok(true);
-            }
-            Err(why) => {
-                tracing::info!(store = store.name, shard = %cell.shard, %why, "a shard's state is not taken over");
-                store.clear(cell.shard).map_err(Stop::new)?;
-            }
+    let from = |address| Taking { store, source, cell, address };
+    let asked = source.routes.copies_of(&source.topology, cell.shard).into_iter().map(|address| async move {
+        let cost = from(address.clone()).cost(inputs).await;
+        cost.inspect_err(|why| tracing::info!(store = store.name, shard = %cell.shard, %why, "no offer"))
+            .ok()
+            .map(|cost| (cost, address))
+    });
+    let offers = join_all(asked).await.into_iter().flatten().filter(|(cost, _)| *cost < records);
+    let Some((_, address)) = offers.min() else { return Ok(false) };
+    let begun = Instant::now();
+    let taking = from(address.clone());
+    let taken = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(NotTaken::Stopped),
+        taken = tokio::time::timeout(ALL_WITHIN, taking.take()) => taken.unwrap_or(Err(NotTaken::Stopped)),
+    };
+    observe::state_taken(&store.name, taken.is_ok());
+    match taken {
+        Ok(rows) => {
+            let (shard, took) = (cell.shard, begun.elapsed());
+            tracing::info!(store = store.name, %shard, from = %address, rows, ?took, "a shard's state was taken over");
+            Ok(true)
+        }
+        Err(why) => {
+            tracing::warn!(store = store.name, shard = %cell.shard, %why, "a shard's state is not taken over");
+            store.clear(cell.shard).map_err(Stop::new)?;
+            Ok(false)
         }
     }
-    Ok(false)
 }
 
 struct Taking<'a> {
@@ -327,8 +354,21 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    async fn take(&self, records: u64) -> Result<u64, NotTaken> {
-        let begun = self.ask(CopyAsk::Begin { records }, None, BEGIN_WITHIN).await?;
+    /// What it takes to get there from the state that is offered, in records of the log.
+    async fn cost(&self, inputs: &[Input]) -> Result<u64, NotTaken> {
+        let CopyTold::Offered { rows, position } = self.ask(CopyAsk::Offer, None, OFFER_WITHIN).await?.head
+        else {
+            return Err(NotTaken::Nothing(self.address.clone()));
+        };
+        let missing = |input: &Input| {
+            let from = position.get(&input.partition).unwrap_or(input.bounds.start);
+            input.bounds.end.0.saturating_sub(from.0)
+        };
+        Ok(rows / ROWS_PER_RECORD + inputs.iter().map(missing).sum::<u64>())
+    }
+
+    async fn take(&self) -> Result<u64, NotTaken> {
+        let begun = self.ask(CopyAsk::Begin, None, BEGIN_WITHIN).await?;
         let CopyTold::Begun { copy, rows, position } = begun.head else {
             return Err(NotTaken::Nothing(self.address.clone()));
         };
