@@ -57,7 +57,11 @@ impl Aggregate for Account {
     type Event = Event;
     type Rejection = Rejection;
 
-    fn decide(&self, Command::Book(text): Command, _: &Context) -> std::result::Result<Vec<Event>, Rejection> {
+    fn decide(
+        &self,
+        Command::Book(text): Command,
+        _: &Context,
+    ) -> std::result::Result<Vec<Event>, Rejection> {
         Ok(vec![Event::Booked(text)])
     }
 
@@ -87,7 +91,8 @@ impl Bank {
     async fn book(&self, account: u64, id: String) -> std::result::Result<u64, SendError> {
         let text = format!("{account:0>40}");
         let send = self.running.send(&self.accounts, &format!("account-{account}"), Command::Book(text));
-        let outcome = send.command_id(CommandId::new(id).map_err(|e| SendError::Invalid(e.to_string()))?).await?;
+        let outcome =
+            send.command_id(CommandId::new(id).map_err(|e| SendError::Invalid(e.to_string()))?).await?;
         Ok(outcome.accepted().map_or(0, |receipt| receipt.version.0))
     }
 
@@ -167,7 +172,9 @@ async fn embedded(accounts: u64, commands: u64) -> Result<()> {
         let bank = Bank::open(dir.path(), LogChoice::Embedded, "bench", at_once).await?;
         let (first, last) = bank.probe(what, begun).await;
         let repeated = bank.repeat(begun).await;
-        println!("{what}: first command {first:.2?}, every shard {last:.2?}, a repeated one known {repeated:.2?}");
+        println!(
+            "{what}: first command {first:.2?}, every shard {last:.2?}, a repeated one known {repeated:.2?}"
+        );
         bank.running.stop(PATIENCE).await;
     }
     Ok(())
@@ -280,7 +287,11 @@ fn cluster(servers: &str, accounts: u64, commands: u64) -> Result<()> {
     let mut b = Instance::spawn(&home("b"), servers, "b")?;
     let begun = Instant::now();
     b.tell("copies")?;
-    println!("b has its shards and copies of the others after {:.2?}: {}", begun.elapsed(), b.tell("report")?);
+    println!(
+        "b has its shards and copies of the others after {:.2?}: {}",
+        begun.elapsed(),
+        b.tell("report")?
+    );
     a.tell("copies")?;
     a.kill()?;
     let killed = Instant::now();

@@ -413,7 +413,9 @@ const PEER_SECRET_CHARS_MIN: usize = 16;
 
 fn parse_peer_secret(value: &str) -> Result<Secret, String> {
     if value.chars().count() < PEER_SECRET_CHARS_MIN {
-        return Err(format!("is too short; wanted are {PEER_SECRET_CHARS_MIN} characters or more, at random"));
+        return Err(format!(
+            "is too short; wanted are {PEER_SECRET_CHARS_MIN} characters or more, at random"
+        ));
     }
     Ok(Secret::new(value))
 }

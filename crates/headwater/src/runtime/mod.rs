@@ -15,8 +15,8 @@ pub(crate) mod observe;
 mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
-mod replaced;
 pub(crate) mod peers;
+mod replaced;
 mod shell;
 mod standby;
 pub(crate) mod start;

@@ -288,7 +288,8 @@ impl Starting {
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
         let source = self.resolve(&definition.source);
-        let store = self.open_store(&definition.versioned_name(), &self.store_name(definition), &[&definition.name])?;
+        let store =
+            self.open_store(&definition.versioned_name(), &self.store_name(definition), &[&definition.name])?;
         let cells = self.cells();
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
