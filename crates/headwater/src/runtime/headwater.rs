@@ -21,7 +21,7 @@ use super::start::{Parts, StartError, StartedApp, Starting, trouble};
 use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
-use crate::command::{CommandId, SendError, Version};
+use crate::command::{CommandId, Receipt, SendError, Version};
 use crate::store::{Flusher, FlusherOptions};
 use crate::topics::Place;
 
@@ -323,6 +323,13 @@ impl Running {
 }
 
 impl StartedApp {
+    /// The receipt in this log's offsets, if it is of the log that the app ran on before; otherwise as it is.
+    pub(crate) fn resolve(&self, receipt: &Receipt) -> Receipt {
+        let log = self.shell.log.id();
+        let moved = self.moved.as_ref().filter(|_| receipt.log != log);
+        moved.and_then(|moved| moved.resolve(receipt, log)).unwrap_or_else(|| receipt.clone())
+    }
+
     /// The id of a topic; `None` if it is not there.
     pub(crate) async fn topic_id(&self, topic: &TopicName) -> Result<Option<TopicId>, LogError> {
         Ok(self.shell.log.describe(topic).await?.map(|description| description.id))

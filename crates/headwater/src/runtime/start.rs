@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::{Group, LogError, TopicDescription};
+use headwater_core::log::{Group, Log, LogError, TopicDescription};
 use headwater_core::store::{StateStores, StoreError, StoreErrorKind};
 use headwater_core::topic::{Partition, TopicName};
 use parking_lot::Mutex;
@@ -19,7 +19,9 @@ use super::membership::{RunShard, run_group};
 use super::shell::{NamedStore, Shell};
 use super::view::ViewState;
 use crate::app::{App, AppOptions, InvalidApp};
-use crate::topics::prepare::{Prepared, Reach, Word, prepare};
+use crate::migrate::map::OffsetMap;
+use crate::migrate::map_topic;
+use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
 use crate::topics::{AggregateTopics, Plan, TopicDeclaration};
 use crate::topology::{Definition, Kind, TopicRef, versioned};
 
@@ -77,6 +79,8 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    /// Where the records of the log lie that the app ran on before.
+    pub(crate) moved: Option<OffsetMap>,
     pub(crate) stop: CancellationToken,
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -118,7 +122,9 @@ impl Starting {
         for line in app.describe().to_string().lines() {
             tracing::info!("{line}");
         }
-        self.topics = self.prepare(app).await?;
+        let survey = self.prepare(app).await?;
+        let moved = moved(&*self.shell.log, app, &survey).await?;
+        self.topics = survey.topics;
         let mut started = StartedApp {
             name: self.app.clone(),
             shell: self.shell.clone(),
@@ -126,6 +132,7 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            moved,
             stop: self.stop.clone(),
             groups: Mutex::default(),
         };
@@ -158,10 +165,10 @@ impl Starting {
     }
 
     /// Makes the topics that are missing, and refuses to start on others than the app needs.
-    async fn prepare(&self, app: &App) -> Result<BTreeMap<TopicName, TopicDescription>, StartError> {
+    async fn prepare(&self, app: &App) -> Result<Survey, StartError> {
         let Shell { log, clock, place, .. } = &self.shell;
         match prepare(&**log, &**clock, app, place, (Reach::Create, &Word::default())).await? {
-            Prepared::Ready(survey) => Ok(survey.topics),
+            Prepared::Ready(survey) => Ok(survey),
             Prepared::Refused(plan) => Err(StartError::Refused(Box::new(plan))),
         }
     }
@@ -337,6 +344,14 @@ impl Starting {
             outcomes: there(outcomes),
             snapshots: there(snapshots),
         }
+    }
+}
+
+/// The map of the migration that brought the app to this log; `None` if none did.
+async fn moved(log: &dyn Log, app: &App, survey: &Survey) -> Result<Option<OffsetMap>, LogError> {
+    match survey.registry.get(MIGRATION) {
+        Some(_) => OffsetMap::load(log, &map_topic(app)).await.map(Some),
+        None => Ok(None),
     }
 }
 
