@@ -1,6 +1,6 @@
 //! Structured logs on standard error, as text for people or JSON for machines.
 //!
-//! `RUST_LOG` says what is logged, by target and level (`info` unless set). Every line within a request carries
+//! `RUST_LOG` says what is logged, by target and level (`info` unless set, without the chatter of libraries). Every line within a request carries
 //! its method, path and trace id.
 
 use std::error::Error;
@@ -55,7 +55,7 @@ pub fn install(format: LogFormat) -> Result<(), Box<dyn Error + Send + Sync>> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(directives) => EnvFilter::try_new(&directives)
             .map_err(|error| format!("RUST_LOG is `{directives}`, which cannot be read: {error}"))?,
-        Err(_) => EnvFilter::new("info"),
+        Err(_) => EnvFilter::new(headwater::log::default_filter()),
     };
     subscriber(format, filter, io::stderr).try_init()?;
     Ok(())

@@ -6,9 +6,10 @@ use headwater_core::log::{LogError, LogId};
 use headwater_core::position::Position;
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use krafka::admin::{
-    AdminClient, DescribeClusterOptions, DescribeFeaturesOptions, ListConsumerGroupOffsetsOptions,
+    DescribeClusterOptions, DescribeFeaturesOptions, FeatureMetadata, ListConsumerGroupOffsetsOptions,
 };
 
+use crate::connecting::explain;
 use crate::connection::Connection;
 use crate::errors::{KafkaError, KafkaErrorKind, failed_to};
 use crate::topics::Topics;
@@ -20,17 +21,16 @@ const LEVEL: i16 = 2;
 
 /// Checks that the cluster has what the log needs, and tells which one it is.
 pub(crate) async fn check(connection: &Connection) -> Result<LogId, KafkaError> {
-    let servers = &connection.settings().servers;
+    let settings = connection.settings();
+    let explain = |error| explain(&settings.servers, &settings.security, error);
     let admin = connection.admin();
-    check_transactions(&admin, servers).await?;
-    let cluster = admin.describe_cluster(DescribeClusterOptions::default()).await;
-    let cluster = cluster.map_err(|error| KafkaError::of_connecting(servers, error))?;
+    let features = admin.describe_features(DescribeFeaturesOptions::default()).await.map_err(explain)?;
+    check_transactions(&features, &settings.servers)?;
+    let cluster = admin.describe_cluster(DescribeClusterOptions::default()).await.map_err(explain)?;
     Ok(log_id(&cluster.cluster_id))
 }
 
-async fn check_transactions(admin: &AdminClient, servers: &str) -> Result<(), KafkaError> {
-    let features = admin.describe_features(DescribeFeaturesOptions::default()).await;
-    let features = features.map_err(|error| KafkaError::of_connecting(servers, error))?;
+fn check_transactions(features: &FeatureMetadata, servers: &str) -> Result<(), KafkaError> {
     let level = features.finalized.iter().find(|feature| feature.name == FEATURE);
     let level = level.map_or(0, |feature| feature.max_version_level);
     if level >= LEVEL {

@@ -11,11 +11,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use krafka::Kafka;
+use krafka::{Kafka, KafkaBuilder};
 use krafka::admin::AdminClient;
 use krafka::producer::ProducerBuilder;
 use parking_lot::Mutex;
 
+use crate::connecting::explain;
 use crate::errors::KafkaError;
 use crate::settings::KafkaSettings;
 
@@ -104,11 +105,19 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const BATCH_BYTES: usize = 512 << 10;
 
 async fn connect(settings: &KafkaSettings) -> Result<Kafka, KafkaError> {
-    let client = Kafka::builder(&settings.servers)
+    let client = client(settings)
         .client_id(&settings.client_id)
         .connect_timeout(settings.patience)
         .request_timeout(settings.patience)
         .metadata_recovery_rebootstrap_trigger(settings.patience * 2);
     let client = settings.security.apply(client)?;
-    client.connect().await.map_err(|error| KafkaError::of_connecting(&settings.servers, error))
+    client.connect().await.map_err(|error| explain(&settings.servers, &settings.security, error))
+}
+
+fn client(settings: &KafkaSettings) -> KafkaBuilder {
+    #[cfg(test)]
+    if let Some(client) = crate::simulated::client() {
+        return client;
+    }
+    Kafka::builder(&settings.servers)
 }

@@ -40,31 +40,6 @@ impl KafkaError {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// What the client says when it connects.
-    pub(crate) fn of_connecting(servers: &str, error: KrafkaError) -> Self {
-        let (kind, message) = match &error {
-            KrafkaError::Auth { .. } => (
-                KafkaErrorKind::Refused,
-                format!(
-                    "the Kafka cluster at {servers} and this process do not trust each other; check credentials \
-                     and certificates"
-                ),
-            ),
-            KrafkaError::Config { message } => {
-                (KafkaErrorKind::Settings, format!("the Kafka settings make no sense: {message}"))
-            }
-            KrafkaError::Protocol { .. } => (
-                KafkaErrorKind::Unsupported,
-                format!("what answers at {servers} does not speak Kafka's protocol as this process does"),
-            ),
-            _ => (
-                KafkaErrorKind::Unreachable,
-                format!("no Kafka broker answers at {servers}; check the address and that the cluster runs"),
-            ),
-        };
-        Self::new(kind, message).with_source(error)
-    }
-
     /// The kind.
     pub fn kind(&self) -> KafkaErrorKind {
         self.kind
@@ -97,21 +72,52 @@ impl From<KafkaError> for LogError {
 /// A call that failed: `what` names the thing and what was to be done with it, as in "create the topic orders".
 pub(crate) fn failed_to(what: &str, error: KrafkaError) -> LogError {
     let kind = kind_of(&error);
-    LogError::new(kind, format!("could not {what}: {}", advice(kind, &error))).with_source(error)
+    LogError::new(kind, format!("could not {what}: {}", advice(kind, what, &error))).with_source(error)
 }
 
-fn advice(kind: LogErrorKind, error: &KrafkaError) -> String {
+fn advice(kind: LogErrorKind, what: &str, error: &KrafkaError) -> String {
     match kind {
         LogErrorKind::UnknownTopic => "the cluster has no such topic or partition".to_owned(),
         LogErrorKind::TopicExists => "a topic of that name exists".to_owned(),
-        LogErrorKind::Denied => {
-            "the cluster denies it; grant this principal the right, or check its credentials".to_owned()
-        }
+        LogErrorKind::Denied => denied(what, code_of(error)),
         LogErrorKind::Unavailable => "the cluster does not answer, or not yet; it is tried again".to_owned(),
         LogErrorKind::Fenced => "somebody else has taken over".to_owned(),
         LogErrorKind::Invalid => reason(error),
         _ => "the connection is closed".to_owned(),
     }
+}
+
+/// The right that a call needs: by what the cluster denies it on, and by the first words of what it was to do. A name
+/// takes the place of `{}`.
+const RIGHTS: [(ErrorCode, &str, &str); 14] = [
+    (ErrorCode::TopicAuthorizationFailed, "create", "Create on topic {}"),
+    (ErrorCode::TopicAuthorizationFailed, "alter", "AlterConfigs on topic {}"),
+    (ErrorCode::TopicAuthorizationFailed, "delete", "Delete on topic {}"),
+    (ErrorCode::TopicAuthorizationFailed, "describe", "Describe and DescribeConfigs on topic {}"),
+    (ErrorCode::TopicAuthorizationFailed, "append", "Write on the topic of {}"),
+    (ErrorCode::TopicAuthorizationFailed, "read", "Read on the topic of {}"),
+    (ErrorCode::TopicAuthorizationFailed, "find", "Describe on the topic of {}"),
+    (ErrorCode::TopicAuthorizationFailed, "ask", "Describe on the topic of {}"),
+    (
+        ErrorCode::TopicAuthorizationFailed,
+        "",
+        "Write on every topic that it appends to, and Read on those it reads",
+    ),
+    (ErrorCode::GroupAuthorizationFailed, "ask", "Describe on group {}"),
+    (ErrorCode::GroupAuthorizationFailed, "", "Read on group {}"),
+    (ErrorCode::TransactionalIdAuthorizationFailed, "", "Write and Describe on transactional ids {}.*"),
+    (ErrorCode::ClusterAuthorizationFailed, "create", "Create on the cluster"),
+    (ErrorCode::ClusterAuthorizationFailed, "", "Write on the topic, or IdempotentWrite on the cluster"),
+];
+
+/// What is missing, in the words of access control lists.
+pub(crate) fn denied(what: &str, code: Option<ErrorCode>) -> String {
+    let right = RIGHTS.iter().find(|(of, verb, _)| Some(*of) == code && what.starts_with(verb));
+    let Some((.., right)) = right else {
+        return "the cluster refuses this process; check its credentials".to_owned();
+    };
+    let name = what.rsplit(' ').next().unwrap_or_default();
+    format!("the cluster denies it to this process's user; grant it {}", right.replace("{}", name))
 }
 
 /// Why the cluster refuses for good, in words where it says only a code.
@@ -121,8 +127,10 @@ fn reason(error: &KrafkaError) -> String {
             "a record is larger than the topic takes; raise the topic's max.message.bytes or send less"
                 .to_owned()
         }
-        KrafkaError::Broker { code: ErrorCode::InvalidReplicationFactor, message } => {
-            format!("the cluster has not enough brokers for the replication factor ({message})")
+        KrafkaError::Broker { code: ErrorCode::InvalidReplicationFactor, .. } => {
+            "the cluster has too few brokers for the replication factor; start more, or ask for fewer replicas by \
+             kafka_replication (HEADWATER_KAFKA_REPLICATION), with which a lost machine can lose what was acknowledged"
+                .to_owned()
         }
         KrafkaError::Broker { message, .. } | KrafkaError::Config { message } => message.clone(),
         other => other.to_string(),

@@ -10,6 +10,7 @@ mod append;
 mod bounds;
 mod claim;
 mod cluster;
+mod connecting;
 mod connection;
 mod errors;
 mod heads;
@@ -20,10 +21,17 @@ mod reader;
 mod record;
 mod security;
 mod settings;
+#[cfg(test)]
+mod simulated;
 mod topics;
 mod transaction;
 mod writer;
 
 pub use errors::{KafkaError, KafkaErrorKind};
 pub use log::KafkaLog;
-pub use settings::{KafkaSettings, Security};
+/// What of the client's own messages is worth an operator's time, as directives of a log filter.
+///
+/// It tells every connection and producer at `info`, and warns of the group protocol that is chosen here by measurement.
+pub const CLIENT_LOG_FILTER: &str = "krafka=warn,krafka::consumer::group::classic=error";
+
+pub use settings::{ClientCertificate, KafkaSettings, Mechanism, Sasl, Security, Tls};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-pub use crate::security::Security;
+pub use crate::security::{ClientCertificate, Mechanism, Sasl, Security, Tls};
 
 /// How to reach a cluster, and what to ask of it.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl KafkaSettings {
             instance: instance.into(),
             replication_factor: 3,
             min_in_sync_replicas: 2,
-            security: Security::Plaintext,
+            security: Security::default(),
             transaction_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(6),
             rebalance_timeout: Duration::from_secs(30),

@@ -25,7 +25,7 @@ use headwater_core::log::{
 use headwater_core::topic::{TopicId, TopicName, TopicPartition};
 use krafka::KrafkaError;
 use krafka::admin::{
-    self, ConfigEntry, ConfigOp, ConfigResource, CreateTopicsOptions, DeleteTopicsOptions,
+    self, AdminClient, ConfigEntry, ConfigOp, ConfigResource, CreateTopicsOptions, DeleteTopicsOptions,
     DescribeConfigsOptions, DescribeTopicsOptions, IncrementalAlterConfigsOptions, ListTopicsOptions,
     NewTopic,
 };
@@ -59,6 +59,9 @@ struct Seen {
     id: TopicId,
     partitions: u32,
 }
+
+/// What a cluster tells of how topics are kept.
+type Entries = HashMap<ConfigResource, Result<Vec<ConfigEntry>, KrafkaError>>;
 
 /// A topic that was looked at.
 struct Found {
@@ -103,7 +106,7 @@ impl Topics {
         let resources: Vec<_> = names.iter().map(ConfigResource::topic).collect();
         let (described, configs) = tokio::join!(
             admin.describe_topics(&names, DescribeTopicsOptions::default()),
-            admin.describe_configs(resources, DescribeConfigsOptions::default().config_names(config_names())),
+            self.configs(&admin, resources),
         );
         let described = described.map_err(|error| failed_to(&what(), error))?;
         let mut configs = configs.map_err(|error| failed_to(&what(), error))?;
@@ -120,6 +123,16 @@ impl Topics {
         }
         found.sort_by(|a: &Found, b| a.topic.name.cmp(&b.topic.name));
         Ok(found)
+    }
+
+    /// How topics are kept, in the cluster's own words.
+    async fn configs(&self, admin: &AdminClient, topics: Vec<ConfigResource>) -> Result<Entries, KrafkaError> {
+        #[cfg(test)]
+        if crate::simulated::client().is_some() {
+            // A simulated cluster does not serve this request.
+            return Ok(Entries::new());
+        }
+        admin.describe_configs(topics, DescribeConfigsOptions::default().config_names(config_names())).await
     }
 
     /// A topic as the cluster tells it; `None` if it is none that Headwater could name.

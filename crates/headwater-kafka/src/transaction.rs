@@ -13,6 +13,8 @@ use krafka::error::ErrorCode;
 use krafka::producer::{DeliveryHandle, TopicPartitionOffset, TransactionState, TransactionalProducer};
 
 use crate::errors::code_of;
+#[cfg(test)]
+use crate::simulated::{Bug, planted};
 
 /// Why a transaction did not commit, and what is left of its producer.
 #[derive(Debug)]
@@ -87,6 +89,8 @@ async fn commit(producer: &TransactionalProducer) -> Result<(), Failure> {
     match producer.commit().await {
         Ok(()) => Ok(()),
         Err(error) if producer.state() == TransactionState::Open => Err(abort(producer, error).await),
+        #[cfg(test)]
+        Err(error) if planted(Bug::UnknownIsNotWritten) => Err(Failure::Abandoned(error)),
         Err(error) => Err(Failure::Unknown(error)),
     }
 }

@@ -22,6 +22,8 @@ use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
 use crate::command::{CommandId, Receipt, SendError, Version};
+#[cfg(feature = "kafka")]
+use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
 use crate::topics::Place;
 
@@ -91,6 +93,7 @@ impl Headwater {
             log_size,
             log_damage: None,
             place: Place::default(),
+            _held: None,
         };
         Self { shell, stores, apps: Arc::default() }
     }
@@ -98,6 +101,13 @@ impl Headwater {
     /// The same with a log that tells what is damaged.
     pub(super) fn checked(mut self, damage: LogDamage) -> Self {
         self.shell.log_damage = Some(damage);
+        self
+    }
+
+    /// The same, holding a data directory for as long as anything runs.
+    #[cfg(feature = "kafka")]
+    pub(super) fn holding(mut self, directory: Directory) -> Self {
+        self.shell._held = Some(Arc::new(directory));
         self
     }
 

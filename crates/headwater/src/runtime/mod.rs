@@ -12,6 +12,8 @@ mod headwater;
 mod membership;
 pub(crate) mod observe;
 mod open;
+#[cfg(feature = "kafka")]
+mod open_kafka;
 mod shell;
 pub(crate) mod start;
 mod view;
@@ -21,6 +23,7 @@ pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, Running, ShardStatus, Stores, TopologyReport};
+pub(crate) use open::connect;
 pub use open::OpenLogError;
 pub use start::{Parts, StartError};
 pub use view::{Answer, PAGE_MAX, Page, PageToken, QueryError, ViewQuery};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
+use headwater_core::log::Log;
 use headwater_core::store::StoreError;
 
 use super::headwater::Headwater;
@@ -34,11 +35,36 @@ pub enum OpenLogError {
          to begin with nothing"
     )]
     LogMissing(PathBuf),
-    /// A log that this program cannot speak to.
+    /// A program that was built without Kafka.
     #[error(
-        "the log kafka://{0} cannot be used: this version has no Kafka log yet; choose \"embedded\" or \"memory\""
+        "the log kafka://{0} cannot be used: this program was built without the feature \"kafka\"; build it with that, or \
+         choose \"embedded\" or \"memory\""
     )]
     NoKafka(String),
+    /// The Kafka cluster, or what was said about it.
+    #[error(transparent)]
+    Kafka(Box<dyn std::error::Error + Send + Sync>),
+    /// Settings for Kafka of which one lacks another.
+    #[error("the settings for Kafka do not go together: {0}")]
+    KafkaSettings(String),
+    /// A file of ours that says what a restart needs to know.
+    #[error("{0} cannot be used: {1}")]
+    File(PathBuf, #[source] std::io::Error),
+    /// State that was folded from the topics of another cluster.
+    #[error(
+        "{path} has state of the Kafka cluster {found}, and the one at {servers} is {cluster}: give another data directory, \
+         or the address of that cluster, or delete {path} to begin with nothing"
+    )]
+    OtherCluster {
+        /// Where the state is.
+        path: PathBuf,
+        /// The cluster it belongs to.
+        found: String,
+        /// The address that was asked.
+        servers: String,
+        /// The cluster that answered.
+        cluster: String,
+    },
 }
 
 impl Headwater {
@@ -51,9 +77,27 @@ impl Headwater {
         let headwater = match &config.log {
             LogChoice::Memory => open_memory(),
             LogChoice::Embedded => open_embedded(&config.data)?,
-            LogChoice::Kafka(address) => return Err(OpenLogError::NoKafka(address.clone())),
+            #[cfg(feature = "kafka")]
+            LogChoice::Kafka(servers) => super::open_kafka::open(servers, config).await?,
+            #[cfg(not(feature = "kafka"))]
+            LogChoice::Kafka(servers) => return Err(OpenLogError::NoKafka(servers.clone())),
         };
         Ok(headwater.placed(Place::of(config)))
+    }
+}
+
+/// Connects to the log of a Kafka cluster, and opens nothing beside it.
+///
+/// # Errors
+///
+/// As [`Headwater::open`].
+pub(crate) async fn connect(servers: &str, config: &Config) -> Result<Arc<dyn Log>, OpenLogError> {
+    #[cfg(feature = "kafka")]
+    return super::open_kafka::open_log(servers, &config.kafka).await;
+    #[cfg(not(feature = "kafka"))]
+    {
+        let _ = config;
+        Err(OpenLogError::NoKafka(servers.to_owned()))
     }
 }
 

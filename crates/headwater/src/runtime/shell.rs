@@ -13,6 +13,7 @@ use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
 use crate::topics::Place;
@@ -29,6 +30,8 @@ pub(crate) struct Shell {
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
     pub(crate) log_damage: Option<LogDamage>,
+    /// The data directory, where the log does not hold it itself.
+    pub(crate) _held: Option<Arc<Directory>>,
     /// Where an operator mends what a start refuses.
     pub(crate) place: Place,
 }

@@ -181,7 +181,12 @@ impl<'a> Ground<'a> {
     ) -> Result<Vec<StoredRecord>, Stop> {
         let (mut next, mut records) = (from, Vec::new());
         while next < to {
-            let batch = self.log.read(at, next, limit, Wait::No).await?;
+            let mut batch = self.log.read(at, next, limit, Wait::No).await?;
+            if batch.next == next {
+                // What is acknowledged but not yet settled is waited for: below a known end, something always comes.
+                let more = self.log.read(at, next, limit, Wait::UntilMore);
+                batch = self.await_for(&format!("move from {next} below the end {to} of {at}"), more).await?;
+            }
             ensure!(batch.next > next, "the next position stays at {next} below the end {to} of {at}");
             let inside = |stored: &StoredRecord| next <= stored.offset && stored.offset < batch.next;
             ensure!(batch.records.iter().all(inside), "a record lies outside {next}..{} of {at}", batch.next);

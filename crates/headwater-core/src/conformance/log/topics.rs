@@ -164,7 +164,10 @@ pub(super) async fn an_offset_is_found_by_its_time(ground: Ground<'_>) -> Verdic
     // Producers' times need not rise.
     let times = [10, 30, 20, 30, 50];
     let made = times.map(|ms| Record { timestamp: TIME.plus_ms(ms), ..record("v") });
-    let offsets = ground.log.append(made.map(|record| Append { to: at.clone(), record }).to_vec()).await?;
+    let mut offsets = Vec::new();
+    for record in made {
+        offsets.extend(ground.log.append(vec![Append { to: at.clone(), record }]).await?);
+    }
     let end = ground.end(&at).await?;
     for ms in [0, 10, 11, 20, 30, 31, 50, 51] {
         let found = ground.log.offset_at(&at, TIME.plus_ms(ms)).await?;

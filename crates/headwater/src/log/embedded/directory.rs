@@ -6,6 +6,7 @@
 //! DIR/log/       the engine's files
 //! DIR/log.new/   a log that is being made or copied; removed when found
 //! DIR/clean      there while the log is closed in good order
+//! DIR/kafka/     what a process keeps that uses a Kafka cluster (`runtime/open_kafka.rs`)
 //! ```
 //!
 //! Invariants: nothing is written to a directory that is not ours; `log` appears whole, by a rename; `clean` is removed
@@ -34,14 +35,14 @@ const LOG_NEW: &str = "log.new";
 
 /// A data directory that this process holds, until dropped.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
     _lock: File,
 }
 
 impl Directory {
     /// Takes hold of `path`, making the directory if there is none.
-    pub(super) fn hold(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn hold(path: &Path) -> Result<Self, OpenError> {
         refuse_foreign(path)?;
         fs::create_dir_all(path).map_err(|error| failed("make", path, error))?;
         let lock = lock(path)?;
@@ -52,7 +53,7 @@ impl Directory {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -193,7 +194,7 @@ fn failed(what: &str, path: &Path, error: io::Error) -> OpenError {
 }
 
 /// Writes a file so that it is there whole or not at all.
-fn write_whole(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+pub(crate) fn write_whole(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     file.write_all(text.as_bytes())?;

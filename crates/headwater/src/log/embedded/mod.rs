@@ -23,7 +23,7 @@ mod batch;
 mod catalogue;
 mod check;
 mod committer;
-mod directory;
+pub(crate) mod directory;
 mod engine;
 mod error;
 mod format;

@@ -1,0 +1,134 @@
+//! On a cluster with access control lists, a denial names the right that is missing; with all of them the log works.
+
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_core::clock::Timestamp;
+use headwater_core::log::{AppendError, Group, Log, LogError, LogErrorKind, ReadLimit, TopicSettings, Wait};
+use headwater_core::record::{Append, Record};
+use headwater_core::topic::{Offset, TopicName};
+use headwater_kafka::{KafkaLog, KafkaSettings, Mechanism, Sasl, Security};
+use kafka_broker::{Broker, Listener, Setup, run};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A broker that grants Alice nothing but what a test tells it to.
+struct Guarded {
+    broker: Broker,
+    log: Arc<KafkaLog>,
+}
+
+impl Guarded {
+    async fn start() -> Self {
+        let setup = Setup::default().listener(Listener::SaslPlaintext).user("alice", "wonder").authorizer();
+        let broker = setup.start().unwrap();
+        let sasl =
+            Sasl { mechanism: Mechanism::ScramSha512, user: "alice".into(), password: "wonder".into() };
+        let settings = KafkaSettings {
+            replication_factor: 1,
+            min_in_sync_replicas: 1,
+            security: Security { tls: None, sasl: Some(sasl) },
+            ..KafkaSettings::new(broker.bootstrap_of(Listener::SaslPlaintext), "rights")
+        };
+        let log = KafkaLog::connect(settings).await.unwrap();
+        Self { broker, log }
+    }
+
+    /// Grants operations on resources whose name begins with `shop`; `--cluster` has no name.
+    fn grant(&self, resource: &str, operations: &[&str]) {
+        let bootstrap = self.broker.bootstrap();
+        let mut args = vec!["--bootstrap-server", &bootstrap, "--add", "--allow-principal", "User:alice"];
+        match resource {
+            "--cluster" => args.push(resource),
+            _ => args.extend([resource, "shop", "--resource-pattern-type", "prefixed"]),
+        }
+        operations.iter().for_each(|operation| args.extend(["--operation", operation]));
+        run(self.broker.jars().tool("org.apache.kafka.tools.AclCommand", &args), LIMIT).unwrap();
+    }
+
+    /// Broker and controller hear of a grant a moment after the tool does.
+    async fn granted<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> T {
+        let mut last = String::new();
+        for _ in 0..100 {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("still denied: {last}");
+    }
+}
+
+fn not_written(error: AppendError) -> LogError {
+    match error {
+        AppendError::NotWritten(error) => error,
+        AppendError::Unknown(error) => panic!("a denial leaves nothing unknown: {error}"),
+    }
+}
+
+#[track_caller]
+fn denied<T>(result: Result<T, LogError>, part: &str) {
+    let error = result.err().expect("this is to be denied");
+    assert_eq!(error.kind(), LogErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains(part), "`{error}` lacks `{part}`");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_denial_names_the_right_that_is_missing() {
+    let guarded = Guarded::start().await;
+    let log = &guarded.log;
+    let topic = TopicName::new("shop.orders").unwrap();
+    let at = topic.partition(0);
+    let record = || vec![Append { to: at.clone(), record: Record::new("key", "value", Timestamp(1)) }];
+    let group = Group { name: "shop.orders".into(), shards: 1, topic: topic.clone() };
+
+    denied(log.create(&topic, TopicSettings::kept(1)).await, "grant it Create on topic shop.orders");
+    guarded.grant("--topic", &["Create", "Describe", "DescribeConfigs"]);
+    guarded.granted(|| log.create(&topic, TopicSettings::kept(1))).await;
+
+    // A broker knows no producer before it may write somewhere.
+    denied(
+        log.append(record()).await.map_err(not_written),
+        "grant it Write on the topic, or IdempotentWrite on the cluster",
+    );
+    guarded.grant("--cluster", &["IdempotentWrite"]);
+    let mut append = log.append(record()).await;
+    for _ in 0..100 {
+        if append.as_ref().is_err_and(|error| format!("{error:?}").contains("TopicAuthorizationFailed")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        append = log.append(record()).await;
+    }
+    denied(append.map_err(not_written), "grant it Write on the topic of shop.orders-0");
+    guarded.grant("--topic", &["Write"]);
+    guarded.granted(|| log.append(record())).await;
+
+    let read = || log.read(&at, Offset(0), ReadLimit::default(), Wait::No);
+    denied(read().await, "grant it Read on topic shop.orders");
+    guarded.grant("--topic", &["Read"]);
+    assert_eq!(guarded.granted(read).await.records.len(), 1);
+
+    denied(log.committed(&group.name).await, "grant it Describe on group shop.orders");
+    denied(log.delete(&topic).await, "grant it Delete on topic shop.orders");
+    guarded.grant("--topic", &["AlterConfigs"]);
+    guarded.grant("--group", &["Read", "Describe"]);
+    guarded.granted(|| log.committed(&group.name)).await;
+    let mut member = log.join(&group).await.unwrap();
+    let claim = loop {
+        let change = tokio::time::timeout(LIMIT, member.next()).await.expect("a lone member gets its shard");
+        if let headwater_core::log::ShardChange::Gained(_, claim) = change.unwrap() {
+            break claim;
+        }
+    };
+    denied(claim.open().await, "grant it Write and Describe on transactional ids shop.orders.*");
+    guarded.grant("--transactional-id", &["Write", "Describe"]);
+    guarded.granted(|| claim.open()).await;
+    member.leave().await.unwrap();
+}
