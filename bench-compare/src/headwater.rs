@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
-use headwater::config::{Config, LogChoice};
+use headwater::config::{Config, KafkaConfig, LogChoice};
 use headwater::prelude::*;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -48,6 +48,12 @@ async fn start(config: &Config, app: App) -> anyhow::Result<Running> {
     Ok(running)
 }
 
+/// Settings for a cluster of one broker.
+pub(crate) fn on_kafka(bootstrap: &str, data: PathBuf) -> Config {
+    let kafka = KafkaConfig { replication: 1, ..KafkaConfig::default() };
+    Config { data, log: LogChoice::Kafka(bootstrap.to_owned()), kafka, ..Config::default() }
+}
+
 /// Headwater on a Kafka cluster.
 pub(crate) struct OnKafka<'a> {
     pub(crate) bootstrap: &'a str,
@@ -57,10 +63,9 @@ pub(crate) struct OnKafka<'a> {
 impl OnKafka<'_> {
     /// Opens empty accounts, with local state in `data`.
     pub(crate) async fn open(&self, data: PathBuf) -> anyhow::Result<Arc<dyn Accounts>> {
-        let config = Config { data, log: LogChoice::Kafka(self.bootstrap.to_owned()), ..Config::default() };
         let mut app = App::new(self.app);
         let accounts = app.aggregate::<Account>();
-        let running = start(&config, app).await?;
+        let running = start(&on_kafka(self.bootstrap, data), app).await?;
         Ok(Arc::new(KafkaAccounts { running, accounts, acknowledged: AtomicU64::new(0) }))
     }
 }

@@ -154,6 +154,7 @@ pub(crate) struct BankOptions {
     pub(crate) snapshot_distance: u64,
     pub(crate) cached_states: usize,
     pub(crate) mailbox: usize,
+    pub(crate) outcomes_at_once: u64,
 }
 
 /// Describes the app.
@@ -163,6 +164,7 @@ pub(crate) fn bank(settings: BankOptions) -> Bank {
         options.snapshot_distance = settings.snapshot_distance;
         options.cached_states = settings.cached_states;
         options.mailbox = settings.mailbox;
+        options.outcomes_at_once = settings.outcomes_at_once;
     });
     let accounts = app.aggregate::<Account>();
     let by_account = accounts.events().group_by_key();

@@ -108,6 +108,11 @@ impl History {
         mine.map(|(_, version)| *version).max().unwrap_or(0)
     }
 
+    /// The same of one life alone.
+    pub(crate) fn acknowledged_in(&self, life: u32, account: &str) -> u64 {
+        self.acknowledged.lock().get(&(life, account.to_owned())).copied().unwrap_or(0)
+    }
+
     /// Notes that a promise was broken.
     pub(crate) fn violation(&self, what: String) {
         self.violations.lock().push(what);

@@ -30,7 +30,7 @@ pub(crate) async fn poll(world: Arc<World>, mut rng: Rng) {
 }
 
 async fn state(world: &World, life: &Life, account: &String) {
-    let floor = world.history.acknowledged(life.number, account);
+    let floor = world.acknowledged(life, account);
     let Ok((version, state)) = life.running.state(&life.handles.accounts, account).await else { return };
     if version.0 < floor {
         world.history.violation(format!(

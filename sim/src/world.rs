@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bank::{APP, BY_OWNER, Bank, BankOptions, Handles, PARTITIONS, bank, owners};
 use crate::clock::SimClock;
 use crate::history::History;
+use crate::instance_log::InstanceLog;
 use crate::stores::SimStores;
 use crate::{client, oracle, reader};
 
@@ -26,6 +27,8 @@ pub struct Plan {
     pub bug: Option<Bug>,
     /// Whether the log acknowledges without a sync.
     pub unsynced: bool,
+    /// Whether several instances share the log, coming, going and being killed.
+    pub fleet: bool,
 }
 
 /// What came of a simulation.
@@ -46,7 +49,10 @@ pub fn run(seed: u64, plan: Plan) -> Report {
     report
 }
 
-/// One life of the process: from a start to a crash or a stop.
+/// Instances at a time.
+const INSTANCES_MAX: usize = 3;
+
+/// One life of one instance's process: from a start to a crash or a stop.
 pub(crate) struct Life {
     pub(crate) number: u32,
     pub(crate) running: Running,
@@ -54,21 +60,51 @@ pub(crate) struct Life {
     pub(crate) log: MemoryLog,
     pub(crate) stores: SimStores,
     pub(crate) ended: CancellationToken,
+    killed: CancellationToken,
 }
 
 /// What everybody in a simulation shares.
 pub(crate) struct World {
     pub(crate) history: History,
     pub(crate) done: CancellationToken,
-    life: Mutex<Arc<Life>>,
+    lives: Mutex<Lives>,
     clock: Arc<SimClock>,
     options: BankOptions,
     events: Mutex<BTreeMap<&'static str, u64>>,
+    fleet: bool,
+}
+
+/// The instances that run, and the disks of those that ended.
+struct Lives {
+    running: Vec<Arc<Life>>,
+    disks: Vec<SimStores>,
+    begun: u32,
+    turn: usize,
 }
 
 impl World {
+    /// One of the instances that run: another one each time.
     pub(crate) fn life(&self) -> Arc<Life> {
-        self.life.lock().clone()
+        let mut lives = self.lives.lock();
+        lives.turn += 1;
+        lives.running[lives.turn % lives.running.len()].clone()
+    }
+
+    /// The version of an account that a reader of an instance must see, since it was acknowledged before.
+    ///
+    /// Among several instances one that has just lost a shard may not know it yet: it is held to its own word alone.
+    pub(crate) fn acknowledged(&self, life: &Life, account: &str) -> u64 {
+        if self.fleet {
+            self.history.acknowledged_in(life.number, account)
+        } else {
+            self.history.acknowledged(life.number, account)
+        }
+    }
+
+    fn next_number(&self) -> u32 {
+        let mut lives = self.lives.lock();
+        lives.begun += 1;
+        lives.begun
     }
 
     fn count(&self, event: &'static str) {
@@ -100,6 +136,7 @@ async fn simulate(seed: u64, plan: Plan) -> Report {
         snapshot_distance: [4, 12, 1_000][rng.usize(..3)],
         cached_states: rng.usize(1..8),
         mailbox: rng.usize(1..6),
+        outcomes_at_once: [0, 3, 10_000][rng.usize(..3)],
     };
     let first = match start(&log, SimStores::default(), 0, &clock, options).await {
         Ok(life) => life,
@@ -109,10 +146,11 @@ async fn simulate(seed: u64, plan: Plan) -> Report {
     let world = Arc::new(World {
         history: History::default(),
         done: CancellationToken::new(),
-        life: Mutex::new(Arc::new(first)),
+        lives: Mutex::new(Lives { running: vec![Arc::new(first)], disks: Vec::new(), begun: 0, turn: 0 }),
         clock,
         options,
         events: Mutex::default(),
+        fleet: plan.fleet,
     });
     let an_hour = Duration::from_secs(3_600);
     if tokio::time::timeout(an_hour, go_through(&world, &mut rng)).await.is_err() {
@@ -149,7 +187,11 @@ async fn go_through(world: &Arc<World>, rng: &mut Rng) {
         for _ in 0..rng.u8(1..4) {
             idle(rng).await;
         }
-        strike(world, rng).await;
+        if world.fleet && rng.u8(..3) > 0 {
+            change_fleet(world, rng).await;
+        } else {
+            strike(world, rng).await;
+        }
     }
     for client in clients {
         ended(world, client.await);
@@ -212,15 +254,81 @@ async fn strike(world: &Arc<World>, rng: &mut Rng) {
     }
 }
 
+/// An instance joins, leaves, is killed, or is given other shards to keep copies of.
+async fn change_fleet(world: &Arc<World>, rng: &mut Rng) {
+    let running = world.lives.lock().running.len();
+    match rng.u8(..6) {
+        0 | 1 if running < INSTANCES_MAX => {
+            world.count("instance joined");
+            join_fleet(world, rng).await;
+        }
+        2 if running > 1 => {
+            world.count("instance left");
+            let life = take_life(world, rng);
+            life.ended.cancel();
+            life.running.stop(Duration::from_secs(60)).await;
+            // A process that could not stop in time ends all the same.
+            life.killed.cancel();
+            world.lives.lock().disks.push(life.stores.surviving());
+        }
+        3 if running > 1 => {
+            world.count("instance killed");
+            let life = take_life(world, rng);
+            world.lives.lock().disks.push(life.stores.surviving());
+            life.killed.cancel();
+            life.ended.cancel();
+            let running = life.running.clone();
+            tokio::spawn(async move { running.stop(Duration::from_secs(60)).await });
+        }
+        _ => {
+            world.count("copies assigned");
+            let life = world.life();
+            for topology in ["account", "ledger", "pockets"] {
+                let shards = (0..PARTITIONS).filter(|_| rng.bool()).map(Partition);
+                life.running.keep_copies(&format!("{APP}.{topology}"), shards.collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+fn take_life(world: &World, rng: &mut Rng) -> Arc<Life> {
+    let mut lives = world.lives.lock();
+    let index = rng.usize(..lives.running.len());
+    let life = lives.running.remove(index);
+    check_stopped(world, &life);
+    life
+}
+
+/// Another instance, on a new disk or on one that an instance left behind.
+async fn join_fleet(world: &Arc<World>, rng: &mut Rng) {
+    let number = world.next_number();
+    let (log, disk) = {
+        let mut lives = world.lives.lock();
+        let disk = if rng.bool() { lives.disks.pop() } else { None };
+        (lives.running[0].log.clone(), disk.unwrap_or_default())
+    };
+    match start(&log, disk, number, &world.clock, world.options).await {
+        Ok(life) => world.lives.lock().running.push(Arc::new(life)),
+        Err(error) => world.history.violation(error),
+    }
+}
+
 /// Ends the life there is, by a crash or in good order, and starts the next one.
 pub(crate) async fn next_life(world: &Arc<World>, crash: bool, stores: SimStores) {
     end_and_start(world, crash, stores, None).await;
 }
 
-/// The same; what is held is let go between the two.
+/// The same; what is held is let go between the two. Of several instances, all end and one starts.
 async fn end_and_start(world: &Arc<World>, crash: bool, stores: SimStores, held: Option<Held>) {
-    let life = world.life();
-    check_stopped(world, &life);
+    let mut all = world.lives.lock().running.clone();
+    all.iter().for_each(|life| check_stopped(world, life));
+    let life = all.remove(0);
+    for other in all {
+        world.lives.lock().disks.push(other.stores.surviving());
+        other.killed.cancel();
+        other.ended.cancel();
+        tokio::spawn(async move { other.running.stop(Duration::from_secs(60)).await });
+    }
     let (log, stores) = if crash {
         let log = life.log.crash();
         life.ended.cancel();
@@ -234,8 +342,8 @@ async fn end_and_start(world: &Arc<World>, crash: bool, stores: SimStores, held:
         (life.log.reopen(), stores.surviving())
     };
     drop(held);
-    match start(&log, stores, life.number + 1, &world.clock, world.options).await {
-        Ok(next) => *world.life.lock() = Arc::new(next),
+    match start(&log, stores, world.next_number(), &world.clock, world.options).await {
+        Ok(next) => world.lives.lock().running = vec![Arc::new(next)],
         Err(error) => world.history.violation(error),
     }
 }
@@ -261,12 +369,14 @@ async fn start(
     options: BankOptions,
 ) -> Result<Life, String> {
     for _ in 0..1_000 {
-        let headwater = Headwater::by_hand(Arc::new(log.clone()), Arc::new(stores.clone()), clock.clone());
+        let killed = CancellationToken::new();
+        let own = InstanceLog { log: log.clone(), killed: killed.clone() };
+        let headwater = Headwater::by_hand(Arc::new(own), Arc::new(stores.clone()), clock.clone());
         let Bank { app, handles } = bank(options);
         match headwater.start(app).await {
             Ok(running) => {
                 let (log, ended) = (log.clone(), CancellationToken::new());
-                return Ok(Life { number, running, handles, log, stores, ended });
+                return Ok(Life { number, running, handles, log, stores, ended, killed });
             }
             Err(StartError::Log(error)) if error.kind() == LogErrorKind::Unavailable => {
                 tokio::time::sleep(Duration::from_millis(20)).await;

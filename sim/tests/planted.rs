@@ -26,6 +26,7 @@ fn a_position_outside_its_batch_is_found() {
             "events are missing",
             "was read at version",
             "answered after a receipt",
+            "half a command was seen",
             "and the view has",
         ],
     );
@@ -46,5 +47,20 @@ fn a_batch_that_ends_within_a_command_is_found() {
 #[test]
 fn an_acknowledgement_without_a_sync_is_found() {
     let plan = Plan { unsynced: true, ..Plan::default() };
-    finds(plan, &["it was told", "was never decided", "was read at version", "answered after a receipt"]);
+    finds(
+        plan,
+        &[
+            "it was told",
+            "was never decided",
+            "was read at version",
+            "answered after a receipt",
+            "events are missing",
+        ],
+    );
+}
+
+#[test]
+fn a_takeover_that_forgets_outcomes_is_found() {
+    let plan = Plan { bug: Some(Bug::BlindTakeover), fleet: true, ..Plan::default() };
+    finds(plan, &["outcomes", "it was told", "its outcome was answered"]);
 }

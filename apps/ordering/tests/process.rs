@@ -199,8 +199,8 @@ fn what_keeps_it_from_starting_is_told_in_one_line() {
         command
     };
     assert_told(
-        quiet(data.path()).args(["--log", "kafka://127.0.0.1:9092"]),
-        &["kafka://127.0.0.1:9092", "embedded"],
+        quiet(data.path()).args(["--log", "kafka://127.0.0.1:1"]),
+        &["127.0.0.1:1", "check the address"],
     );
 
     let foreign = TempDir::new().expect("a directory");

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use super::contender::{Contender, Job, Memory, Side};
-use super::table::{Better, Table, mebibytes, millis, per_second, seconds};
+use super::contender::{Contender, Job, Memory, Progress, Side};
+use super::table::{Better, Table, mebibytes, micros, millis, per_second, seconds};
 use super::traffic::{Filled, Traffic};
 use super::{Ground, Options};
 use crate::drive::{self, Figures, Schedule, Workload};
@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub(super) async fn run_all(ground: &Ground, options: &Options, table: &mut Table) {
     macro_rules! bench {
         ($name:literal, $run:expr) => {
-            if $name.contains(&options.only) {
+            if options.only.is_empty() || $name.starts_with(&format!("{} ", options.only)) {
                 eprintln!("{} ...", $name);
                 if let Err(error) = $run.await {
                     table.failed($name, &error);
@@ -36,12 +36,12 @@ pub(super) async fn run_all(ground: &Ground, options: &Options, table: &mut Tabl
     let bench = Bench { ground, options };
     bench!("B1 1 M keys", bench.count(table, "1 M keys", 1_000_000, true));
     bench!("B1 100 k keys", bench.count(table, "100 k keys", 100_000, false));
-    bench!("B2", bench.map(table));
-    bench!("B3", bench.latency(table));
+    bench!("B2 map", bench.map(table));
+    bench!("B3 latency", bench.latency(table));
     bench!("B8 idle", bench.idle(table));
-    bench!("B9", bench.read(table));
-    bench!("B6", bench.commands(table));
-    bench!("B12", bench.takeover(table));
+    bench!("B9 read", bench.read(table));
+    bench!("B6 commands", bench.commands(table));
+    bench!("B12 takeover", bench.takeover(table));
 }
 
 struct Bench<'a> {
@@ -51,7 +51,7 @@ struct Bench<'a> {
 
 /// What B1 and B4 tell of one side.
 struct Counted {
-    per_second: f64,
+    progress: Progress,
     peak: Memory,
     serving_s: Option<f64>,
 }
@@ -74,7 +74,9 @@ impl Bench<'_> {
         let line = |name: &str, figure: fn(&Counted) -> f64, show, better, mark: &str| {
             table.both(&format!("{name}, {what}"), figure(&theirs), figure(&ours), show, better, mark);
         };
-        line("B1 count per key", |c| c.per_second, per_second, Better::Higher, "≥ 5 ×");
+        line("B1 count per key", |c| c.progress.per_second(), per_second, Better::Higher, "≥ 5 ×");
+        let cpu = |c: &Counted| c.progress.cpu_micros_per_record;
+        line("B1 CPU of the process, a record", cpu, micros, Better::Lower, "");
         let anonymous = |c: &Counted| c.peak.anonymous_kib as f64;
         line("B8 anonymous memory in B1", anonymous, mebibytes, Better::Lower, "≤ 150 MiB");
         let resident = |c: &Counted| c.peak.resident_kib as f64;
@@ -95,7 +97,7 @@ impl Bench<'_> {
         let peak = contender.peak;
         contender.kill().await?;
         let serving_s = if restart { Some(self.serving_again(side, &job, filled).await?) } else { None };
-        Ok(Counted { per_second: progress.per_second(), peak, serving_s })
+        Ok(Counted { progress, peak, serving_s })
     }
 
     async fn serving_again(&self, side: Side, job: &Job, filled: &Filled) -> anyhow::Result<f64> {
@@ -122,19 +124,12 @@ impl Bench<'_> {
                 name,
             };
             let mut contender = Contender::start(self.ground, side, &job)?;
-            rates.push(contender.processes(filled.records).await?.per_second());
+            rates.push(contender.processes(filled.records).await?);
             let written = traffic.count(&output, super::traffic::PARTITIONS, filled.records).await?;
             ensure!(written == filled.records, "{written} records written of {}", filled.records);
             contender.kill().await?;
         }
-        table.both(
-            "B2 map topic to topic, exactly once",
-            rates[0],
-            rates[1],
-            per_second,
-            Better::Higher,
-            "≥ 1 ×",
-        );
+        rate_lines(table, "B2 map topic to topic, exactly once", &rates, "≥ 1 ×");
         Ok(())
     }
 
@@ -164,10 +159,16 @@ impl Bench<'_> {
         let job =
             Job { work: "map", input: input.clone(), output: Some(output.clone()), data: name.clone(), name };
         let contender = Contender::start(self.ground, side, &job)?;
+        // It runs once the first result is there.
+        let first = traffic.send_steadily(&input, 10, Duration::from_secs(1)).await?;
+        let came = traffic.latencies(&output, 0, first).await?.len();
+        ensure!(came as u64 == first, "{came} results of {first} records came");
         let during = WARM_UP + Duration::from_secs(self.options.seconds);
         let expected = u64::from(STEADY) * during.as_secs();
-        let (sent, latencies) =
-            tokio::join!(traffic.send_steadily(&input, STEADY, during), traffic.latencies(&output, expected));
+        let (sent, latencies) = tokio::join!(
+            traffic.send_steadily(&input, STEADY, during),
+            traffic.latencies(&output, came, expected)
+        );
         let (sent, latencies) = (sent?, latencies?);
         contender.kill().await?;
         ensure!(latencies.len() as u64 + 1_000 > sent, "{} results of {sent} records came", latencies.len());
@@ -208,10 +209,10 @@ impl Bench<'_> {
             let job =
                 Job { work: "read", input: filled.topic.clone(), output: None, data: name.clone(), name };
             let mut contender = Contender::start(self.ground, side, &job)?;
-            rates.push(contender.processes(filled.records).await?.per_second());
+            rates.push(contender.processes(filled.records).await?);
             contender.kill().await?;
         }
-        table.both("B9 read into user code", rates[0], rates[1], per_second, Better::Higher, "≥ 2 ×");
+        rate_lines(table, "B9 read into user code", &rates, "≥ 2 ×");
         Ok(())
     }
 
@@ -263,6 +264,20 @@ impl Bench<'_> {
         );
         other.stop().await
     }
+}
+
+fn rate_lines(table: &Table, what: &str, progress: &[Progress], mark: &str) {
+    let line = |what: &str, of: fn(&Progress) -> f64, show, better, mark| {
+        table.both(what, of(&progress[0]), of(&progress[1]), show, better, mark);
+    };
+    line(what, |p| p.per_second(), per_second, Better::Higher, mark);
+    line(
+        &format!("{what}: CPU of the process, a record"),
+        |p| p.cpu_micros_per_record,
+        micros,
+        Better::Lower,
+        "",
+    );
 }
 
 fn name_of(side: Side) -> &'static str {

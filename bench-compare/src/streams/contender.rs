@@ -60,6 +60,8 @@ pub(super) struct Memory {
 pub(super) struct Progress {
     pub(super) records: u64,
     pub(super) took: Duration,
+    /// CPU time of the process for all its records, its start included.
+    pub(super) cpu_micros_per_record: f64,
 }
 
 impl Progress {
@@ -96,7 +98,12 @@ impl Contender {
                 self.peak = self.peak.max(self.memory()?);
                 let (began, before) = *first.get_or_insert((Instant::now(), now));
                 if now >= records {
-                    return Ok(Progress { records: now - before, took: began.elapsed() });
+                    let cpu_micros_per_record = self.cpu()?.as_secs_f64() * 1e6 / now as f64;
+                    return Ok(Progress {
+                        records: now - before,
+                        took: began.elapsed(),
+                        cpu_micros_per_record,
+                    });
                 }
             }
         }
@@ -142,6 +149,17 @@ impl Contender {
             ("filled", _) => Line::Filled,
             _ => bail!("a contender said {line:?}"),
         })
+    }
+
+    /// The CPU time that it has used.
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        let pid = self.child.id().context("a contender ended by itself")?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Behind the name in brackets, which may hold anything: user and system time are the 12th and 13th field.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+        let ticks: u64 =
+            fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 
     /// Its memory now.

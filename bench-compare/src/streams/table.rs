@@ -54,6 +54,10 @@ pub(super) fn per_second(figure: f64) -> String {
     format!("{:.0} k/s", figure / 1e3)
 }
 
+pub(super) fn micros(figure: f64) -> String {
+    format!("{figure:.1} µs")
+}
+
 pub(super) fn seconds(figure: f64) -> String {
     format!("{figure:.2} s")
 }

@@ -16,6 +16,8 @@ pub(super) const PARTITIONS: u32 = 4;
 const VALUE_BYTES: usize = 100;
 /// Deliveries that are waited for before more are sent.
 const IN_FLIGHT: usize = 100_000;
+/// How long no result may come before there is none.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How often the steady sender wakes.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -96,12 +98,17 @@ impl Traffic {
     }
 
     /// Reads a topic read-committed until so many records have come or none comes for a while, and answers how long
-    /// each took since it was sent.
-    pub(super) async fn latencies(&self, topic: &str, records: u64) -> anyhow::Result<Vec<Duration>> {
+    /// each took since it was sent, without the first `skip`.
+    pub(super) async fn latencies(
+        &self,
+        topic: &str,
+        skip: usize,
+        records: u64,
+    ) -> anyhow::Result<Vec<Duration>> {
         let consumer = self.reader(topic, PARTITIONS).await?;
         let mut latencies = Vec::new();
         let mut idle = Duration::ZERO;
-        while (latencies.len() as u64) < records && idle < Duration::from_secs(10) {
+        while (latencies.len() as u64) < records + skip as u64 && idle < SILENCE_MAX {
             let wait = Duration::from_secs(1);
             let batch = consumer.poll(wait).await?;
             idle = if batch.is_empty() { idle + wait } else { Duration::ZERO };
@@ -112,7 +119,7 @@ impl Traffic {
                 latencies.push(Duration::from_micros(now.saturating_sub(sent)));
             }
         }
-        Ok(latencies)
+        Ok(latencies.split_off(skip.min(latencies.len())))
     }
 
     /// How many committed records a topic of so many partitions holds.

@@ -11,13 +11,12 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use headwater::config::{Config, LogChoice};
 use headwater::core::codec::{Raw, Text};
 use headwater::prelude::*;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use super::traffic::PARTITIONS;
-use crate::headwater::Account;
+use crate::headwater::{Account, on_kafka};
 use crate::peer::Deposit;
 
 /// Commands that `fill` keeps going at a time.
@@ -52,11 +51,7 @@ struct Worker {
 ///
 /// A log that cannot be opened, or an app that does not start.
 pub(crate) async fn run(options: WorkerOptions) -> anyhow::Result<()> {
-    let config = Config {
-        data: options.data.clone(),
-        log: LogChoice::Kafka(options.bootstrap.clone()),
-        ..Config::default()
-    };
+    let config = on_kafka(&options.bootstrap, options.data.clone());
     let processed = Arc::new(AtomicU64::new(0));
     let (app, counts, accounts) = app(&options, &processed)?;
     let running = Headwater::open(&config).await?.start(app).await?;

@@ -5,6 +5,8 @@
 //! | `Idempotency-Key` | request | the command's id: the same key again gives the same outcome, once |
 //! | `Headwater-Receipt` | response | where an accepted command's events are |
 //! | `Headwater-After` | request | a receipt that the answer has to include |
+//! | `Headwater-Frozen` | response | the version of the view that answered, which is an older one, frozen while the new one is built |
+//! | `Headwater-Stale-Ms` | response | for how long whoever answered has not reached the log: the answer may be as old |
 //! | `Prefer: wait=N` | request | how many seconds the answer may wait (RFC 7240, section 4.3) |
 
 use std::convert::Infallible;
@@ -28,6 +30,11 @@ pub const RECEIPT: HeaderName = HeaderName::from_static("headwater-receipt");
 pub const AFTER: HeaderName = HeaderName::from_static("headwater-after");
 /// The request header that says how long the answer may wait.
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// The response header that names the frozen version which answered.
+pub const FROZEN: HeaderName = HeaderName::from_static("headwater-frozen");
+/// The response header that tells for how long the log has not been reached.
+pub const STALE_MS: HeaderName = HeaderName::from_static("headwater-stale-ms");
 
 /// Most characters of an idempotency key.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 200;
@@ -90,6 +97,32 @@ impl<S: Sync> axum::extract::OptionalFromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Problem> {
         parsed(&parts.headers, &IDEMPOTENCY_KEY)
+    }
+}
+
+/// How far an answer may lie behind, as a response part; an answer that is up to date gets no header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// The older version of a view that answered.
+    pub frozen_version: Option<u32>,
+    /// For how many milliseconds the log had not been reached.
+    pub stale_ms: Option<u64>,
+}
+
+impl<T> From<&headwater::Answer<T>> for Behind {
+    fn from(answer: &headwater::Answer<T>) -> Self {
+        Self { frozen_version: answer.frozen_version, stale_ms: answer.stale_ms }
+    }
+}
+
+impl IntoResponseParts for Behind {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut response: ResponseParts) -> Result<ResponseParts, Infallible> {
+        let frozen = self.frozen_version.map(|version| (FROZEN, HeaderValue::from(version)));
+        let stale = self.stale_ms.map(|ms| (STALE_MS, HeaderValue::from(ms)));
+        response.headers_mut().extend(frozen.into_iter().chain(stale));
+        Ok(response)
     }
 }
 

@@ -10,6 +10,7 @@
 //! - [`sse`]: live changes as server-sent events;
 //! - [`openapi`]: routes that describe themselves;
 //! - [`health`], [`metrics`] and [`logs`]: what an operator looks at;
+//! - [`peers`]: how the instances of an app reach each other;
 //! - [`assets`]: pages embedded in the binary;
 //! - [`signals`]: when to stop.
 //!
@@ -41,6 +42,7 @@ pub mod metric_names;
 pub mod metrics;
 mod misfit;
 pub mod openapi;
+pub mod peers;
 pub mod problem;
 mod route_metrics;
 pub mod serve;

@@ -43,6 +43,12 @@ pub struct AppOptions {
     pub snapshot_distance: u64,
     /// States that one shard keeps decoded in memory.
     pub cached_states: usize,
+    /// Missing outcomes that a shard loads before it decides; more are loaded while it decides.
+    pub outcomes_at_once: u64,
+    /// Other instances that keep a copy of each shard of a view, ready to go on from it.
+    ///
+    /// Shards that decide commands have one copy wherever there is a second instance that runs commands.
+    pub view_standbys: usize,
 }
 
 impl Default for AppOptions {
@@ -54,6 +60,8 @@ impl Default for AppOptions {
             command_bytes_max: 1 << 20,
             snapshot_distance: 200_000,
             cached_states: 20_000,
+            outcomes_at_once: 10_000,
+            view_standbys: 0,
         }
     }
 }

@@ -199,7 +199,8 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, InvalidReceipt> {
 }
 
 /// Why a command has no outcome of the domain: it was not decided, or not for the domain's reasons.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SendError {
     /// Another command with other content has this id.
@@ -246,6 +247,16 @@ pub enum SendError {
     /// There is no space left to write the command; nothing happened.
     #[error("there is no space left to write the command, which was not executed: {0}")]
     Full(String),
+    /// The shard is moving between instances, or nobody has it; nothing happened.
+    #[error("shard {shard} of {topology} is moving: try again in {} ms", retry_after.as_millis())]
+    Moving {
+        /// The topology.
+        topology: String,
+        /// The shard.
+        shard: Partition,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The shard does not run here, or has stopped.
     #[error("shard {shard} of {topology} does not run: {reason}")]
     NotRunning {
@@ -259,6 +270,22 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// Whether it says that the domain, or a rule about the command itself, has spoken: sending it again changes nothing.
+    ///
+    /// The others are about the moment, and say that *this* attempt had no effect; about another attempt under the same
+    /// id they say nothing.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::IdConflict { .. } | Self::VersionConflict { .. } | Self::Invalid(_) | Self::Expired => true,
+            Self::Panicked { .. }
+            | Self::Overloaded { .. }
+            | Self::Unavailable(_)
+            | Self::Full(_)
+            | Self::Moving { .. }
+            | Self::NotRunning { .. } => false,
+        }
+    }
+
     /// The error of a command that the log did not write.
     pub(crate) fn not_written(error: &LogError) -> Self {
         match error.kind() {

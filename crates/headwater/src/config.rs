@@ -49,6 +49,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where other instances reach this one, `host:port`; at `listen` where nothing else is said.
     pub advertise: Option<String>,
+    /// What instances sign their questions to each other with; the same for all of them.
+    pub peer_secret: Option<Secret>,
     /// The directory of the embedded log and of all local state; a relative one starts at the working directory.
     pub data: PathBuf,
     /// The log that everything stands on.
@@ -116,6 +118,7 @@ impl Default for Config {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             advertise: None,
+            peer_secret: None,
             data: PathBuf::from("./data"),
             log: LogChoice::Embedded,
             kafka: KafkaConfig::default(),
@@ -212,7 +215,8 @@ impl Config {
                  before.\nIn the file they have the names of the flags, with underscores:\n\n  \
                  listen = \"127.0.0.1:8080\"\n  log_format = \"json\"\n  expose = false\n\nA password is never given \
                  as a flag, which others can see: HEADWATER_KAFKA_PASSWORD, kafka_password in the\nfile, or a file of \
-                 its own named by --kafka-password-file.",
+                 its own named by --kafka-password-file. So is the secret that instances share\n(16 characters or more): \
+                 HEADWATER_PEER_SECRET, or peer_secret in the file.",
             )
     }
 

@@ -65,9 +65,17 @@ pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{Keyed, RecordMeta};
+pub mod peers {
+    //! How instances of an app reach each other: a transport implements [`Peers`].
+    pub use crate::runtime::{
+        FRAME_BYTES_MAX, LinkFault, NotServed, PeerAddress, PeerError, PeerErrorKind, PeerQuestion,
+        PeerService, Peers, Switchboard,
+    };
+}
+
 pub use runtime::{
-    Answer, Changes, Headwater, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts, Phase,
-    QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
+    Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
+    Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
 pub use topology::{
     Description, Emitter, Grouped, Observer, Store, Stream, Table, Topic, TopologyDescription,

@@ -50,7 +50,7 @@ macro_rules! metric_names {
 
 metric_names! {
     COMMANDS = Counter "headwater_commands_total", "commands", ["aggregate", "outcome"],
-        "Commands answered, by outcome: accepted, rejected, unknown, id_conflict, version_conflict, overloaded, panicked, invalid, expired, unavailable, full or not_running.";
+        "Commands answered, by outcome: accepted, rejected, unknown, id_conflict, version_conflict, overloaded, panicked, invalid, expired, unavailable, full, moving or not_running.";
     COMMAND_DURATION = Histogram "headwater_command_duration_seconds", "seconds", ["aggregate"],
         "Time from a command's arrival to its answer, which is after the commit.";
     LOG_TRANSACTIONS = Counter "headwater_log_transactions_total", "transactions", ["log", "outcome"],
@@ -79,8 +79,18 @@ metric_names! {
         "Size of a state store on disk.";
     STATE_FLUSH_DURATION = Histogram "headwater_state_flush_duration_seconds", "seconds", ["store"],
         "Time of one flush of sorted changes with its fsync.";
+    STATES_QUARANTINED = Counter "headwater_states_quarantined_total", "states", ["store"],
+        "Shards' states that were not of this log, or stood outside it, and are kept aside.";
     USER_CODE_PANICS = Counter "headwater_user_code_panics_total", "panics", ["topology"],
         "Panics of the application's own code that were contained.";
+    SHARDS_GAINED = Counter "headwater_shards_gained_total", "shards", ["group"],
+        "Shards that came to this instance, at its start or by a move.";
+    FORWARDED = Counter "headwater_forwarded_total", "questions", ["question", "outcome"],
+        "Questions sent to the instance that owns a shard (send, outcome, state, query, changes, reach), by outcome: answered, moved, not_sent or lost.";
+    FORWARD_DURATION = Histogram "headwater_forward_duration_seconds", "seconds", ["question"],
+        "Time from sending a question to another instance to its answer; a question for changes waits for some.";
+    PEER_QUESTIONS = Counter "headwater_peer_questions_total", "questions", ["question"],
+        "Questions of other instances that arrived here.";
     SHARDS_STOPPED = Gauge "headwater_shards_stopped", "shards", ["topology"],
         "Shards that stopped on an error and wait to be understood.";
 }

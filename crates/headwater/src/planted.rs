@@ -12,6 +12,8 @@ pub enum Bug {
     BlindBatch,
     /// A batch may end between two events of one command.
     SplitCommands,
+    /// A shard that is gained decides a command whose outcome it has not loaded yet.
+    BlindTakeover,
 }
 
 #[cfg(feature = "planted")]
@@ -57,4 +59,8 @@ pub(crate) fn blind_batch() -> bool {
 
 pub(crate) fn split_commands() -> bool {
     planted(Bug::SplitCommands)
+}
+
+pub(crate) fn blind_takeover() -> bool {
+    planted(Bug::BlindTakeover)
 }

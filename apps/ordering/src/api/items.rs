@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use headwater_http::args::QueryArgs;
+use headwater_http::headers::Behind;
 use headwater_http::problem::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,9 +51,10 @@ pub(super) async fn list(
     let group: Option<PriceGroup> = group.map_err(|unfit| of_parameter("price", unfit))?;
     let view = shop.running.view(&shop.items).map_err(of_query)?;
     let answer = freshness.bounded(freshness.of(view).of(&customer)).await?;
+    let (behind, position) = (Behind::from(&answer), answer.position);
     let mut items = grouped(answer.value);
     items.retain(|item| group.is_none_or(|group| item.price == group));
-    Ok((PositionToken::new(shop.running.log_id(), &answer.position), Json(items)))
+    Ok((PositionToken::new(shop.running.log_id(), &position), behind, Json(items)))
 }
 
 /// The customer whom a parameter names.

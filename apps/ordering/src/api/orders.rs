@@ -9,7 +9,7 @@ use headwater::core::clock::Timestamp;
 use headwater::prelude::*;
 use headwater_http::args::PathArgs;
 use headwater_http::codes as common;
-use headwater_http::headers::{IdempotencyKey, ReceiptHeader};
+use headwater_http::headers::{Behind, IdempotencyKey, ReceiptHeader};
 use headwater_http::json::JsonBody;
 use headwater_http::problem::Problem;
 use headwater_http::traceparent::TraceParent;
@@ -57,7 +57,7 @@ pub(super) async fn place(
     trace: TraceParent,
     JsonBody(fields): JsonBody<Fields>,
 ) -> Result<impl IntoResponse, Problem> {
-    if !shop.parts.commands {
+    if !shop.parts.commands && !shop.running.is_one_of_several() {
         return Err(Problem::new(&codes::NOT_HERE, "this instance takes no orders"));
     }
     let mut request = OrderRequest::parse(fields)?;
@@ -108,20 +108,26 @@ pub(super) async fn show(
     State(shop): State<Shop>,
     PathArgs(id): PathArgs<String>,
     freshness: Freshness,
-) -> Result<Json<OrderState>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let id = OrderId::parse(&id).map_err(|_| no_such_order())?;
-    let (version, order) = committed(&shop, &id, freshness).await?;
-    state_of(id, version, order).map(Json).ok_or_else(no_such_order)
+    let (behind, (version, order)) = committed(&shop, &id, freshness).await?;
+    let state = state_of(id, version, order).ok_or_else(no_such_order)?;
+    Ok((behind, Json(state)))
 }
 
 /// The aggregate's own state where it runs, so that an order is there as soon as its POST is answered.
-async fn committed(shop: &Shop, id: &OrderId, freshness: Freshness) -> Result<(Version, Order), Problem> {
+async fn committed(
+    shop: &Shop,
+    id: &OrderId,
+    freshness: Freshness,
+) -> Result<(Behind, (Version, Order)), Problem> {
     if shop.parts.commands {
-        return shop.running.state(&shop.orders, id).await.map_err(of_send);
+        let state = shop.running.state(&shop.orders, id).await.map_err(of_send)?;
+        return Ok((Behind::default(), state));
     }
     let view = shop.running.view(&shop.placed).map_err(of_query)?;
     let answer = freshness.bounded(freshness.of(view).get(id)).await?;
-    Ok(answer.value.unwrap_or_default())
+    Ok((Behind::from(&answer), answer.value.unwrap_or_default()))
 }
 
 fn no_such_order() -> Problem {

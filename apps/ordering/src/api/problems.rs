@@ -26,6 +26,9 @@ pub(super) fn of_send(error: SendError) -> Problem {
         SendError::Panicked { .. } => Problem::new(&common::COMMAND_PANICKED, detail),
         SendError::Invalid(_) => Problem::new(&common::INVALID_BODY, detail),
         SendError::Expired => Problem::new(&common::COMMAND_EXPIRED, detail),
+        SendError::Moving { retry_after, .. } => {
+            Problem::new(&common::UNAVAILABLE, detail).retry_after(retry_after)
+        }
         SendError::Unavailable(_) | SendError::NotRunning { .. } => {
             tracing::warn!(%detail, "an order could not be taken");
             Problem::new(&common::UNAVAILABLE, detail).retry_after(SOON)
@@ -57,6 +60,7 @@ pub(super) fn of_query(error: QueryError) -> Problem {
             Problem::new(&common::INVALID_HEADER, detail).field("headwater-after")
         }
         QueryError::Building { .. } => Problem::new(&common::VIEW_BUILDING, detail).retry_after(SOON),
+        QueryError::Unavailable { .. } => Problem::new(&common::UNAVAILABLE, detail).retry_after(SOON),
         QueryError::NotHere(_) => Problem::new(&codes::NOT_HERE, detail),
         QueryError::Stopped { .. } => Problem::new(&common::UNAVAILABLE, detail).retry_after(LATER),
         other => Problem::internal(&other),

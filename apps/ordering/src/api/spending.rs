@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use headwater_http::args::QueryArgs;
+use headwater_http::headers::Behind;
 use headwater_http::problem::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,8 @@ pub(super) async fn list(
     let customer = customer(&query.customer_id)?;
     let view = shop.running.view(&shop.spent).map_err(of_query)?;
     let answer = freshness.bounded(freshness.of(view).of(&customer)).await?;
+    let (behind, position) = (Behind::from(&answer), answer.position);
     let spent = answer.value.into_iter().map(|(price, total)| Spent { price, total: total.to_string() });
     let spent: Vec<_> = spent.collect();
-    Ok((PositionToken::new(shop.running.log_id(), &answer.position), Json(spent)))
+    Ok((PositionToken::new(shop.running.log_id(), &position), behind, Json(spent)))
 }

@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod growth;
 mod inputs;
+mod kafka;
 mod service;
 mod starting;
 mod stopping;

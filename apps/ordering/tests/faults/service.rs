@@ -35,7 +35,12 @@ pub(crate) struct Service {
 impl Service {
     /// Starts the program on a data directory.
     pub(crate) fn on(data: &Path) -> Self {
-        let mut child = program(data).spawn().expect("the program starts");
+        Self::start(&mut program(data))
+    }
+
+    /// Starts the program as the command says.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
         let told = collected(child.stderr.take().expect("a pipe"));
         let announced = first_line(child.stdout.take().expect("a pipe"));
         let address = announced.split_once("http://").and_then(|(_, rest)| rest.split(',').next());

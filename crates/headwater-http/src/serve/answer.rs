@@ -18,6 +18,7 @@ use super::Shared;
 use super::body::{AnswerBody, RequestBody};
 use super::connection::Connection;
 use super::stopping::Stopping;
+use crate::peers;
 use crate::codes;
 use crate::problem::{Problem, of_bare_error};
 use crate::traceparent::TraceParent;
@@ -35,7 +36,11 @@ pub(super) async fn answer(
             connection.leave_unread();
             problem.into_response()
         }
-        None => route(router, request.map(|body| RequestBody::of(body, &shared, &connection)), &shared).await,
+        None => {
+            let body_bytes_max = body_bytes_max(request.uri().path(), &shared);
+            let of = |body| RequestBody::of(body, body_bytes_max, &shared, &connection);
+            route(router, request.map(of), &shared).await
+        }
     };
     let (parts, body) = of_bare_error(response).into_parts();
     let body = AnswerBody::new(body, &parts.headers, busy, &shared);
@@ -48,8 +53,13 @@ fn refusal_of_head(request: &Request<Incoming>, shared: &Shared) -> Option<Probl
         return Some(Problem::new(&codes::NOT_IMPLEMENTED, "this server is no proxy"));
     }
     let length = request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
-    let limit = shared.limits.body_bytes_max;
+    let limit = body_bytes_max(request.uri().path(), shared);
     (length > limit as u64).then(|| body_too_large(limit))
+}
+
+/// The longest body at a path. What instances ask each other is bounded by itself: it is no client's.
+fn body_bytes_max(path: &str, shared: &Shared) -> usize {
+    if path.starts_with(peers::PATH) { peers::QUESTION_BYTES_MAX } else { shared.limits.body_bytes_max }
 }
 
 /// The problem of a body over the limit.

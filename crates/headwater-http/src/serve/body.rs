@@ -43,12 +43,17 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     /// The body that handlers see; one that is empty costs nothing.
-    pub(crate) fn of(incoming: Incoming, shared: &Shared, connection: &Arc<Connection>) -> Body {
+    pub(crate) fn of(
+        incoming: Incoming,
+        body_bytes_max: usize,
+        shared: &Shared,
+        connection: &Arc<Connection>,
+    ) -> Body {
         if incoming.is_end_stream() {
             return Body::empty();
         }
         Body::new(Self {
-            body: Limited::new(incoming, shared.limits.body_bytes_max),
+            body: Limited::new(incoming, body_bytes_max),
             timeout: shared.limits.body_timeout,
             deadline: None,
             connection: Arc::clone(connection),

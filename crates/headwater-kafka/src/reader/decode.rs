@@ -324,3 +324,7 @@ impl HeaderNames {
         known
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -31,6 +32,9 @@ const END_TIME_MAX: Duration = Duration::from_secs(120);
 const BROKERS: i32 = 3;
 pub(super) const OUT_PARTITIONS: u32 = 2;
 
+/// How many worlds there were.
+static WORLDS: AtomicU64 = AtomicU64::new(0);
+
 /// What came of a world.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -42,7 +46,7 @@ pub(super) struct Report {
 pub(super) struct World {
     pub(super) history: History,
     cluster: Arc<FakeBroker>,
-    seed: u64,
+    number: u64,
 }
 
 pub(super) fn input() -> TopicPartition {
@@ -73,10 +77,15 @@ pub(super) fn run(seed: u64, bug: Option<Bug>) -> Report {
 
 async fn simulate(seed: u64) -> Report {
     let cluster = Arc::new(FakeBroker::start_in_memory(BROKERS as usize));
+    cluster.set_transaction_version(2);
     cluster.create_topic("in", 1);
     cluster.create_topic("out", OUT_PARTITIONS as i32);
     simulate_on(Some(cluster.clone()));
-    let world = Arc::new(World { history: History::default(), cluster, seed });
+    let world = Arc::new(World {
+        history: History::default(),
+        cluster,
+        number: WORLDS.fetch_add(1, Ordering::Relaxed),
+    });
     let hits = Arc::new(Mutex::new(Hits::new()));
     let mut rng = Rng::with_seed(seed);
     if timeout(WORLD_TIME_MAX, world.clone().go_through(&mut rng, &hits)).await.is_err() {
@@ -116,8 +125,8 @@ impl World {
             min_in_sync_replicas: 1,
             patience: PATIENCE,
             transaction_timeout: TRANSACTION_TIME_MAX,
-            // Members of simulated clusters are told apart by it where one process takes names for all.
-            ..KafkaSettings::new(format!("world-{}", self.seed), instance)
+            // Names are taken for the whole process, of which this world is one part.
+            ..KafkaSettings::new(format!("world-{}", self.number), instance)
         };
         loop {
             match Connection::open(settings.clone()).await {
@@ -166,7 +175,7 @@ impl World {
 
     /// Something happens to the cluster, or nothing.
     async fn disturb(&self, rng: &mut Rng, hits: &Arc<Mutex<Hits>>) {
-        let node = rng.i32(..BROKERS);
+        let node = rng.i32(0..BROKERS);
         let name = match rng.u8(..6) {
             0 => {
                 self.cluster.crash(node);
@@ -175,7 +184,7 @@ impl World {
                 "a broker crashed"
             }
             1 => {
-                self.cluster.set_leader("out", rng.i32(..OUT_PARTITIONS as i32), node);
+                self.cluster.set_leader("out", rng.i32(0..OUT_PARTITIONS as i32), node);
                 "a leader moved"
             }
             2 => {
@@ -253,7 +262,9 @@ impl World {
             };
             match batch {
                 Ok(batch) => {
-                    shown.extend(batch.records.iter().map(|stored| (stored.offset, stored.record.value.clone())));
+                    shown.extend(
+                        batch.records.iter().map(|stored| (stored.offset, stored.record.value.clone())),
+                    );
                     next = batch.next;
                 }
                 Err(error) if error.kind() == LogErrorKind::Unavailable => {
@@ -279,7 +290,6 @@ impl World {
     fn heal(&self) {
         self.cluster.clear_hooks();
         (0..BROKERS).for_each(|node| self.cluster.restart(node));
-        self.forget_members();
     }
 
     /// A last process takes the shard over, which settles everything; then all is compared.

@@ -52,7 +52,7 @@ const SETTING: Setting = Setting {
     set: |_, _| Ok(()),
 };
 
-pub(super) const SETTINGS: [Setting; 19] = [
+pub(super) const SETTINGS: [Setting; 20] = [
     Setting {
         name: "listen",
         flag: "listen",
@@ -122,6 +122,14 @@ pub(super) const SETTINGS: [Setting; 19] = [
         value_name: "HOST:PORT",
         help: "Where other instances reach this one; the address of --listen unless set",
         set: |config, value| parse_server(value).map(|server| config.advertise = Some(server)),
+        ..SETTING
+    },
+    Setting {
+        name: "peer_secret",
+        flag: "peer-secret",
+        variable: "HEADWATER_PEER_SECRET",
+        is_secret: true,
+        set: |config, value| parse_peer_secret(value).map(|secret| config.peer_secret = Some(secret)),
         ..SETTING
     },
     Setting {
@@ -398,6 +406,16 @@ fn parse_listen(value: &str) -> Result<SocketAddr, String> {
     value.parse().map_err(|_| {
         "is no address to listen on; wanted is an IP address with a port, such as 127.0.0.1:8080 or [::1]:8080".into()
     })
+}
+
+/// A secret that is guessed in no time is none.
+const PEER_SECRET_CHARS_MIN: usize = 16;
+
+fn parse_peer_secret(value: &str) -> Result<Secret, String> {
+    if value.chars().count() < PEER_SECRET_CHARS_MIN {
+        return Err(format!("is too short; wanted are {PEER_SECRET_CHARS_MIN} characters or more, at random"));
+    }
+    Ok(Secret::new(value))
 }
 
 fn parse_data(value: &str) -> Result<PathBuf, String> {

@@ -180,9 +180,24 @@ fn every_source_sets_every_setting_for_kafka() {
     let by_file = file(&[("headwater.toml", &text)]).load().unwrap();
     assert_eq!(by_file, Config { file: Some("headwater.toml".into()), ..wanted });
     let told: std::collections::BTreeSet<&str> = values.iter().map(|(name, _)| *name).collect();
-    let elsewhere = ["listen", "data", "role", "expose", "log_format", "kafka_password"];
+    let elsewhere = ["listen", "data", "role", "expose", "log_format", "kafka_password", "peer_secret"];
     let forgotten = SETTINGS.iter().find(|one| !told.contains(one.name) && !elsewhere.contains(&one.name));
     assert_eq!(forgotten.map(|setting| setting.name), None, "set by no test");
+}
+
+#[test]
+fn the_secret_of_the_instances_is_long_and_shown_nowhere() {
+    let secret = "0123456789abcdef";
+    let text = format!("peer_secret = \"{secret}\"");
+    let by_env = env(&[("HEADWATER_PEER_SECRET", secret)]).load().unwrap();
+    let by_file = file(&[("headwater.toml", &text)]).load().unwrap();
+    for config in [by_env, by_file] {
+        assert_eq!(config.peer_secret.as_ref().map(Secret::reveal), Some(secret));
+        assert!(!format!("{config:?}").contains(secret));
+    }
+    let refused = env(&[("HEADWATER_PEER_SECRET", &secret[1..])]).load().unwrap_err().to_string();
+    assert!(refused.contains("too short") && !refused.contains(&secret[1..]), "{refused}");
+    assert!(flags(&["--peer-secret", secret]).load().is_err(), "a flag is seen by everybody");
 }
 
 /// Settings of the environment for a Kafka log, beside the log itself.

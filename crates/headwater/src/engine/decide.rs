@@ -14,13 +14,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
+use headwater_core::header::Headers;
 use headwater_core::key::{decode_text, ordered, text};
 use headwater_core::record::{Append, Record, StoredRecord};
 use headwater_core::store::TableId;
-use headwater_core::topic::TopicPartition;
+use headwater_core::topic::{Offset, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::flow::ProcessError;
+use super::id_filter::IdFilter;
 use super::outcome::{Kept, OutcomeRow, Verdict, rejection_text};
 use super::state::{Delta, Layered};
 use crate::aggregate::{Aggregate, Context};
@@ -36,6 +38,8 @@ use cache::StateCache;
 pub(crate) const STATES: TableId = TableId(0);
 /// Outcomes, by id and command id.
 pub(crate) const OUTCOMES: TableId = TableId(1);
+/// On a snapshot: every aggregate changed before this offset of the events has a snapshot in earlier records.
+const SNAPSHOT_TAIL: &str = "hw_tail";
 /// The tables of an aggregate's store, as [`STATES`] and [`OUTCOMES`] number them.
 pub(crate) const TABLES: [&str; 2] = ["states", "outcomes"];
 
@@ -192,6 +196,24 @@ impl<A: Aggregate> Decider<A> {
         }
         let verdict = self.first_verdict(incoming, &keys, now, batch, base)?;
         self.keep(incoming, &keys, digest, now, verdict, batch)
+    }
+
+    /// Whether a command may have an outcome among those that are not loaded yet: it cannot be decided before they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`decide`](Self::decide).
+    pub(crate) fn awaits_outcomes(
+        &self,
+        incoming: &Incoming<A>,
+        unloaded: &IdFilter,
+        batch: &mut Decided,
+        base: &Base<'_>,
+    ) -> Result<bool, ProcessError> {
+        // Keys that cannot be made are refused by deciding.
+        let Ok(keys) = Keys::of(incoming) else { return Ok(false) };
+        Ok(unloaded.may_contain(&keys.outcome_record)
+            && base.over(&mut batch.delta).get(OUTCOMES, &keys.outcome)?.is_none())
     }
 
     fn kept_outcome(
@@ -375,6 +397,8 @@ impl<A: Aggregate> Decider<A> {
         batch: &mut Decided,
         base: &Base<'_>,
     ) -> Result<(), ProcessError> {
+        let Some(from) = tail.first().map(|stored| stored.offset) else { return Ok(()) };
+        let headers = Headers::builder().push(SNAPSHOT_TAIL, from.to_string()).build();
         for stored in tail {
             let Some((id, key)) = aggregate_of::<A>(&stored.record)? else { continue };
             let live = self.live(&key, batch, base)?;
@@ -384,7 +408,7 @@ impl<A: Aggregate> Decider<A> {
             }
             let live = Live { snapshot: live.version, ..live };
             let row = encode_row(&live).map_err(|e| ProcessError::Record(e.to_string()))?;
-            let record = Record::new(id, row.clone(), now);
+            let record = Record { headers: headers.clone(), ..Record::new(id, row.clone(), now) };
             batch.appends.push(Append { to: self.settings.snapshots.clone(), record });
             batch.delta.put(STATES, key.clone(), Some(row));
             self.live.put(key, live);
@@ -394,12 +418,8 @@ impl<A: Aggregate> Decider<A> {
 
     /// Removes an outcome that has been kept long enough, unless the batch has just decided it anew.
     pub(crate) fn expire(&self, key: &Bytes, row: &[u8], now: Timestamp, batch: &mut Decided) {
-        #[derive(Deserialize)]
-        struct Age {
-            at: Timestamp,
-        }
-        let Ok(age) = serde_json::from_slice::<Age>(row) else { return };
-        let is_old = now.ms_since(age.at) > self.settings.outcomes_kept_ms;
+        let Some(at) = outcome_time(row) else { return };
+        let is_old = now.ms_since(at) > self.settings.outcomes_kept_ms;
         if is_old && batch.delta.get(OUTCOMES, key).is_none() {
             batch.delta.put(OUTCOMES, key.clone(), None);
         }
@@ -442,26 +462,52 @@ impl<A: Aggregate> Decider<A> {
     /// Takes an outcome of the tail into the state.
     pub(crate) fn replay_outcome(stored: &StoredRecord, batch: &mut Decided) -> Result<(), ProcessError> {
         let (Some(key), Some(value)) = (&stored.record.key, &stored.record.value) else { return Ok(()) };
-        let key: (A::Id, CommandId) = decode_text(key).map_err(|e| ProcessError::Record(e.to_string()))?;
-        let key = ordered(&key).map_err(|e| ProcessError::Record(e.to_string()))?;
-        batch.delta.put(OUTCOMES, key, Some(value.clone()));
+        batch.delta.put(OUTCOMES, outcome_key::<A>(key)?, Some(value.clone()));
+        Ok(())
+    }
+
+    /// Takes an outcome into a state that may have a later one of the same command; one that is too old is left out.
+    pub(crate) fn load_outcome(
+        &self,
+        stored: &StoredRecord,
+        now: Timestamp,
+        batch: &mut Decided,
+        base: &Base<'_>,
+    ) -> Result<(), ProcessError> {
+        let (Some(key), Some(value)) = (&stored.record.key, &stored.record.value) else { return Ok(()) };
+        let Some(at) = outcome_time(value) else { return Ok(()) };
+        if now.ms_since(at) > self.settings.outcomes_kept_ms {
+            return Ok(());
+        }
+        let key = outcome_key::<A>(key)?;
+        let known = base.over(&mut batch.delta).get(OUTCOMES, &key)?;
+        if known.as_deref().and_then(outcome_time).is_none_or(|known| known <= at) {
+            batch.delta.put(OUTCOMES, key, Some(value.clone()));
+        }
         Ok(())
     }
 
     /// Takes a snapshot into the state, unless it has another version's shape.
-    pub(crate) fn restore_snapshot(stored: &StoredRecord, batch: &mut Decided) -> Result<(), ProcessError> {
+    ///
+    /// Answers from where its writer's snapshots needed a tail: everybody changed before has one in the records before.
+    pub(crate) fn restore_snapshot(
+        stored: &StoredRecord,
+        batch: &mut Decided,
+    ) -> Result<Option<Offset>, ProcessError> {
         #[derive(Deserialize)]
         struct Shape {
             shape: u32,
         }
-        let (Some(key), Some(row)) = (&stored.record.key, &stored.record.value) else { return Ok(()) };
+        let (Some(key), Some(row)) = (&stored.record.key, &stored.record.value) else { return Ok(None) };
         let shape: Shape = serde_json::from_slice(row).map_err(|e| ProcessError::Record(e.to_string()))?;
-        if shape.shape == A::STATE_VERSION {
-            let id: A::Id = decode_text(key).map_err(|e| ProcessError::Record(e.to_string()))?;
-            let key = ordered(&id).map_err(|e| ProcessError::Record(e.to_string()))?;
-            batch.delta.put(STATES, key, Some(row.clone()));
+        if shape.shape != A::STATE_VERSION {
+            return Ok(None);
         }
-        Ok(())
+        let id: A::Id = decode_text(key).map_err(|e| ProcessError::Record(e.to_string()))?;
+        let key = ordered(&id).map_err(|e| ProcessError::Record(e.to_string()))?;
+        batch.delta.put(STATES, key, Some(row.clone()));
+        let tail = stored.record.headers.get_str(SNAPSHOT_TAIL).and_then(|tail| tail.parse().ok());
+        Ok(tail.map(Offset))
     }
 }
 
@@ -546,6 +592,21 @@ fn contained<A: Aggregate, T>(run: impl FnOnce() -> T) -> Result<T, SendError> {
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+/// The key of an outcome's row, from that of its record.
+fn outcome_key<A: Aggregate>(key: &[u8]) -> Result<Bytes, ProcessError> {
+    let key: (A::Id, CommandId) = decode_text(key).map_err(|e| ProcessError::Record(e.to_string()))?;
+    ordered(&key).map_err(|e| ProcessError::Record(e.to_string()))
+}
+
+/// When a command was decided, as its outcome's row says.
+fn outcome_time(row: &[u8]) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Age {
+        at: Timestamp,
+    }
+    serde_json::from_slice::<Age>(row).ok().map(|age| age.at)
 }
 
 /// The id of the aggregate that an event is of, as text and as the key of its row; `None` for a foreign record.

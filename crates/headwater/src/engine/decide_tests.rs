@@ -300,7 +300,9 @@ fn a_snapshot_is_made_once_for_all_events_that_it_includes() {
     let snapshots: Vec<_> = shard.log.iter().filter(|a| a.to == partition("snapshots")).map(stored).collect();
     assert_eq!(snapshots.len(), 2);
     let mut restored = Decided::default();
-    snapshots.iter().for_each(|s| Decider::<Account>::restore_snapshot(s, &mut restored).unwrap());
+    for snapshot in &snapshots {
+        Decider::<Account>::restore_snapshot(snapshot, &mut restored).unwrap();
+    }
     let mut other = Shard::new();
     other.committed.apply(restored.delta);
     assert_eq!(other.send_expecting("a", "9", Command::Withdraw(2), Some(2), None), Ok(3));

@@ -112,17 +112,26 @@ impl<'a> Flow<'a> {
         self.out.push(Emitted { append, command: self.command });
     }
 
-    /// What was emitted, each record stamped with its index and count within its command per target partition.
-    pub(crate) fn into_appends(self) -> Vec<Append> {
+    /// What was emitted, each record stamped with its index and count within its command per target partition, and
+    /// with the shard that writes it.
+    pub(crate) fn into_appends(self, shard: Partition) -> Vec<Append> {
         let mut out = self.out;
         for command in out.chunk_by_mut(|a, b| a.command == b.command) {
-            stamp(command);
+            stamp(command, shard);
         }
         out.into_iter().map(|emitted| emitted.append).collect()
     }
 }
 
-fn stamp(command: &mut [Emitted]) {
+/// Which shard of its topology wrote a record.
+const FROM_SHARD: &str = "hw_from_shard";
+
+/// The shard of an emitter that wrote a record; `None` if no emitter did.
+pub(crate) fn writer_of(headers: &Headers) -> Option<Partition> {
+    headers.get_str(FROM_SHARD)?.parse().ok().map(Partition)
+}
+
+fn stamp(command: &mut [Emitted], shard: Partition) {
     if let [alone] = command
         && is_unstamped(&alone.append.record.headers)
     {
@@ -134,7 +143,7 @@ fn stamp(command: &mut [Emitted]) {
         let index = command[..i].iter().filter(|other| other.append.to == *to).count();
         let count = command.iter().filter(|other| other.append.to == *to).count();
         let headers = &mut command[i].append.record.headers;
-        *headers = restamped(headers, index, count);
+        *headers = restamped(headers, index, count, shard);
     }
 }
 
@@ -142,13 +151,15 @@ fn is_unstamped(headers: &Headers) -> bool {
     headers.known(name::INDEX).is_none() && headers.known(name::COUNT).is_none()
 }
 
-fn restamped(headers: &Headers, index: usize, count: usize) -> Headers {
-    let mut builder = headwater_core::header::HeadersBuilder::with_capacity(headers.encoded().len() + 8);
-    for (name, value) in headers.iter().filter(|(name, _)| !matches!(*name, "hw_index" | "hw_count")) {
+fn restamped(headers: &Headers, index: usize, count: usize, shard: Partition) -> Headers {
+    let mut builder = headwater_core::header::HeadersBuilder::with_capacity(headers.encoded().len() + 24);
+    let stamps = ["hw_index", "hw_count", FROM_SHARD];
+    for (name, value) in headers.iter().filter(|(name, _)| !stamps.contains(name)) {
         builder.add(name, value);
     }
     let mut digits = itoa::Buffer::new();
     builder.add("hw_index", Some(digits.format(index).as_bytes()));
     builder.add("hw_count", Some(digits.format(count).as_bytes()));
+    builder.add(FROM_SHARD, Some(digits.format(shard.0).as_bytes()));
     builder.build()
 }

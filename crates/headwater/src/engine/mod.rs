@@ -7,11 +7,13 @@
 //! - [`flow`]: what operators see while a record passes.
 //! - [`operators`]: the operators of topologies.
 //! - [`decide`]: commands of one shard of an aggregate.
+//! - [`id_filter`]: which commands may have an outcome that is not loaded yet.
 //! - [`command_batch`]: where a batch may end.
 
 pub(crate) mod command_batch;
 pub(crate) mod decide;
 pub(crate) mod flow;
+pub(crate) mod id_filter;
 pub(crate) mod operators;
 pub(crate) mod outcome;
 pub(crate) mod state;

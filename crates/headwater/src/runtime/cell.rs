@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_core::topic::{Offset, Partition};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -25,6 +25,11 @@ pub enum Phase {
         /// Records there were to read when it began.
         total: u64,
     },
+    /// It is another instance's; this one keeps a copy, from which it goes on when it gains the shard.
+    Standby {
+        /// Records of its source that the copy has not, as of the last read.
+        behind: u64,
+    },
     /// It runs.
     Running,
     /// It stopped, and says why; its state stays readable if it had caught up.
@@ -34,10 +39,32 @@ pub enum Phase {
     },
 }
 
+/// Rings whenever a shard of an app changes its phase.
+#[derive(Clone)]
+pub(crate) struct Bell(Arc<watch::Sender<u64>>);
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        self.0.send_modify(|rings| *rings = rings.wrapping_add(1));
+    }
+
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
 /// One shard: its phase, how far it has come, its state.
 pub(crate) struct ShardCell {
     pub(crate) shard: Partition,
+    bell: Bell,
     phase: watch::Sender<Phase>,
+    standby: Mutex<Option<u64>>,
     /// Whether it has run since it last began to restore: only then is its state a whole one.
     is_whole: AtomicBool,
     committed: watch::Sender<Offset>,
@@ -48,10 +75,12 @@ pub(crate) struct ShardCell {
 }
 
 impl ShardCell {
-    pub(crate) fn new(shard: Partition) -> Self {
+    pub(crate) fn new(shard: Partition, bell: Bell) -> Self {
         Self {
             shard,
+            bell,
             phase: watch::Sender::new(Phase::Waiting),
+            standby: Mutex::new(None),
             is_whole: AtomicBool::new(false),
             committed: watch::Sender::new(Offset::ZERO),
             end_seen: watch::Sender::new(Offset::ZERO),
@@ -72,9 +101,46 @@ impl ShardCell {
         match phase {
             Phase::Running => self.is_whole.store(true, Ordering::Release),
             Phase::Restoring { .. } => self.is_whole.store(false, Ordering::Release),
-            Phase::Waiting | Phase::Stopped { .. } => {}
+            Phase::Waiting | Phase::Standby { .. } | Phase::Stopped { .. } => {}
         }
         self.phase.send_replace(phase);
+        self.bell.ring();
+    }
+
+    /// The shard is another's now, or nobody's.
+    pub(crate) fn let_go(&self) {
+        if self.phase() != Phase::Waiting {
+            self.set_phase(Phase::Waiting);
+        }
+    }
+
+    /// The phase as it is reported: [`Phase::Standby`] where the shard is not ours, and a copy of it is kept.
+    pub(crate) fn reported_phase(&self) -> Phase {
+        match (self.phase(), *self.standby.lock()) {
+            (Phase::Waiting, Some(behind)) => Phase::Standby { behind },
+            (phase, _) => phase,
+        }
+    }
+
+    /// A copy of another's shard is kept here, and lacks so many records; `None` if none is kept.
+    ///
+    /// The shard waits meanwhile: nobody is answered from a copy.
+    pub(crate) fn set_standby(&self, behind: Option<u64>) {
+        self.is_whole.store(false, Ordering::Release);
+        let former = std::mem::replace(&mut *self.standby.lock(), behind);
+        if former.is_some() != behind.is_some() {
+            self.bell.ring();
+        }
+    }
+
+    /// Whether a copy of another's shard is kept here.
+    pub(crate) fn is_standby(&self) -> bool {
+        self.standby.lock().is_some()
+    }
+
+    /// A copy cannot be kept up; nobody is served worse for it until the shard moves here.
+    pub(crate) fn standby_failed(&self, reason: &str) {
+        tracing::error!(shard = self.shard.0, %reason, "a standby ended");
     }
 
     /// Whether its state answers for everything up to a moment at which it had caught up.

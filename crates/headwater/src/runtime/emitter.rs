@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_core::BoxFuture;
-use headwater_core::log::{Claim, CommitError, Opened, ReadLimit, Transaction, Wait, Writer};
+use headwater_core::log::{Bounds, Claim, Head, Opened, ReadLimit, Transaction, Wait};
 use headwater_core::position::Position;
 use headwater_core::record::{Append, StoredRecord};
 use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
@@ -11,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
-use super::shell::{Regained, Shell, Stop, pause_after};
+use super::shell::{Committed, Regained, Shell, Stop, pause_after};
 use crate::engine::command_batch::whole_commands;
-use crate::engine::flow::Flow;
+use crate::engine::flow::{Flow, writer_of};
 use crate::engine::operators::{Failure, RecordSink, run_batch};
 use crate::topology::{Definition, ShardPlace};
+
+/// Where a shard without a head looks for records of its own: so many from each end.
+const SEARCHED: ReadLimit = ReadLimit { records: 2_000, bytes: 4 << 20 };
 
 /// An emitter topology, ready to run its shards.
 pub(crate) struct Emitter {
@@ -24,6 +27,8 @@ pub(crate) struct Emitter {
     pub(crate) source: TopicName,
     pub(crate) to: Arc<[TopicPartition]>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
+    /// The name of its group.
+    pub(crate) group: String,
 }
 
 impl RunShard for Emitter {
@@ -41,6 +46,10 @@ impl RunShard for Emitter {
                 Err(Stop(reason)) => cell.set_phase(Phase::Stopped { reason }),
             }
         })
+    }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize]
     }
 }
 
@@ -70,10 +79,19 @@ impl Emitter {
     ) -> Result<WriterEnd, Stop> {
         let Opened { mut writer, head } = opened;
         let bounds = self.shell.bounds(source).await?;
-        let mut next = match head {
-            Some(head) => head.positions.get(source).unwrap_or(bounds.start),
-            None => bounds.start,
+        let next = match head {
+            Some(head) => self.next_after(&head, source, bounds)?,
+            None => {
+                self.check_first_start(source, stop).await?;
+                let first = transaction(source, bounds.start, Vec::new());
+                match self.shell.commit_until(&mut *writer, first, source, stop).await? {
+                    Committed::Yes => bounds.start,
+                    Committed::WriterDied => return Ok(WriterEnd::Died),
+                    Committed::Stopped => return Ok(WriterEnd::Stopped),
+                }
+            }
         };
+        let mut next = next;
         let place = ShardPlace { shard: source.partition, to: self.to.clone() };
         let mut chain = (self.definition.chain)(&place);
         let mut limit = ReadLimit::default();
@@ -102,7 +120,8 @@ impl Emitter {
             }
             let to = batch.records.get(whole).map_or(batch.next, |record| record.offset);
             let appends = self.process(&mut *chain, &batch.records[..whole], source)?;
-            match self.commit(&mut *writer, appends, source, to, stop).await? {
+            let transaction = transaction(source, to, appends);
+            match self.shell.commit_until(&mut *writer, transaction, source, stop).await? {
                 Committed::Yes => next = to,
                 Committed::WriterDied => return Ok(WriterEnd::Died),
                 Committed::Stopped => return Ok(WriterEnd::Stopped),
@@ -110,6 +129,65 @@ impl Emitter {
             cell.set_end_seen(batch.end);
             cell.set_committed(next);
         }
+    }
+
+    /// Where the shard goes on; an error if the log has lost what the head speaks of.
+    fn next_after(&self, head: &Head, source: &TopicPartition, bounds: Bounds) -> Result<Offset, Stop> {
+        let next = head.positions.get(source).unwrap_or(bounds.start);
+        if next <= bounds.end {
+            return Ok(next);
+        }
+        Err(Stop(format!(
+            "the head of \"{}\" stands at {source} offset {next}, and the log ends at {}: the log has lost records, or \
+             the topic was made again; restore it, or give the topology another version",
+            self.definition.name, bounds.end
+        )))
+    }
+
+    /// Without a head nothing else of the shard may be there: it would be processed a second time.
+    async fn check_first_start(&self, source: &TopicPartition, stop: &CancellationToken) -> Result<(), Stop> {
+        let found = match self.shell.committed(&self.group).await?.get(source) {
+            Some(next) => Some(format!("the group {} has committed {source} offset {next}", self.group)),
+            None => self.own_output(source.partition, stop).await?,
+        };
+        let Some(found) = found else { return Ok(()) };
+        Err(Stop(format!(
+            "shard {} of \"{}\" has no head, but {found}: its head is lost; restore it, or give the topology another \
+             version, which begins anew with topics of its own",
+            source.partition, self.definition.name
+        )))
+    }
+
+    /// A record that a shard has written, in words, if there is one near an end of a target partition: the shards of a
+    /// topology write there in turns, so that whoever has written much is found in a little.
+    async fn own_output(&self, shard: Partition, stop: &CancellationToken) -> Result<Option<String>, Stop> {
+        for to in self.to.iter() {
+            let bounds = self.shell.bounds(to).await?;
+            let last = Offset(bounds.end.0.saturating_sub(SEARCHED.records as u64)).max(bounds.start);
+            for from in [bounds.start, last] {
+                let records = self.read_at(to, from, stop).await?;
+                let own = records.iter().find(|stored| writer_of(&stored.record.headers) == Some(shard));
+                if let Some(own) = own {
+                    return Ok(Some(format!("it wrote {to} offset {}", own.offset)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn read_at(
+        &self,
+        at: &TopicPartition,
+        from: Offset,
+        stop: &CancellationToken,
+    ) -> Result<Vec<StoredRecord>, Stop> {
+        while !stop.is_cancelled() {
+            match self.shell.log.read(at, from, SEARCHED, Wait::No).await {
+                Ok(batch) => return Ok(batch.records),
+                Err(error) => pause_after(error, at, stop).await?,
+            }
+        }
+        Ok(Vec::new())
     }
 
     fn process(
@@ -120,46 +198,20 @@ impl Emitter {
     ) -> Result<Vec<Append>, Stop> {
         let mut flow = Flow::new(None);
         let Err(Failure { at, error }) = run_batch(chain, records, &mut flow) else {
-            return Ok(flow.into_appends());
+            return Ok(flow.into_appends(source.partition));
         };
         let offset = records.get(at).map_or(Offset::ZERO, |record| record.offset);
         Err(Stop(format!("\"{}\" stopped at {source} offset {offset}: {error}", self.definition.name)))
     }
+}
 
-    async fn commit(
-        &self,
-        writer: &mut dyn Writer,
-        appends: Vec<Append>,
-        source: &TopicPartition,
-        next: Offset,
-        stop: &CancellationToken,
-    ) -> Result<Committed, Stop> {
-        let positions = Position::from_iter([(source.clone(), next)]);
-        let transaction = Transaction { appends, positions, note: bytes::Bytes::new() };
-        loop {
-            match self.shell.commit(writer, transaction.clone()).await {
-                Ok(_) => return Ok(Committed::Yes),
-                Err(CommitError::NotWritten { retry: true, error }) => {
-                    tracing::warn!(%source, %error, "a commit was refused; trying again");
-                    if self.shell.pause(stop).await {
-                        return Ok(Committed::Stopped);
-                    }
-                }
-                Err(CommitError::NotWritten { retry: false, error }) => return Err(Stop::new(error)),
-                Err(CommitError::Fenced | CommitError::Unknown(_)) => return Ok(Committed::WriterDied),
-            }
-        }
-    }
+fn transaction(source: &TopicPartition, next: Offset, appends: Vec<Append>) -> Transaction {
+    let positions = Position::from_iter([(source.clone(), next)]);
+    Transaction { appends, positions, note: bytes::Bytes::new() }
 }
 
 #[derive(PartialEq, Eq)]
 enum WriterEnd {
     Stopped,
     Died,
-}
-
-enum Committed {
-    Yes,
-    WriterDied,
-    Stopped,
 }

@@ -6,18 +6,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use headwater_core::BoxFuture;
 use headwater_core::log::{Claim, ReadLimit, Wait};
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
-use headwater_core::store::{Checkpoint, StoreErrorKind};
+use headwater_core::store::Checkpoint;
 use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
+use super::trust::{Input, Provenance, had_caught_up};
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::flow::Flow;
 use crate::engine::operators::{Failure, RecordSink, run_batch};
@@ -25,8 +25,10 @@ use crate::engine::state::{Delta, Layered};
 use crate::store::overlay::ShardState;
 use crate::topology::{Definition, ShardPlace};
 
-/// The checkpoint's note of a shard that had once caught up with its source.
-const CAUGHT_UP: &[u8] = b"caught-up";
+/// Whether a shard with this checkpoint had once caught up with its source.
+pub(crate) fn is_whole(checkpoint: &Checkpoint) -> bool {
+    had_caught_up(&checkpoint.note)
+}
 
 /// What a live shard reads at once, and what one that catches up does.
 const LIVE: ReadLimit = ReadLimit { records: 2_000, bytes: 1 << 20 };
@@ -41,6 +43,15 @@ pub(crate) struct Fold {
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
 }
 
+/// In whose right a shard is folded here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// It is ours, and answers.
+    Owner,
+    /// It is another's; ours is a copy, to go on from when the shard is gained.
+    Standby,
+}
+
 impl RunShard for Fold {
     fn run(
         self: Arc<Self>,
@@ -50,30 +61,58 @@ impl RunShard for Fold {
     ) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.run_shard(shard, stop).await })
     }
+
+    fn follow(self: Arc<Self>, shard: Partition, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.run_as(Part::Standby, shard, stop).await })
+    }
+
+    fn processed(&self, shard: Partition) -> Option<(TopicPartition, Offset)> {
+        let next = self.cells[shard.0 as usize]
+            .state()?
+            .checkpoint()?
+            .position
+            .get(&self.source.partition(shard.0))?;
+        Some((self.source.partition(shard.0), next))
+    }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize]
+    }
 }
 
 impl Fold {
     /// Runs one shard until `stop` or an error that stops it.
     pub(crate) async fn run_shard(&self, shard: Partition, stop: CancellationToken) {
+        self.run_as(Part::Owner, shard, stop).await;
+    }
+
+    async fn run_as(&self, part: Part, shard: Partition, stop: CancellationToken) {
         let cell = self.cells[shard.0 as usize].clone();
-        match self.fold(shard, &cell, &stop).await {
-            Ok(()) => cell.set_phase(Phase::Waiting),
-            Err(Stop(reason)) => cell.set_phase(Phase::Stopped { reason }),
+        let ended = self.fold(part, shard, &cell, &stop).await;
+        match (ended, part) {
+            (Ok(()), Part::Owner) => cell.set_phase(Phase::Waiting),
+            (Err(Stop(reason)), Part::Owner) => cell.set_phase(Phase::Stopped { reason }),
+            (Ok(()), Part::Standby) => {}
+            (Err(Stop(reason)), Part::Standby) => cell.standby_failed(&reason),
+        }
+        if part == Part::Standby {
+            cell.set_standby(None);
         }
     }
 
     async fn fold(
         &self,
+        part: Part,
         shard: Partition,
         cell: &Arc<ShardCell>,
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
         let source = self.source.partition(shard.0);
-        if let Some(former) = cell.state() {
-            former.close();
-        }
-        let state = self.open_state(shard, &source).await?;
-        let mut run = FoldRun::begin(self, cell.clone(), source, state).await?;
+        let provenance = self.shell.provenance(&[&self.source]).await?;
+        let bounds = self.shell.bounds(&source).await?;
+        let input = Input { partition: source.clone(), bounds, is_kept: true };
+        let state = self.shell.shard_state(&self.store, cell, &provenance, &[input]).await?;
+        let mut run = FoldRun::begin(self, part, cell.clone(), source, provenance, state).await?;
         loop {
             let read = self.shell.log.read(&run.source, run.next, run.limit, Wait::UntilMore);
             let batch = tokio::select! {
@@ -87,31 +126,11 @@ impl Fold {
             }
         }
     }
-
-    /// The shard's state; thrown away where the log does not reach to its position.
-    async fn open_state(&self, shard: Partition, source: &TopicPartition) -> Result<Arc<ShardState>, Stop> {
-        let bounds = self.shell.bounds(source).await?;
-        let checkpoint = match self.store.checkpoint(shard) {
-            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
-                tracing::error!(%error, "a damaged state is thrown away and folded again");
-                None
-            }
-            other => other.map_err(Stop::new)?,
-        };
-        let next = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.get(source));
-        if next.is_none_or(|next| next > bounds.end || next < bounds.start) {
-            if let Some(next) = next {
-                tracing::error!(%source, %next, start = %bounds.start, end = %bounds.end,
-                    "the state stands outside the log; it is thrown away and folded again");
-            }
-            self.store.clear(shard).map_err(Stop::new)?;
-        }
-        self.shell.open_state(&self.store, shard)
-    }
 }
 
 struct FoldRun<'a> {
     fold: &'a Fold,
+    part: Part,
     cell: Arc<ShardCell>,
     source: TopicPartition,
     state: Arc<ShardState>,
@@ -122,20 +141,23 @@ struct FoldRun<'a> {
     goal: Offset,
     began: Offset,
     caught_up: bool,
+    provenance: Provenance,
     folded: metrics::Counter,
 }
 
 impl<'a> FoldRun<'a> {
     async fn begin(
         fold: &'a Fold,
+        part: Part,
         cell: Arc<ShardCell>,
         source: TopicPartition,
+        provenance: Provenance,
         state: Arc<ShardState>,
     ) -> Result<Self, Stop> {
         let bounds = fold.shell.bounds(&source).await?;
         let checkpoint = state.checkpoint();
         let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
-        let caught_up = checkpoint.is_some_and(|c| c.note == CAUGHT_UP);
+        let caught_up = checkpoint.is_some_and(|c| had_caught_up(&c.note));
         let place = ShardPlace { shard: source.partition, to: Arc::from([]) };
         let chain = (fold.definition.chain)(&place);
         cell.set_state(Some(state.clone()));
@@ -145,6 +167,7 @@ impl<'a> FoldRun<'a> {
         let folded = super::observe::view_records(&fold.definition.name);
         let mut run = Self {
             fold,
+            part,
             cell,
             source,
             state,
@@ -154,6 +177,7 @@ impl<'a> FoldRun<'a> {
             goal: bounds.end,
             began: next,
             caught_up,
+            provenance,
             folded,
         };
         run.tell_phase();
@@ -217,7 +241,7 @@ impl<'a> FoldRun<'a> {
         self.next = next;
         self.caught_up |= next >= self.goal;
         let changes = delta.into_changes();
-        let note = if self.caught_up { Bytes::from_static(CAUGHT_UP) } else { Bytes::new() };
+        let note = self.provenance.note(self.caught_up);
         let position = Position::from_iter([(self.source.clone(), next)]);
         if self.caught_up {
             self.cell.changes.push(next, &changes);
@@ -233,6 +257,9 @@ impl<'a> FoldRun<'a> {
 
     fn tell_phase(&mut self) {
         self.caught_up |= self.next >= self.goal;
+        if self.part == Part::Standby {
+            return self.cell.set_standby(Some(self.cell.end_seen().0.saturating_sub(self.next.0)));
+        }
         let phase = if self.caught_up {
             Phase::Running
         } else {

@@ -1,6 +1,6 @@
 //! A log with its stores, opened once per process, and the apps that run on it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +14,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::aggregate::{AggregateHandle, OutcomeQuery, Send};
-use super::cell::Phase;
+use super::cell::{Phase, ShardCell};
+use super::instances::{Cluster, InstanceRecord, Route};
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use super::peers::{PeerAddress, PeerService, Peers};
+use super::replaced::Replaced;
 use super::shell::Shell;
-use super::start::{Parts, StartError, StartedApp, Starting, trouble};
+use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trouble};
 use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
@@ -26,6 +29,9 @@ use crate::command::{CommandId, Receipt, SendError, Version};
 use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
 use crate::topics::Place;
+
+/// How often the wait for readiness looks at what other instances say.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Stores of state, however they are kept.
 pub type Stores = Arc<dyn StateStores>;
@@ -92,7 +98,9 @@ impl Headwater {
             log_metrics,
             log_size,
             log_damage: None,
+            cluster: None,
             place: Place::default(),
+            replaced: Replaced::default(),
             _held: None,
         };
         Self { shell, stores, apps: Arc::default() }
@@ -109,6 +117,23 @@ impl Headwater {
     pub(super) fn holding(mut self, directory: Directory) -> Self {
         self.shell._held = Some(Arc::new(directory));
         self
+    }
+
+    /// The same as one of several instances that share a log: each answers everything, by asking the others for what is
+    /// not its own.
+    ///
+    /// `name` is this instance's alone among those of the log; `address` is where `peers` of the others reach what
+    /// [`peer_service`](Headwater::peer_service) answers.
+    #[must_use]
+    pub fn among(mut self, name: impl Into<String>, address: PeerAddress, peers: Arc<dyn Peers>) -> Self {
+        let cluster = Cluster { name: name.into(), address, peers, registry: Arc::default() };
+        self.shell.cluster = Some(Arc::new(cluster));
+        self
+    }
+
+    /// What answers other instances; `None` unless it is one [among](Headwater::among) several.
+    pub fn peer_service(&self) -> Option<PeerService> {
+        self.shell.cluster.as_ref().map(|cluster| PeerService(cluster.registry.clone()))
     }
 
     /// The same with the place where an operator mends what a start refuses.
@@ -138,7 +163,13 @@ impl Headwater {
         }
         let starting = Starting::new(&app, self.shell.clone(), self.stores.clone());
         match starting.start(&app, parts).await {
-            Ok(started) => Ok(Running { app: Arc::new(started), apps: self.apps.clone() }),
+            Ok(started) => {
+                let app = Arc::new(started);
+                if let Some(cluster) = &self.shell.cluster {
+                    cluster.registry.add(&app);
+                }
+                Ok(Running { app, apps: self.apps.clone() })
+            }
             Err(error) => {
                 self.apps.lock().remove(app.name());
                 Err(error)
@@ -167,6 +198,19 @@ pub struct TopologyReport {
     pub state_bytes: u64,
 }
 
+/// One of the instances that share an app, as it tells of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InstanceReport {
+    /// Its name.
+    pub name: String,
+    /// Where other instances reach it.
+    pub address: String,
+    /// What it runs: `command`, `query`.
+    pub roles: Vec<String>,
+    /// The shards that it has, by topology.
+    pub shards: BTreeMap<String, Vec<u32>>,
+}
+
 /// What one shard is doing.
 #[derive(Debug, Clone, Serialize)]
 pub struct ShardStatus {
@@ -185,6 +229,13 @@ impl Running {
         &self.app.name
     }
 
+    /// Waits until this process cannot go on, and says why: another one goes by the name of this instance.
+    ///
+    /// That is so where a data directory was copied and both copies run. A program ends itself then.
+    pub async fn replaced(&self) -> String {
+        self.app.shell.replaced.told().await
+    }
+
     /// The log that it runs on; positions mean nothing on another.
     pub fn log_id(&self) -> LogId {
         self.app.shell.log.id()
@@ -196,26 +247,30 @@ impl Running {
 
     /// Sends a command to an aggregate.
     ///
+    /// Where another instance owns the aggregate, it is asked.
+    ///
     /// # Panics
     ///
-    /// If this instance does not run the aggregate.
+    /// If the aggregate is of another app.
     pub fn send<A: Aggregate>(&self, aggregates: &Aggregates<A>, id: &A::Id, command: A::Command) -> Send<A> {
-        let handle = self.handle(aggregates).expect("this instance runs the aggregate that it sends to");
+        let handle = self.handle(aggregates).expect("an app has the aggregates that it declared");
         Send::new(handle, id, command)
     }
 
     /// Asks for the outcome of a command.
     ///
+    /// Where another instance owns the aggregate, it is asked.
+    ///
     /// # Panics
     ///
-    /// If this instance does not run the aggregate.
+    /// If the aggregate is of another app.
     pub fn outcome<A: Aggregate>(
         &self,
         aggregates: &Aggregates<A>,
         id: &A::Id,
         command: &CommandId,
     ) -> OutcomeQuery<A> {
-        let handle = self.handle(aggregates).expect("this instance runs the aggregate that it asks");
+        let handle = self.handle(aggregates).expect("an app has the aggregates that it declared");
         OutcomeQuery::new(handle, id, command)
     }
 
@@ -223,17 +278,19 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// [`SendError::NotRunning`].
+    /// [`SendError::NotRunning`], [`SendError::Moving`].
+    ///
+    /// Where another instance owns the aggregate, it is asked.
     ///
     /// # Panics
     ///
-    /// If this instance does not run the aggregate.
+    /// If the aggregate is of another app.
     pub async fn state<A: Aggregate>(
         &self,
         aggregates: &Aggregates<A>,
         id: &A::Id,
     ) -> Result<(Version, A), SendError> {
-        let handle = self.handle(aggregates).expect("this instance runs the aggregate that it reads");
+        let handle = self.handle(aggregates).expect("an app has the aggregates that it declared");
         handle.state(id).await
     }
 
@@ -241,23 +298,24 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// [`QueryError::NotHere`] if this instance does not run it.
+    /// [`QueryError::NotHere`] if this instance does not run it, and is not one of several.
     pub fn view<K: Key, S>(&self, view: &View<K, S>) -> Result<ViewQuery<K, S>, QueryError>
     where
         S: Serialize + DeserializeOwned + std::marker::Send + 'static,
     {
-        let state = self.app.views.get(&view.name).ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
+        let state = self.app.views.get(&view.name).filter(|state| state.can_be_asked());
+        let state = state.ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
         Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone(), view.route.clone()))
     }
 
     /// What each topology is doing.
     pub fn report(&self) -> Vec<TopologyReport> {
-        let shard = |cell: &Arc<super::cell::ShardCell>| ShardStatus {
-            phase: cell.phase(),
+        let shard = |cell: &Arc<ShardCell>| ShardStatus {
+            phase: cell.reported_phase(),
             lag_records: cell.end_seen().0.saturating_sub(cell.committed().0),
             next: cell.committed().0,
         };
-        let report = |topology: &super::start::TopologyStatus| TopologyReport {
+        let report = |topology: &TopologyStatus| TopologyReport {
             name: topology.name.clone(),
             shards: topology.cells.iter().map(shard).collect(),
             state_bytes: topology.store.as_ref().map_or(0, |store| store.size_bytes()),
@@ -265,13 +323,43 @@ impl Running {
         self.app.topologies.iter().map(report).collect()
     }
 
-    /// What keeps the app from being ready: one line per topology that does not run whole; empty when it is ready.
+    /// What keeps the app from being ready: one line per topology that does not run whole, here or elsewhere, and one for
+    /// a log that does not answer; empty when it is ready.
     pub fn troubles(&self) -> Vec<String> {
-        let of = |topology: &super::start::TopologyStatus| {
-            let troubles: Vec<_> = topology.cells.iter().filter_map(|cell| trouble(cell)).collect();
+        let of = |topology: &TopologyStatus| {
+            let mine = topology.cells.iter().filter(|cell| !self.app.is_elsewhere(topology, cell));
+            let troubles: Vec<_> = mine.filter_map(|cell| trouble(cell)).collect();
             (!troubles.is_empty()).then(|| format!("{}: {}", topology.name, troubles.join("; ")))
         };
-        self.app.topologies.iter().filter_map(of).collect()
+        let silence = self
+            .log_silence()
+            .map(|silence| format!("the log has not answered for {} ms", silence.as_millis()));
+        self.app.topologies.iter().filter_map(of).chain(silence).collect()
+    }
+
+    /// Whether this is one of several instances, which are asked for what is not here.
+    pub fn is_one_of_several(&self) -> bool {
+        self.app.routes.is_some()
+    }
+
+    /// The instances that are there, this one among them; none where it is not one of several.
+    pub fn instances(&self) -> Vec<InstanceReport> {
+        let Some(routes) = &self.app.routes else { return Vec::new() };
+        let table = routes.watch();
+        let report = |(name, record): (&str, &InstanceRecord)| InstanceReport {
+            name: name.to_owned(),
+            address: record.address.clone(),
+            roles: record.roles.iter().cloned().collect(),
+            shards: record.shards.iter().map(|(t, s)| (t.clone(), s.keys().copied().collect())).collect(),
+        };
+        let table = table.borrow();
+        table.instances().map(report).collect()
+    }
+
+    /// For how long the log has not answered, where several instances share it and that is longer than it should be:
+    /// queries are answered from what is here, and may be as old as that.
+    pub fn log_silence(&self) -> Option<Duration> {
+        self.app.routes.as_ref()?.silence()
     }
 
     /// Records of the log that were found damaged: one line for each place; empty as long as none is.
@@ -281,21 +369,42 @@ impl Running {
         self.app.shell.log_damage.as_ref().map(|damage| damage()).unwrap_or_default()
     }
 
-    /// Waits until every shard runs.
+    /// Waits until every shard runs, here or at another instance.
     ///
     /// # Errors
     ///
     /// What is in the way, when `within` has passed or a shard has stopped.
     pub async fn ready(&self, within: Duration) -> Result<(), Vec<String>> {
         let settled = async {
-            for cell in self.app.topologies.iter().flat_map(|topology| topology.cells.iter()) {
-                let mut phase = cell.watch_phase();
-                let _ = phase.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped { .. })).await;
+            let mut bell = self.app.bell.listen();
+            loop {
+                bell.mark_unchanged();
+                let stopped = |cell: &Arc<ShardCell>| matches!(cell.phase(), Phase::Stopped { .. });
+                let any_stopped = self.app.topologies.iter().any(|t| t.cells.iter().any(stopped));
+                if any_stopped || self.troubles().is_empty() {
+                    return;
+                }
+                tokio::select! {
+                    _ = bell.changed() => {}
+                    // What others say rings no bell.
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
             }
         };
         let _ = tokio::time::timeout(within, settled).await;
         let troubles = self.troubles();
         if troubles.is_empty() { Ok(()) } else { Err(troubles) }
+    }
+
+    /// Keeps copies of exactly these shards of a group, as far as they are not this instance's: for tests that decide
+    /// themselves who is whose standby.
+    #[cfg(feature = "testing")]
+    pub fn keep_copies(
+        &self,
+        group: &str,
+        shards: impl IntoIterator<Item = headwater_core::topic::Partition>,
+    ) {
+        self.app.standbys.set(group, shards.into_iter().collect());
     }
 
     /// Flushes every shard's state now, on this thread: for tests that drive flushes by hand.
@@ -317,6 +426,9 @@ impl Running {
     /// Answers whether that was done `within` the time given.
     pub async fn stop(&self, within: Duration) -> bool {
         self.app.stop.cancel();
+        if let Some(cluster) = &self.app.shell.cluster {
+            cluster.registry.remove(&self.app.name);
+        }
         let groups = std::mem::take(&mut *self.app.groups.lock());
         let ended = async {
             for group in groups {
@@ -340,8 +452,23 @@ impl StartedApp {
         moved.and_then(|moved| moved.resolve(receipt, log)).unwrap_or_else(|| receipt.clone())
     }
 
-    /// The id of a topic; `None` if it is not there.
-    pub(crate) async fn topic_id(&self, topic: &TopicName) -> Result<Option<TopicId>, LogError> {
-        Ok(self.shell.log.describe(topic).await?.map(|description| description.id))
+    /// Whether a topic lives under this id; asked of the log only where it is not known to.
+    pub(crate) async fn has_topic(&self, topic: &TopicName, id: TopicId) -> Result<bool, LogError> {
+        if self.topic_ids.lock().get(topic) == Some(&id) {
+            return Ok(true);
+        }
+        let now = self.shell.log.describe(topic).await?.map(|description| description.id);
+        if let Some(now) = now {
+            self.topic_ids.lock().insert(topic.clone(), now);
+        }
+        Ok(now == Some(id))
+    }
+
+    /// Whether another instance has a shard.
+    fn is_elsewhere(&self, topology: &TopologyStatus, cell: &ShardCell) -> bool {
+        let Some(routes) = self.routes.as_ref().filter(|_| cell.phase() == Phase::Waiting) else {
+            return false;
+        };
+        matches!(routes.owner(&topology.name, cell.shard), Route::There(_))
     }
 }

@@ -9,22 +9,32 @@ mod changes;
 mod emitter;
 mod fold;
 mod headwater;
+mod instances;
 mod membership;
 pub(crate) mod observe;
 mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
+mod replaced;
+pub(crate) mod peers;
 mod shell;
+mod standby;
 pub(crate) mod start;
+mod transfer;
+mod trust;
 mod view;
 mod watch;
 
 pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
-pub use headwater::{Headwater, Running, ShardStatus, Stores, TopologyReport};
+pub use headwater::{Headwater, InstanceReport, Running, ShardStatus, Stores, TopologyReport};
 pub(crate) use open::connect;
 pub use open::OpenLogError;
+pub use peers::{
+    FRAME_BYTES_MAX, LinkFault, NotServed, PeerAddress, PeerError, PeerErrorKind, PeerQuestion, PeerService,
+    Peers, Switchboard,
+};
 pub use start::{Parts, StartError};
 pub use view::{Answer, PAGE_MAX, Page, PageToken, QueryError, ViewQuery};
 pub use watch::{Changes, Update};

@@ -12,13 +12,16 @@ use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
+use super::peers::question::Reply;
+use super::peers::{PeerError, PeerErrorKind};
 use super::start::TopologyStatus;
 use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
 use crate::metric_names::{
-    COMMAND_DURATION, COMMANDS, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION,
-    LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE,
-    USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    COMMAND_DURATION, COMMANDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION,
+    LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS,
+    SHARDS_GAINED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, USER_CODE_PANICS, VIEW_LAG_RECORDS,
+    VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -103,6 +106,7 @@ fn refusal_name(refusal: &SendError) -> &'static str {
         SendError::Expired => "expired",
         SendError::Unavailable(_) => "unavailable",
         SendError::Full(_) => "full",
+        SendError::Moving { .. } => "moving",
         SendError::NotRunning { .. } => "not_running",
     }
 }
@@ -166,6 +170,45 @@ pub(crate) fn view_records(view: &str) -> Counter {
 /// Queries that a view has answered.
 pub(crate) fn view_reads(view: &str) -> Counter {
     counter!(VIEW_READS.name, "view" => view.to_owned())
+}
+
+/// A shard's state was of another log, and is kept aside.
+pub(crate) fn quarantined(store: &str) {
+    counter!(STATES_QUARANTINED.name, "store" => store.to_owned()).increment(1);
+}
+
+/// A question to another instance, from its sending to its answer.
+pub(crate) struct Forwarding {
+    kind: &'static str,
+    since: Instant,
+}
+
+impl Forwarding {
+    pub(crate) fn begin(kind: &'static str) -> Self {
+        Self { kind, since: Instant::now() }
+    }
+
+    pub(crate) fn end<T>(self, answer: &Result<Reply<T>, PeerError>) {
+        let outcome = match answer {
+            Ok(Reply::Done(_)) => "answered",
+            Ok(Reply::Moved) => "moved",
+            Ok(Reply::Late) => "lost",
+            Err(error) if error.kind() == PeerErrorKind::NotSent => "not_sent",
+            Err(_) => "lost",
+        };
+        counter!(FORWARDED.name, "question" => self.kind, "outcome" => outcome).increment(1);
+        histogram!(FORWARD_DURATION.name, "question" => self.kind).record(self.since.elapsed().as_secs_f64());
+    }
+}
+
+/// Another instance asks.
+pub(crate) fn peer_question(kind: &'static str) {
+    counter!(PEER_QUESTIONS.name, "question" => kind).increment(1);
+}
+
+/// A shard came to this instance.
+pub(crate) fn shard_gained(group: &str) {
+    counter!(SHARDS_GAINED.name, "group" => group.to_owned()).increment(1);
 }
 
 /// Samples gauges until `stop`.

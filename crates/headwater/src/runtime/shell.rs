@@ -8,11 +8,14 @@ use headwater_core::clock::Clock;
 use headwater_core::log::{
     Bounds, Claim, CommitError, Log, LogError, LogErrorKind, Opened, Transaction, Writer,
 };
-use headwater_core::store::StateStore;
+use headwater_core::position::Position;
+use headwater_core::store::{StateStore, StateStores};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use super::replaced::Replaced;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -30,17 +33,23 @@ pub(crate) struct Shell {
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
     pub(crate) log_damage: Option<LogDamage>,
+    /// Where a membership tells that another process bears this one's name.
+    pub(crate) replaced: Replaced,
     /// The data directory, where the log does not hold it itself.
     pub(crate) _held: Option<Arc<Directory>>,
+    /// Where several instances share the apps.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     /// Where an operator mends what a start refuses.
     pub(crate) place: Place,
 }
 
-/// A store and its name.
+/// A store, its name and its tables, and the stores that it is one of.
 #[derive(Clone)]
 pub(crate) struct NamedStore {
     pub(crate) name: String,
     pub(crate) store: Arc<dyn StateStore>,
+    pub(crate) tables: Arc<[String]>,
+    pub(crate) stores: Arc<dyn StateStores>,
 }
 
 impl std::ops::Deref for NamedStore {
@@ -60,6 +69,16 @@ impl Stop {
     }
 }
 
+/// What became of a transaction that was tried until it had an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Committed {
+    Yes,
+    /// It may be written or not; the writer is to be opened again.
+    WriterDied,
+    /// We were told to stop before it was written.
+    Stopped,
+}
+
 /// Whether a shard could get its writer.
 pub(crate) enum Regained {
     /// It is ours; this is its writer.
@@ -74,10 +93,26 @@ impl Shell {
         loop {
             match self.log.bounds(partition).await {
                 Ok(bounds) => return Ok(bounds),
-                Err(error) if error.kind() == LogErrorKind::Unavailable => tokio::time::sleep(PAUSE).await,
+                Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
                 Err(error) => return Err(Stop::new(error)),
             }
         }
+    }
+
+    /// The positions that a group has committed; waits while the log is not available.
+    pub(crate) async fn committed(&self, group: &str) -> Result<Position, Stop> {
+        loop {
+            match self.log.committed(group).await {
+                Ok(position) => return Ok(position),
+                Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
+                Err(error) => return Err(Stop::new(error)),
+            }
+        }
+    }
+
+    /// Waits a moment before the log is asked again.
+    pub(crate) async fn breathe(&self) {
+        tokio::time::sleep(PAUSE).await;
     }
 
     /// Opens a shard's writer; waits while the log is not available.
@@ -159,6 +194,29 @@ impl Shell {
             answered(&answer);
             answer
         })
+    }
+
+    /// Commits a transaction, trying again where that may help.
+    pub(crate) async fn commit_until(
+        &self,
+        writer: &mut dyn Writer,
+        transaction: Transaction,
+        at: &TopicPartition,
+        stop: &CancellationToken,
+    ) -> Result<Committed, Stop> {
+        loop {
+            match self.commit(writer, transaction.clone()).await {
+                Ok(_) => return Ok(Committed::Yes),
+                Err(CommitError::NotWritten { retry: true, error }) => {
+                    tracing::warn!(partition = %at, %error, "a commit was refused; trying again");
+                    if self.pause(stop).await {
+                        return Ok(Committed::Stopped);
+                    }
+                }
+                Err(CommitError::NotWritten { retry: false, error }) => return Err(Stop::new(error)),
+                Err(CommitError::Fenced | CommitError::Unknown(_)) => return Ok(Committed::WriterDied),
+            }
+        }
     }
 
     /// Waits until there is room for more unflushed changes.

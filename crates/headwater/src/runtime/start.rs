@@ -6,23 +6,26 @@ use std::time::Duration;
 
 use headwater_core::log::{Group, Log, LogError, TopicDescription};
 use headwater_core::store::{StateStores, StoreError, StoreErrorKind};
-use headwater_core::topic::{Partition, TopicName};
+use headwater_core::topic::{Partition, TopicId, TopicName};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{StartedAggregate, Topics};
-use super::cell::{Phase, ShardCell};
+use super::cell::{Bell, Phase, ShardCell};
 use super::emitter::Emitter;
 use super::fold::Fold;
+use super::instances::Routes;
 use super::membership::{RunShard, run_group};
+use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
-use super::view::ViewState;
+use super::standby::{StandbyBoard, keep_assigned};
+use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::migrate::map::OffsetMap;
 use crate::migrate::map_topic;
 use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
-use crate::topics::{AggregateTopics, Plan, TopicDeclaration};
+use crate::topics::{self, AggregateTopics, Plan, TopicDeclaration};
 use crate::topology::{Definition, Kind, TopicRef, versioned};
 
 /// How long a failed start waits for what it had started.
@@ -58,6 +61,11 @@ pub(crate) struct TopologyStatus {
     pub(crate) source: TopicName,
     pub(crate) store: Option<NamedStore>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
+    /// Whether every instance holds all shards.
+    pub(crate) replicated: bool,
+    /// The role of the instances that run it, and of how many others each shard has a copy.
+    pub(crate) role: &'static str,
+    pub(crate) copies: usize,
 }
 
 impl TopologyStatus {
@@ -67,7 +75,15 @@ impl TopologyStatus {
         store: impl Into<Option<NamedStore>>,
         cells: Arc<[Arc<ShardCell>]>,
     ) -> Self {
-        Self { name: name.to_owned(), source, store: store.into(), cells }
+        Self {
+            name: name.to_owned(),
+            source,
+            store: store.into(),
+            cells,
+            replicated: false,
+            role: "query",
+            copies: 0,
+        }
     }
 }
 
@@ -75,17 +91,27 @@ impl TopologyStatus {
 pub(crate) struct StartedApp {
     pub(crate) name: String,
     pub(crate) shell: Shell,
+    /// Also those that other instances run; questions to them are forwarded.
     pub(crate) aggregates: HashMap<&'static str, Arc<dyn std::any::Any + Send + Sync>>,
+    /// The same, for questions of other instances.
+    pub(crate) answering: HashMap<&'static str, Arc<dyn AnswersPeers>>,
+    /// Who runs what, where several instances share the app.
+    pub(crate) routes: Option<Arc<Routes>>,
+    /// Rings whenever a shard changes its phase.
+    pub(crate) bell: Bell,
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
     /// Where the records of the log lie that the app ran on before.
     pub(crate) moved: Option<OffsetMap>,
+    pub(crate) standbys: StandbyBoard,
     pub(crate) stop: CancellationToken,
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
+    /// The lives of topics that receipts were of.
+    pub(crate) topic_ids: Mutex<HashMap<TopicName, TopicId>>,
 }
 
-/// An emitter that runs.
+/// An emitter, here or elsewhere.
 pub(crate) struct StartedEmitter {
     pub(crate) source: TopicName,
     pub(crate) to: TopicName,
@@ -97,7 +123,10 @@ pub(crate) struct Starting {
     pub(crate) app: String,
     pub(crate) options: AppOptions,
     pub(crate) shell: Shell,
+    pub(crate) routes: Option<Arc<Routes>>,
+    pub(crate) bell: Bell,
     stores: Arc<dyn StateStores>,
+    standbys: StandbyBoard,
     topics: BTreeMap<TopicName, TopicDescription>,
     stop: CancellationToken,
     groups: Mutex<Vec<JoinHandle<()>>>,
@@ -105,11 +134,19 @@ pub(crate) struct Starting {
 
 impl Starting {
     pub(crate) fn new(app: &App, shell: Shell, stores: Arc<dyn StateStores>) -> Self {
+        let bell = Bell::default();
+        let routes = shell.cluster.clone().map(|cluster| {
+            let topic = topics::instances(app.name()).name.partition(0);
+            Arc::new(Routes::new(cluster, app.name(), shell.clone(), bell.clone(), topic))
+        });
         Self {
             app: app.name().to_owned(),
             options: app.options.clone(),
+            routes,
+            bell,
             shell,
             stores,
+            standbys: StandbyBoard::default(),
             topics: BTreeMap::new(),
             stop: CancellationToken::new(),
             groups: Mutex::new(Vec::new()),
@@ -129,12 +166,17 @@ impl Starting {
             name: self.app.clone(),
             shell: self.shell.clone(),
             aggregates: HashMap::new(),
+            answering: HashMap::new(),
+            routes: self.routes.clone(),
+            bell: self.bell.clone(),
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
             moved,
+            standbys: self.standbys.clone(),
             stop: self.stop.clone(),
             groups: Mutex::default(),
+            topic_ids: Mutex::default(),
         };
         match self.start_parts(app, wanted, &mut started).await {
             Ok(()) => {
@@ -145,6 +187,13 @@ impl Starting {
                     started.topologies.clone(),
                     self.stop.clone(),
                 ));
+                if let Some(routes) = &self.routes {
+                    let (told, stop) = (started.topologies.clone(), self.stop.clone());
+                    self.spawn(routes.clone().follow(stop.clone()));
+                    let (board, copied) = (self.standbys.clone(), started.topologies.clone());
+                    self.spawn(keep_assigned(routes.clone(), board, copied, stop.clone()));
+                    self.spawn(routes.clone().tell(told, wanted, stop));
+                }
                 *started.groups.lock() = std::mem::take(&mut *self.groups.lock());
                 Ok(started)
             }
@@ -179,16 +228,25 @@ impl Starting {
         wanted: Parts,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        for aggregate in app.aggregates.iter().filter(|_| wanted.commands) {
-            let StartedAggregate { handle, status } = aggregate.start(self).await?;
+        for aggregate in &app.aggregates {
+            let StartedAggregate { handle, answering, status } =
+                aggregate.start(self, wanted.commands).await?;
             started.aggregates.insert(aggregate.name(), handle);
-            started.topologies.push(status);
+            started.answering.insert(aggregate.name(), answering);
+            started.topologies.extend(status);
         }
-        for definition in app.definitions.values().filter(|_| wanted.queries) {
+        for definition in app.definitions.values() {
             match &definition.kind {
-                Kind::Emitter { to } => self.start_emitter(definition, to, started)?,
-                Kind::Fold { replicated } => self.start_fold(definition, *replicated, started)?,
-                Kind::Observer => self.start_fold(definition, false, started)?,
+                Kind::Emitter { to } => self.start_emitter(definition, to, wanted.queries, started),
+                Kind::Fold { replicated } if wanted.queries => {
+                    self.start_fold(definition, *replicated, started)?;
+                }
+                Kind::Fold { replicated } => {
+                    let view = self.view_elsewhere(definition, *replicated);
+                    started.views.insert(definition.name.clone(), Arc::new(view));
+                }
+                Kind::Observer if wanted.queries => self.start_fold(definition, false, started)?,
+                Kind::Observer => {}
             }
         }
         Ok(())
@@ -198,24 +256,33 @@ impl Starting {
         &self,
         definition: &Arc<Definition>,
         to: &TopicRef,
+        runs_here: bool,
         started: &mut StartedApp,
-    ) -> Result<(), StartError> {
+    ) {
         let source = self.resolve(&definition.source);
         let to = self.resolve(to);
         let cells = self.cells();
+        let handle = StartedEmitter { source: source.clone(), to: to.clone(), cells: cells.clone() };
+        started.emitters.insert(definition.name.clone(), handle);
+        if !runs_here {
+            return;
+        }
         let emitter = Emitter {
             shell: self.shell.clone(),
             definition: definition.clone(),
             source: source.clone(),
             to: (0..self.options.partitions).map(|p| to.partition(p)).collect(),
             cells: cells.clone(),
+            group: self.group(definition, source.clone()).name,
         };
-        started.topologies.push(TopologyStatus::new(&definition.name, source.clone(), None, cells.clone()));
-        started
-            .emitters
-            .insert(definition.name.clone(), StartedEmitter { source: source.clone(), to, cells });
+        started.topologies.push(TopologyStatus::new(&definition.name, source.clone(), None, cells));
         self.run_group(self.group(definition, source), Arc::new(emitter));
-        Ok(())
+    }
+
+    /// A view that other instances run.
+    fn view_elsewhere(&self, definition: &Definition, replicated: bool) -> ViewState {
+        let place = self.view_place(false, replicated);
+        ViewState::new(definition, self.resolve(&definition.source), self.cells(), Vec::new(), place)
     }
 
     fn start_fold(
@@ -235,10 +302,13 @@ impl Starting {
             cells: cells.clone(),
         });
         let name = definition.versioned_name();
-        started.topologies.push(TopologyStatus::new(&name, source.clone(), store.clone(), cells.clone()));
+        let status = TopologyStatus::new(&name, source.clone(), store.clone(), cells.clone());
+        let copies = if replicated { 0 } else { self.options.view_standbys };
+        started.topologies.push(TopologyStatus { replicated, copies, ..status });
         let older = self.older_stores(definition)?;
-        let view = Arc::new(ViewState::new(definition, source.clone(), cells, older));
-        self.spawn(view.clone().switch_when_caught_up(self.stores.clone(), self.stop.clone()));
+        let place = self.view_place(true, replicated);
+        let view = Arc::new(ViewState::new(definition, source.clone(), cells, older, place));
+        self.spawn(view.clone().switch_when_caught_up(self.stores.clone()));
         started.views.insert(definition.name.clone(), view);
         if replicated {
             for shard in (0..self.options.partitions).map(Partition) {
@@ -249,6 +319,11 @@ impl Starting {
             self.run_group(self.group(definition, source), fold);
         }
         Ok(())
+    }
+
+    fn view_place(&self, runs_here: bool, replicated: bool) -> ViewPlace {
+        let (routes, bell) = (self.routes.clone(), self.bell.clone());
+        ViewPlace { runs_here, replicated, routes, bell, stop: self.stop.clone() }
     }
 
     fn store_name(&self, definition: &Definition) -> String {
@@ -297,7 +372,8 @@ impl Starting {
             }
             opened => opened?,
         };
-        Ok(NamedStore { name: name.to_owned(), store })
+        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
+        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone() })
     }
 
     /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.
@@ -316,7 +392,9 @@ impl Starting {
     }
 
     pub(crate) fn cells(&self) -> Arc<[Arc<ShardCell>]> {
-        (0..self.options.partitions).map(|shard| Arc::new(ShardCell::new(Partition(shard)))).collect()
+        (0..self.options.partitions)
+            .map(|shard| Arc::new(ShardCell::new(Partition(shard), self.bell.clone())))
+            .collect()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -324,7 +402,15 @@ impl Starting {
     }
 
     pub(crate) fn run_group(&self, group: Group, shards: Arc<dyn RunShard>) {
-        self.spawn(run_group(self.shell.log.clone(), group, shards, self.stop.clone()));
+        let standbys = self.standbys.of(&group.name);
+        self.spawn(run_group(
+            self.shell.log.clone(),
+            group,
+            shards,
+            standbys,
+            self.shell.replaced.clone(),
+            self.stop.clone(),
+        ));
     }
 
     fn resolve(&self, topic: &TopicRef) -> TopicName {
@@ -379,6 +465,7 @@ pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
         Phase::Running => None,
         Phase::Waiting => Some(format!("shard {} has not started", cell.shard)),
         Phase::Restoring { done, total } => Some(format!("shard {} restores: {done} of {total}", cell.shard)),
+        Phase::Standby { .. } => Some(format!("shard {} is another instance's", cell.shard)),
         Phase::Stopped { reason } => Some(format!("shard {} stopped: {reason}", cell.shard)),
     }
 }

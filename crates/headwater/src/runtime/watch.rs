@@ -13,7 +13,9 @@ use headwater_core::topic::{Offset, Partition, TopicPartition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::view::{QueryError, TABLE, ViewState};
+use super::changes::Batch;
+use super::view::state::Fresh;
+use super::view::{QueryError, ViewState};
 
 /// What a watcher is told.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,32 +64,26 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
         Self { view, shard, keys, source, at, pending: VecDeque::new(), types: PhantomData }
     }
 
-    /// The next update; waits for one. Cancel-safe.
+    /// The next update; waits for one, wherever the shard is, and while it moves. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`QueryError::State`] if the view cannot be read.
+    /// [`QueryError::Stopped`] or [`QueryError::State`] if the view cannot be read.
     pub async fn next(&mut self) -> Result<Update<R, S>, QueryError> {
-        let mut committed = self.view.cells[self.shard.0 as usize].watch_committed();
         loop {
             if let Some(update) = self.pending.pop_front() {
                 return Ok(update);
             }
-            committed.mark_unchanged();
-            self.gather()?;
-            if self.pending.is_empty() && committed.changed().await.is_err() {
-                return Err(QueryError::NotHere(self.view.name.clone()));
+            match self.view.changes(self.shard, &self.keys, self.at).await? {
+                Fresh::Reset(rows, at) => self.reset(&rows, at)?,
+                Fresh::Batches(batches) => self.take(&batches)?,
             }
         }
     }
 
-    fn gather(&mut self) -> Result<(), QueryError> {
-        let cell = &self.view.cells[self.shard.0 as usize];
-        let batches = self.at.filter(|at| *at <= cell.committed()).and_then(|at| cell.changes.after(at));
-        let Some(batches) = batches else { return self.reset() };
+    fn take(&mut self, batches: &[Batch]) -> Result<(), QueryError> {
         for batch in batches {
-            let mine = batch.changes.iter().filter(|(key, _)| self.keys.contains(key));
-            for (key, value) in mine {
+            for (key, value) in batch.changes.iter() {
                 let update = self.change(key, value.as_ref())?;
                 self.pending.push_back(update);
             }
@@ -106,16 +102,12 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
         Ok(Update::Change { key, value, position: None })
     }
 
-    fn reset(&mut self) -> Result<(), QueryError> {
-        let cell = &self.view.cells[self.shard.0 as usize];
-        let state = cell.state().ok_or_else(|| QueryError::NotHere(self.view.name.clone()))?;
-        let page = state.page(TABLE, &self.keys, usize::MAX).map_err(|error| self.unreadable(error))?;
+    fn reset(&mut self, rows: &[(Bytes, Bytes)], at: Offset) -> Result<(), QueryError> {
         let row = |(key, value): &(Bytes, Bytes)| {
             let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
             Ok((key, Json.decode(value).map_err(|error| self.unreadable(error))?))
         };
-        let rows = page.rows.iter().map(row).collect::<Result<_, QueryError>>()?;
-        let at = page.checkpoint.position.get(&self.source).unwrap_or_default();
+        let rows = rows.iter().map(row).collect::<Result<_, QueryError>>()?;
         let position = Position::from_iter([(self.source.clone(), at)]);
         self.at = Some(at);
         self.pending.push_back(Update::Reset { rows, position });

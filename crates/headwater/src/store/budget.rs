@@ -44,7 +44,7 @@ impl MemoryBudget {
     }
 
     /// Whether a flush should begin.
-    pub(super) fn is_pressed(&self) -> bool {
+    pub(crate) fn is_pressed(&self) -> bool {
         self.used() >= self.limit / 2
     }
 

@@ -218,6 +218,12 @@ impl ShardState {
         self.give_back(self.bytes.swap(0, Ordering::Relaxed));
     }
 
+    /// Whether what is committed still goes to the store: it was not [closed](Self::close).
+    pub fn is_open(&self) -> bool {
+        // Who holds it exclusively is flushing, which nobody does to a closed state.
+        self.flushing.try_read().is_none_or(|flushing| !flushing.closed)
+    }
+
     /// Whether something was committed that the store does not have.
     pub(super) fn is_dirty(&self) -> bool {
         self.layers.read().is_dirty()

@@ -17,6 +17,9 @@ const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// The topic of what an app's definitions were, within the app.
 pub(crate) const DEFINITIONS: &str = "definitions";
 
+/// The topic of an app's instances, within the app.
+pub(crate) const INSTANCES: &str = "instances";
+
 /// One topic that an app needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +53,8 @@ pub enum Purpose {
     Shared(String),
     /// What the topologies are, and which topics they were started on.
     Definitions,
+    /// Which instances there are, and which shards each has.
+    Instances,
 }
 
 impl Purpose {
@@ -70,6 +75,7 @@ impl fmt::Display for Purpose {
             Self::Folded(topic) => write!(f, "shared topic \"{topic}\", which is folded"),
             Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
+            Self::Instances => f.write_str("instances, with the shards that each has"),
         }
     }
 }
@@ -130,7 +136,11 @@ impl App {
             settings: TopicSettings::kept(self.options.partitions),
             purpose: if folded { Purpose::Folded(name) } else { Purpose::Shared(name) },
         });
-        aggregates.chain(repartitions).chain(shared).chain([definitions(&self.name)]).collect()
+        aggregates
+            .chain(repartitions)
+            .chain(shared)
+            .chain([definitions(&self.name), instances(&self.name)])
+            .collect()
     }
 
     /// The groups whose shards commit to the log, each with the topic of events that its notes speak of.
@@ -190,6 +200,15 @@ pub(crate) fn definitions(app: &str) -> TopicDeclaration {
         name: checked(app, DEFINITIONS),
         settings: TopicSettings::kept(1),
         purpose: Purpose::Definitions,
+    }
+}
+
+/// The topic of an app's instances: the last record of each.
+pub(crate) fn instances(app: &str) -> TopicDeclaration {
+    TopicDeclaration {
+        name: checked(app, INSTANCES),
+        settings: TopicSettings::kept(1).cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
+        purpose: Purpose::Instances,
     }
 }
 

@@ -12,6 +12,6 @@ pub(crate) mod registry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use declared::{AggregateTopics, topic_in};
+pub(crate) use declared::{AggregateTopics, instances, topic_in};
 pub use declared::{Purpose, TopicDeclaration};
 pub use plan::{Action, DefinitionConflict, Difference, Place, Plan, Step};

@@ -10,7 +10,7 @@ use headwater_core::log::{Log, LogError, LogErrorKind, TopicDescription};
 use headwater_core::topic::TopicName;
 use serde_json::json;
 
-use super::declared::{TopicDeclaration, definitions};
+use super::declared::{Purpose, TopicDeclaration, definitions};
 use super::plan::{Action, DefinitionConflict, Known, Place, Plan};
 use super::registry::{Facts, Registry, topic_key, topology_key};
 use crate::app::App;
@@ -53,7 +53,9 @@ impl Survey {
         }
         let known = |declared: TopicDeclaration| {
             let there = topics.get(&declared.name).cloned();
-            let accepted = word.accept_loss.contains(declared.name.as_str());
+            // Instances write themselves anew: nothing is lost with their topic.
+            let accepted =
+                word.accept_loss.contains(declared.name.as_str()) || declared.purpose == Purpose::Instances;
             let recorded = registry.topic_id(&declared.name).filter(|_| !accepted);
             Known { declared, there, recorded, replicas: log.replicas_wanted() }
         };

@@ -89,6 +89,7 @@ async fn every_topic_of_an_app_is_declared_with_its_reason_and_made_by_a_start()
         ("shop.order.snapshots", "snapshots of aggregate order"),
         ("shop.by-day", "repartition \"by-day\""),
         ("shop.definitions", "definitions of the app's topologies and topics"),
+        ("shop.instances", "instances, with the shards that each has"),
     ];
     assert_eq!(told, expected.map(|(topic, why)| (topic, why.to_owned())));
     assert!(before.steps.iter().all(|step| step.action == Action::Create) && !before.refuses());

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater::ViewQuery;
 use headwater::core::clock::SystemClock;
 use headwater::core::store::StateStores;
 use headwater::log::memory::{MemoryLog, MemoryOptions};
+use headwater::peers::{PeerAddress, Switchboard};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
+use headwater::{AppOptions, Parts, ViewQuery};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -128,9 +129,41 @@ impl Fixture {
     }
 
     pub async fn on(log: MemoryLog, stores: MemoryStores, spent_version: u32) -> Self {
-        let Shop { app, orders, items, paid_items, spent, replicated } = shop(spent_version);
-        let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()));
-        let running = headwater.start(app).await.unwrap();
+        Self::parts_on(Self::alone(&log, &stores), log, stores, shop(spent_version), Parts::ALL).await
+    }
+
+    /// One with other settings.
+    pub async fn with(log: MemoryLog, stores: MemoryStores, change: impl FnOnce(&mut AppOptions)) -> Self {
+        let shop = shop(1);
+        let shop = Shop { app: shop.app.with(change), ..shop };
+        Self::parts_on(Self::alone(&log, &stores), log, stores, shop, Parts::ALL).await
+    }
+
+    fn alone(log: &MemoryLog, stores: &MemoryStores) -> Headwater {
+        Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()))
+    }
+    /// One of several instances on a log, reached at `name` by the others.
+    pub async fn among(board: &Switchboard, log: &MemoryLog, name: &str, parts: Parts) -> Self {
+        let stores = MemoryStores::new();
+        let address = PeerAddress::new(name);
+        let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone())).among(
+            name,
+            address.clone(),
+            Arc::new(board.clone()),
+        );
+        board.connect(address, headwater.peer_service().unwrap());
+        Self::parts_on(headwater, log.clone(), stores, shop(1), parts).await
+    }
+
+    async fn parts_on(
+        headwater: Headwater,
+        log: MemoryLog,
+        stores: MemoryStores,
+        shop: Shop,
+        parts: Parts,
+    ) -> Self {
+        let Shop { app, orders, items, paid_items, spent, replicated } = shop;
+        let running = headwater.start_parts(app, parts).await.unwrap();
         Self { log, stores, running, orders, items, paid_items, spent, replicated }
     }
 

@@ -17,7 +17,7 @@ use crate::reader::wire::Lookup;
 use crate::settings::KafkaSettings;
 
 /// Longer than anything takes, so that a test fails instead of hanging.
-pub(super) const AT_MOST: Duration = Duration::from_secs(60);
+pub(super) const AT_MOST: Duration = Duration::from_secs(120);
 
 pub(super) const EVERYTHING: ReadLimit = ReadLimit { records: 100_000, bytes: 64 << 20 };
 

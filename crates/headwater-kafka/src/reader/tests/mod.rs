@@ -11,7 +11,7 @@ use headwater_core::clock::Timestamp;
 use headwater_core::log::{Bounds, LogErrorKind, ReadLimit, Wait};
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicName};
-use kafka_broker::Broker;
+use kafka_broker::{Broker, Setup};
 use krafka::Record;
 use krafka::admin::DeleteRecordsOptions;
 use krafka::consumer::TopicPartition as At;
@@ -311,6 +311,42 @@ async fn reading_goes_on_after_the_broker_was_gone() {
     assert_eq!(values(&again.await.unwrap().records), numbers(100));
     let (woken, ()) = tokio::join!(ground.read(&at, 100, Wait::UntilMore), ground.produce(&at, &["more"]));
     assert_eq!(values(&woken.unwrap().records), ["more"]);
+}
+
+#[tokio::test]
+async fn what_was_compacted_away_is_moved_over() {
+    // A broker of its own, which compacts at once what it may.
+    let broker = Setup::default().property("log.cleaner.backoff.ms", 100).start().unwrap();
+    let ground = Ground::at(&broker.bootstrap(), Duration::from_secs(5)).await;
+    let compacting =
+        [("cleanup.policy", "compact"), ("segment.ms", "100"), ("min.cleanable.dirty.ratio", "0.0001")];
+    let at = ground.topic("compacted", 1, &compacting).await.partition(0);
+    let mut last = [0; 3];
+    for n in 0..300 {
+        // A segment ends by its records' times.
+        let record = record(&at, &n.to_string()).key(format!("key-{}", n % 3)).timestamp(10 * n as i64);
+        let sent = ground.producer.send(record).await;
+        last[n % 3] = sent.unwrap().offset as u64;
+    }
+    let compacted = async {
+        for n in 0.. {
+            let later = record(&at, "later").key(format!("later-{n}")).timestamp(10_000 + 1_000 * n);
+            ground.producer.send(later).await.map(drop).unwrap();
+            if ground.read_to_end(&at, 0, EVERYTHING).await.len() < 300 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(AT_MOST, compacted).await.expect("the broker compacts");
+    let all = ground.read_to_end(&at, 0, EVERYTHING).await;
+    let offsets: Vec<u64> = all.iter().map(|stored| stored.offset.0).collect();
+    assert!(last.iter().all(|last| offsets.contains(last)));
+    for from in (0..300).step_by(7) {
+        let read = ground.read_to_end(&at, from, ReadLimit { records: 2, bytes: 1 << 20 }).await;
+        let expected: Vec<_> = all.iter().filter(|stored| stored.offset.0 >= from).collect();
+        assert!(read.iter().eq(expected), "from {from}");
+    }
 }
 
 #[tokio::test]

@@ -14,19 +14,24 @@ use headwater_core::record::{Append, Record};
 use headwater_core::topic::Partition;
 use tokio::sync::{mpsc::error::TrySendError, oneshot};
 
-use super::{AggregateCell, Submission, Topics};
+use super::{AggregateCell, Submission, Ticket, Topics};
 use crate::aggregate::Aggregate;
 use crate::command::{CommandId, Origin, Outcome, Receipt, SendError, Version};
 use crate::engine::decide::{Incoming, OUTCOMES, STATES, read_state};
 use crate::engine::outcome::{OutcomeRow, Verdict};
 use crate::runtime::cell::Phase;
+use crate::runtime::instances::Routes;
 use crate::runtime::observe::CommandMetrics;
 use crate::runtime::start::Starting;
 
 /// When a caller whom a full mailbox refused should come again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// When a caller whose shard is moving should come again.
+pub(super) const RETRY_MOVED_AFTER: Duration = Duration::from_secs(1);
 /// How long a caller waits for a shard that is starting or moving.
-const WAIT_FOR_SHARD: Duration = Duration::from_secs(5);
+pub(super) const WAIT_FOR_SHARD: Duration = Duration::from_secs(5);
+/// How long a command may take, from its arrival at its shard to its answer.
+pub(super) const COMMAND_WITHIN: Duration = Duration::from_secs(15);
 
 pub(crate) struct AggregateHandle<A: Aggregate> {
     topology: String,
@@ -35,12 +40,19 @@ pub(crate) struct AggregateHandle<A: Aggregate> {
     clock: Arc<dyn Clock>,
     topics: Topics,
     cells: Arc<[AggregateCell<A>]>,
+    runs_here: bool,
+    pub(super) routes: Option<Arc<Routes>>,
     command_bytes_max: usize,
     metrics: CommandMetrics,
 }
 
 impl<A: Aggregate> AggregateHandle<A> {
-    pub(crate) fn new(starting: &Starting, topics: Topics, cells: Arc<[AggregateCell<A>]>) -> Self {
+    pub(crate) fn new(
+        starting: &Starting,
+        topics: Topics,
+        cells: Arc<[AggregateCell<A>]>,
+        runs_here: bool,
+    ) -> Self {
         Self {
             topology: format!("{}.{}", starting.app, A::NAME),
             log: starting.shell.log.clone(),
@@ -48,23 +60,34 @@ impl<A: Aggregate> AggregateHandle<A> {
             clock: starting.shell.clock.clone(),
             topics,
             cells,
+            runs_here,
+            routes: starting.routes.clone(),
             command_bytes_max: starting.options.command_bytes_max,
             metrics: CommandMetrics::new(A::NAME),
         }
     }
 
-    fn cell(&self, id: &A::Id) -> Result<&AggregateCell<A>, SendError> {
+    pub(super) fn cell(&self, id: &A::Id) -> Result<&AggregateCell<A>, SendError> {
         let part = partition_text(id).map_err(|e| SendError::Invalid(e.to_string()))?;
         let shard = partition_of(&part, self.cells.len() as u32);
         Ok(&self.cells[shard.0 as usize])
     }
 
-    fn not_running(&self, shard: Partition, reason: impl Into<String>) -> SendError {
+    pub(super) fn not_running(&self, shard: Partition, reason: impl Into<String>) -> SendError {
         SendError::NotRunning { topology: self.topology.clone(), shard, reason: reason.into() }
+    }
+
+    pub(super) fn moving(&self, shard: Partition) -> SendError {
+        SendError::Moving { topology: self.topology.clone(), shard, retry_after: RETRY_MOVED_AFTER }
     }
 
     /// Waits until the shard runs.
     async fn running(&self, cell: &AggregateCell<A>) -> Result<(), SendError> {
+        if !self.runs_here {
+            return Err(
+                self.not_running(cell.shard(), "this instance does not run it, and knows of no other")
+            );
+        }
         let mut phase = cell.cell.watch_phase();
         let settled = phase.wait_for(|phase| matches!(phase, Phase::Running | Phase::Stopped { .. }));
         match tokio::time::timeout(WAIT_FOR_SHARD, settled).await {
@@ -77,24 +100,42 @@ impl<A: Aggregate> AggregateHandle<A> {
         }
     }
 
-    async fn submit(&self, incoming: Incoming<A>) -> Result<Outcome<A>, SendError> {
+    /// Hands a command to the shard that runs here, and waits for its answer.
+    pub(super) async fn submit_here(
+        &self,
+        incoming: Incoming<A>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Outcome<A>, SendError> {
         let cell = self.cell(&incoming.id)?;
         if cell.cell.phase() != Phase::Running {
             self.running(cell).await?;
         }
-        let Some(mailbox) = cell.mailbox() else {
-            return Err(self.not_running(cell.shard(), "it is moving: try again"));
-        };
+        let Some(mailbox) = cell.mailbox() else { return Err(self.moving(cell.shard())) };
         let command_id = incoming.command_id.clone();
+        let ticket = Arc::new(Ticket::default());
         let (reply, answer) = oneshot::channel();
-        match mailbox.try_send(Submission { incoming, reply }) {
-            Ok(()) => answer.await.unwrap_or(Ok(Outcome::Unknown(command_id))),
-            Err(TrySendError::Full(_)) => Err(SendError::Overloaded {
-                topology: self.topology.clone(),
-                shard: cell.shard(),
-                retry_after: RETRY_AFTER,
-            }),
-            Err(TrySendError::Closed(_)) => Err(self.not_running(cell.shard(), "it is moving: try again")),
+        match mailbox.try_send(Submission { incoming, ticket: ticket.clone(), reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return Err(SendError::Overloaded {
+                    topology: self.topology.clone(),
+                    shard: cell.shard(),
+                    retry_after: RETRY_AFTER,
+                });
+            }
+            Err(TrySendError::Closed(_)) => return Err(self.moving(cell.shard())),
+        }
+        match tokio::time::timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            // Only what was never taken to be decided is known not to have been written.
+            Ok(Err(_)) if ticket.withdraw() => Err(self.moving(cell.shard())),
+            Err(_) if ticket.withdraw() => Err(SendError::Unavailable(format!(
+                "shard {} of {} took no commands for {} s",
+                cell.shard(),
+                self.topology,
+                COMMAND_WITHIN.as_secs()
+            ))),
+            Ok(Err(_)) | Err(_) => Ok(Outcome::Unknown(command_id)),
         }
     }
 
@@ -158,7 +199,7 @@ impl<A: Aggregate> AggregateHandle<A> {
         }
     }
 
-    async fn outcome(
+    pub(super) async fn outcome_here(
         &self,
         id: &A::Id,
         command_id: &CommandId,
@@ -173,14 +214,18 @@ impl<A: Aggregate> AggregateHandle<A> {
             if let Some(outcome) = self.kept(id, command_id)? {
                 return Ok(Some(outcome));
             }
-            if tokio::time::timeout_at(deadline, batches.changed()).await.is_err() {
+            if tokio::time::timeout_at(deadline, batches.changed()).await.is_ok() {
+                continue;
+            }
+            if cell.has_all_outcomes() {
                 return Ok(None);
             }
+            return Err(self.not_running(cell.shard(), "its outcomes are still being loaded: try again"));
         }
     }
 
-    /// The committed state of an aggregate, with its version; the default at version 0 if it has no events.
-    pub(crate) async fn state(&self, id: &A::Id) -> Result<(Version, A), SendError> {
+    /// The row of an aggregate's committed state; `None` if it has no events.
+    pub(super) async fn row_here(&self, id: &A::Id) -> Result<Option<Bytes>, SendError> {
         let cell = self.cell(id)?;
         if cell.cell.phase() != Phase::Running {
             self.running(cell).await?;
@@ -189,10 +234,17 @@ impl<A: Aggregate> AggregateHandle<A> {
             return Err(self.not_running(cell.shard(), "its state is not open yet: try again"));
         };
         let key = ordered(id).map_err(|e| SendError::Invalid(e.to_string()))?;
-        let row = state.get(STATES, &key).map_err(|e| self.not_running(cell.shard(), e.to_string()))?;
-        match row {
+        state.get(STATES, &key).map_err(|e| self.not_running(cell.shard(), e.to_string()))
+    }
+
+    /// The committed state of an aggregate, with its version; the default at version 0 if it has no events.
+    pub(crate) async fn state(&self, id: &A::Id) -> Result<(Version, A), SendError> {
+        match self.row(id).await? {
             None => Ok((Version(0), A::default())),
-            Some(row) => read_state(&row).map_err(|e| self.not_running(cell.shard(), e.to_string())),
+            Some(row) => read_state(&row).map_err(|e| {
+                let shard = self.cell(id).map(AggregateCell::shard).unwrap_or(Partition(0));
+                self.not_running(shard, e.to_string())
+            }),
         }
     }
 }

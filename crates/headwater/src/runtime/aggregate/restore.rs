@@ -2,31 +2,56 @@
 //!
 //! The local store with its position is the short way: only what the log has beyond it is replayed. Without one, the
 //! snapshots and the tail that the head names; and where the declared shape of the state is another, the events alone.
+//! Outcomes are many: where more than a few are missing, only their ids are read first, and the shard decides while the
+//! [`backlog`](super::backlog) loads them.
+//!
+//! A shard without a head is at its first start, or has lost its head. The second must not be taken for the first, or
+//! everything would happen again: so nothing at all of the shard may be there without a head.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use headwater_core::clock::Timestamp;
 use headwater_core::log::{Bounds, Head, ReadLimit, Wait};
+use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
-use headwater_core::store::StoreErrorKind;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::shard::{AggregateShards, Note, Partitions, Restored, checkpoint};
 use crate::aggregate::Aggregate;
 use crate::engine::decide::{Base, Decided, Decider};
 use crate::engine::flow::ProcessError;
+use crate::engine::id_filter::IdFilter;
 use crate::runtime::cell::Phase;
+use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{Stop, pause_after};
+use crate::runtime::trust::{Input, Provenance};
 use crate::store::overlay::ShardState;
 
-const CHUNK: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
+pub(super) const CHUNK: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
 
 /// What is replayed into the state.
-#[derive(Clone, Copy)]
-enum Replay {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replay {
     Snapshots,
     Events,
     Outcomes,
+}
+
+/// What a shard's partitions hold when it is restored.
+pub(super) struct Ground {
+    pub(super) provenance: Provenance,
+    pub(super) events: Bounds,
+    pub(super) outcomes: Bounds,
+    pub(super) commands: Bounds,
+}
+
+/// From where a shard goes on.
+struct Begin {
+    tail: Offset,
+    commands_next: Offset,
 }
 
 impl<A: Aggregate> AggregateShards<A> {
@@ -38,51 +63,98 @@ impl<A: Aggregate> AggregateShards<A> {
         stop: &CancellationToken,
     ) -> Result<Option<Restored>, Stop> {
         let partitions = self.partitions(shard);
-        let events = self.shell.bounds(&partitions.events).await?;
-        let outcomes = self.shell.bounds(&partitions.outcomes).await?;
-        let commands = self.shell.bounds(&partitions.commands).await?;
-        if head.is_none() && self.has_records(&partitions.events, events, stop).await? {
-            return Err(Stop(format!(
-                "{} has records, but the shard has no head: the group's positions are lost; restore them, or start \
-                 from an empty data directory",
-                partitions.events
-            )));
-        }
-        let note = head.as_ref().and_then(|head| Note::decode(&head.note)).unwrap_or_default();
-        let tail = if note.shape == A::STATE_VERSION { note.tail } else { events.start };
-        let commands_next =
-            head.and_then(|head| head.positions.get(&partitions.commands)).unwrap_or(commands.start);
-        let mut restoring = Restoring::open(self, shard, partitions, events, outcomes, stop)?;
-        match self.replay_all(&mut restoring, tail, events, outcomes).await {
-            Ok(true) => Ok(Some(restoring.finish(commands_next, tail))),
-            given_up => {
+        let ground = self.ground(&partitions).await?;
+        let state = self.state(shard, &partitions, &ground).await?;
+        let begin = match &head {
+            Some(head) => begin_at(head, A::STATE_VERSION, &partitions, &ground)?,
+            None => {
+                self.check_first_start(&partitions, &ground, &state, stop).await?;
+                Begin { tail: ground.events.start, commands_next: ground.commands.start }
+            }
+        };
+        let mut restoring = Restoring::new(self, shard, partitions, &ground, state, stop);
+        match restoring.replay_all(begin.tail, &ground).await {
+            Ok(Some(backlog)) => Ok(Some(restoring.finish(begin, backlog, head.is_none()))),
+            Ok(None) => {
                 restoring.give_up();
-                given_up.map(|_| None)
+                Ok(None)
+            }
+            Err(stop) => {
+                restoring.give_up();
+                Err(stop)
             }
         }
     }
 
-    /// Replays what the state has not; answers whether it got to the end.
-    async fn replay_all(
+    pub(super) async fn ground(&self, partitions: &Partitions) -> Result<Ground, Stop> {
+        let topics = [&partitions.events.topic, &partitions.outcomes.topic];
+        Ok(Ground {
+            provenance: self.shell.provenance(&topics).await?,
+            events: self.shell.bounds(&partitions.events).await?,
+            outcomes: self.shell.bounds(&partitions.outcomes).await?,
+            commands: self.shell.bounds(&partitions.commands).await?,
+        })
+    }
+
+    /// The shard's state as far as it can be trusted.
+    pub(super) async fn state(
         &self,
-        restoring: &mut Restoring<'_, A>,
-        tail: Offset,
-        events: Bounds,
-        outcomes: Bounds,
-    ) -> Result<bool, Stop> {
-        if !restoring.has_state {
-            let snapshots = self.shell.bounds(&restoring.partitions.snapshots).await?;
-            if tail > events.start
-                && !restoring.replay(Replay::Snapshots, snapshots.start, snapshots.end).await?
-            {
-                return Ok(false);
-            }
-            restoring.events_next = tail;
-            restoring.outcomes_next = outcomes.start;
+        shard: Partition,
+        partitions: &Partitions,
+        ground: &Ground,
+    ) -> Result<Arc<ShardState>, Stop> {
+        let inputs = [
+            Input { partition: partitions.events.clone(), bounds: ground.events, is_kept: true },
+            Input { partition: partitions.outcomes.clone(), bounds: ground.outcomes, is_kept: false },
+        ];
+        self.shell.shard_state(&self.store, self.cell(shard), &ground.provenance, &inputs).await
+    }
+
+    /// Without a head nothing else of the shard may be there: its commands would be decided a second time.
+    async fn check_first_start(
+        &self,
+        partitions: &Partitions,
+        ground: &Ground,
+        state: &ShardState,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        let mut found = Vec::new();
+        if let Some(next) = self.shell.committed(&self.group).await?.get(&partitions.commands) {
+            found.push(format!(
+                "the group {} has committed {} offset {next}",
+                self.group, partitions.commands
+            ));
         }
-        let (from, outcomes_from) = (restoring.events_next, restoring.outcomes_next);
-        Ok(restoring.replay(Replay::Events, from, events.end).await?
-            && restoring.replay(Replay::Outcomes, outcomes_from, outcomes.end).await?)
+        // A standby's copy may stand at the beginning before the owner has written its first head.
+        let starts =
+            [(&partitions.events, ground.events.start), (&partitions.outcomes, ground.outcomes.start)];
+        let has_moved = |position: &Position| {
+            starts.iter().any(|(partition, start)| position.get(partition).is_some_and(|next| next > *start))
+        };
+        if let Some(checkpoint) = state.checkpoint().filter(|checkpoint| has_moved(&checkpoint.position)) {
+            found.push(format!("a local state stands at {}", checkpoint.position));
+        }
+        let snapshots = self.shell.bounds(&partitions.snapshots).await?;
+        let outputs = [
+            (&partitions.events, ground.events),
+            (&partitions.outcomes, ground.outcomes),
+            (&partitions.snapshots, snapshots),
+        ];
+        for (partition, bounds) in outputs {
+            if self.has_records(partition, bounds, stop).await? {
+                found.push(format!("{partition} has records"));
+            }
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        Err(Stop(format!(
+            "shard {} of {} has no head, but {}: its head is lost, and to begin anew would decide commands twice; \
+             restore the heads, or start from an empty log and data directory",
+            partitions.events.partition,
+            self.group,
+            found.join(", ")
+        )))
     }
 
     /// Whether a partition holds a record: its end alone may also have moved over aborted transactions.
@@ -104,55 +176,127 @@ impl<A: Aggregate> AggregateShards<A> {
     }
 }
 
-struct Restoring<'a, A: Aggregate> {
+/// Where the head says that the shard goes on; an error if the log has lost what it speaks of.
+fn begin_at(head: &Head, shape: u32, partitions: &Partitions, ground: &Ground) -> Result<Begin, Stop> {
+    let note = Note::decode(&head.note).unwrap_or_default();
+    let commands_next = head.positions.get(&partitions.commands).unwrap_or(ground.commands.start);
+    let within = |partition: &TopicPartition, next: Offset, end: Offset| {
+        if next <= end {
+            return Ok(());
+        }
+        Err(Stop(format!(
+            "the shard's head stands at {partition} offset {next}, and the log ends at {end}: the log has lost records, \
+             or the topic was made again; restore it, or start from an empty log and data directory"
+        )))
+    };
+    within(&partitions.events, note.tail, ground.events.end)?;
+    within(&partitions.commands, commands_next, ground.commands.end)?;
+    if commands_next < ground.commands.start {
+        tracing::error!(partition = %partitions.commands, next = %commands_next, start = %ground.commands.start,
+            "commands that had expired on their topic were dropped by the log before they were answered");
+    }
+    Ok(Begin {
+        tail: if note.shape == shape { note.tail } else { ground.events.start },
+        commands_next: commands_next.max(ground.commands.start),
+    })
+}
+
+pub(super) struct Restoring<'a, A: Aggregate> {
     shards: &'a AggregateShards<A>,
     stop: &'a CancellationToken,
     shard: Partition,
-    partitions: Partitions,
+    pub(super) partitions: Partitions,
+    provenance: Provenance,
     decider: Decider<A>,
     state: Arc<ShardState>,
+    /// Whether the state was whole at some position when it was opened.
     has_state: bool,
-    events_next: Offset,
-    outcomes_next: Offset,
+    pub(super) events_next: Offset,
+    pub(super) outcomes_next: Offset,
+    /// From where the last snapshot that was read needed a tail.
+    snapshot_tail: Option<Offset>,
 }
 
 impl<'a, A: Aggregate> Restoring<'a, A> {
-    fn open(
+    pub(super) fn new(
         shards: &'a AggregateShards<A>,
         shard: Partition,
         partitions: Partitions,
-        events: Bounds,
-        outcomes: Bounds,
+        ground: &Ground,
+        state: Arc<ShardState>,
         stop: &'a CancellationToken,
-    ) -> Result<Self, Stop> {
-        let cell = &shards.cells[shard.0 as usize].cell;
-        let known = match cell.state() {
-            Some(state) => Some(state),
-            None => usable_state(shards, shard, &partitions, events, outcomes)?,
-        };
-        let has_state = known.is_some();
-        let state = match known {
-            Some(state) => state,
-            None => shards.shell.open_state(&shards.store, shard)?,
-        };
+    ) -> Self {
         let position = state.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
-        let decider = shards.decider(&partitions);
-        let events_next = position.get(&partitions.events).unwrap_or(events.start);
+        let events_next = position.get(&partitions.events);
         // Outcomes are dropped by age: a store may stand before what the log still has.
-        let outcomes_next = position.get(&partitions.outcomes).unwrap_or(outcomes.start).max(outcomes.start);
-        Ok(Self { shards, stop, shard, partitions, decider, state, has_state, events_next, outcomes_next })
+        let outcomes = ground.outcomes.start;
+        let outcomes_next = position.get(&partitions.outcomes).unwrap_or(outcomes).max(outcomes);
+        Self {
+            shards,
+            stop,
+            shard,
+            decider: shards.decider(&partitions),
+            partitions,
+            provenance: ground.provenance.clone(),
+            state,
+            has_state: events_next.is_some(),
+            events_next: events_next.unwrap_or(ground.events.start),
+            outcomes_next,
+            snapshot_tail: None,
+        }
     }
 
-    /// Replays a partition from `from` to `end`; answers whether it got there.
-    async fn replay(&mut self, what: Replay, from: Offset, end: Offset) -> Result<bool, Stop> {
-        let partition = self.partition(what);
-        let cell = self.shards.cells[self.shard.0 as usize].cell.clone();
+    /// Replays what the state has not; answers the outcomes that are left to be loaded, or `None` if it was told to
+    /// stop.
+    async fn replay_all(&mut self, tail: Offset, ground: &Ground) -> Result<Option<Option<Backlog>>, Stop> {
+        if !self.has_state {
+            if tail > ground.events.start && !self.replay_snapshots().await? {
+                return Ok(None);
+            }
+            self.events_next = tail;
+        }
+        if !self.replay(Replay::Events, ground.events.end).await? {
+            return Ok(None);
+        }
+        let missing = ground.outcomes.end.0.saturating_sub(self.outcomes_next.0);
+        if missing <= self.shards.options.outcomes_at_once {
+            return Ok(self.replay(Replay::Outcomes, ground.outcomes.end).await?.then_some(None));
+        }
+        let ids = self.outcome_ids(ground.outcomes.end).await?;
+        Ok(ids.map(|ids| Some(Backlog::new(self.outcomes_next, ground.outcomes.end, ids))))
+    }
+
+    /// Replays all snapshots.
+    pub(super) async fn replay_snapshots(&mut self) -> Result<bool, Stop> {
+        let snapshots = self.shards.shell.bounds(&self.partitions.snapshots).await?;
+        self.replay_from(Replay::Snapshots, snapshots.start, snapshots.end).await
+    }
+
+    /// A state that is new begins with the tail that the snapshots need.
+    pub(super) fn begin_behind_snapshots(&mut self) {
+        if let Some(tail) = self.snapshot_tail {
+            self.events_next = tail;
+        }
+    }
+
+    pub(super) fn has_state(&self) -> bool {
+        self.has_state
+    }
+
+    /// Replays a partition to `end` from where the state stands; answers whether it got there.
+    async fn replay(&mut self, what: Replay, end: Offset) -> Result<bool, Stop> {
+        let from = if what == Replay::Events { self.events_next } else { self.outcomes_next };
+        self.replay_from(what, from, end).await
+    }
+
+    async fn replay_from(&mut self, what: Replay, from: Offset, end: Offset) -> Result<bool, Stop> {
+        let partition = self.partition(what).clone();
         let mut next = from;
         while next < end {
             if self.stop.is_cancelled() {
                 return Ok(false);
             }
-            cell.set_phase(Phase::Restoring { done: next.0 - from.0, total: end.0 - from.0 });
+            self.tell(next.0 - from.0, end.0 - from.0);
             match self.shards.shell.log.read(&partition, next, CHUNK, Wait::No).await {
                 Ok(batch) => {
                     self.take(what, &batch.records, batch.next)?;
@@ -165,88 +309,117 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         Ok(true)
     }
 
-    fn partition(&self, what: Replay) -> TopicPartition {
-        match what {
-            Replay::Snapshots => self.partitions.snapshots.clone(),
-            Replay::Events => self.partitions.events.clone(),
-            Replay::Outcomes => self.partitions.outcomes.clone(),
+    /// The ids of the outcomes that the state has not; `None` if it was told to stop.
+    async fn outcome_ids(&self, end: Offset) -> Result<Option<IdFilter>, Stop> {
+        let from = self.outcomes_next;
+        let mut ids = IdFilter::for_ids(end.0 - from.0);
+        let mut next = from;
+        while next < end {
+            if self.stop.is_cancelled() {
+                return Ok(None);
+            }
+            self.tell(next.0 - from.0, end.0 - from.0);
+            match self.shards.shell.log.read(&self.partitions.outcomes, next, CHUNK, Wait::No).await {
+                Ok(batch) => {
+                    batch
+                        .records
+                        .iter()
+                        .filter_map(|stored| stored.record.key.as_ref())
+                        .for_each(|key| ids.insert(key));
+                    next = batch.next;
+                }
+                Err(error) => pause_after(error, &self.partitions.outcomes, self.stop).await?,
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(Some(ids))
+    }
+
+    fn tell(&self, done: u64, total: u64) {
+        let cell = self.shards.cell(self.shard);
+        if !cell.is_standby() {
+            cell.set_phase(Phase::Restoring { done, total });
         }
     }
 
-    fn take(&mut self, what: Replay, records: &[StoredRecord], next: Offset) -> Result<(), Stop> {
+    pub(super) fn partition(&self, what: Replay) -> &TopicPartition {
+        match what {
+            Replay::Snapshots => &self.partitions.snapshots,
+            Replay::Events => &self.partitions.events,
+            Replay::Outcomes => &self.partitions.outcomes,
+        }
+    }
+
+    /// Takes records into the state, and moves to behind them.
+    pub(super) fn take(&mut self, what: Replay, records: &[StoredRecord], next: Offset) -> Result<(), Stop> {
         let mut batch = Decided::default();
         let base = Base { in_flight: None, committed: &*self.state };
         for stored in records {
             let taken: Result<(), ProcessError> = match what {
-                Replay::Snapshots => Decider::<A>::restore_snapshot(stored, &mut batch),
+                Replay::Snapshots => Decider::<A>::restore_snapshot(stored, &mut batch).map(|tail| {
+                    self.snapshot_tail = tail;
+                }),
                 Replay::Events => self.decider.replay(stored, &mut batch, &base),
                 Replay::Outcomes => Decider::<A>::replay_outcome(stored, &mut batch),
             };
             taken.map_err(|e| Stop(format!("{} offset {}: {e}", self.partition(what), stored.offset)))?;
         }
         match what {
-            Replay::Snapshots => return self.take_snapshots(batch),
-            Replay::Events => self.events_next = next,
-            Replay::Outcomes => self.outcomes_next = next,
+            // They stand at no position: a store that holds only some of them must not look like one that is whole.
+            Replay::Snapshots => self.state.commit(batch.delta.into_changes(), Default::default()),
+            Replay::Events => self.moved(batch, next, self.outcomes_next),
+            Replay::Outcomes => self.moved(batch, self.events_next, next),
         }
-        let checkpoint = checkpoint(&self.partitions, self.events_next, self.outcomes_next);
-        self.state.commit(batch.delta.into_changes(), checkpoint);
         Ok(())
     }
 
-    /// Snapshots stand at no position: a store that holds only some of them must not look like one that is whole.
-    fn take_snapshots(&self, batch: Decided) -> Result<(), Stop> {
-        self.state.commit(batch.delta.into_changes(), Default::default());
-        Ok(())
+    fn moved(&mut self, batch: Decided, events_next: Offset, outcomes_next: Offset) {
+        (self.events_next, self.outcomes_next) = (events_next, outcomes_next);
+        let checkpoint = checkpoint(&self.partitions, &self.provenance, events_next, outcomes_next);
+        self.state.commit(batch.delta.into_changes(), checkpoint);
+    }
+
+    /// Removes outcomes that have been kept long enough.
+    pub(super) fn expire(&self, rows: &[(Bytes, Bytes)], now: Timestamp, batch: &mut Decided) {
+        rows.iter().for_each(|(key, row)| self.decider.expire(key, row, now, batch));
+    }
+
+    /// Changes the state where it stands.
+    pub(super) fn add(&mut self, batch: Decided) {
+        self.moved(batch, self.events_next, self.outcomes_next);
+    }
+
+    /// Makes the state one to go on from, and shows it.
+    pub(super) fn stand(&mut self) {
+        self.add(Decided::default());
+        self.shards.cell(self.shard).set_state(Some(self.state.clone()));
+    }
+
+    pub(super) fn state(&self) -> &Arc<ShardState> {
+        &self.state
     }
 
     /// Ends a state that nobody else has, so that no flush of it comes after the next attempt.
-    fn give_up(&self) {
-        if self.shards.cells[self.shard.0 as usize].cell.state().is_none() {
+    pub(super) fn give_up(&self) {
+        if self.shards.cell(self.shard).state().is_none() {
             self.state.close();
         }
     }
 
-    fn finish(self, commands_next: Offset, tail: Offset) -> Restored {
-        let cell = &self.shards.cells[self.shard.0 as usize].cell;
+    fn finish(self, begin: Begin, backlog: Option<Backlog>, is_first: bool) -> Restored {
+        let cell = self.shards.cell(self.shard);
         cell.set_state(Some(self.state.clone()));
         cell.set_committed(self.events_next);
         cell.set_end_seen(self.events_next);
         Restored {
             state: self.state,
+            provenance: self.provenance,
             events_next: self.events_next,
-            outcomes_next: self.outcomes_next,
-            commands_next,
-            tail,
+            outcomes_next: backlog.as_ref().map_or(self.outcomes_next, Backlog::until),
+            commands_next: begin.commands_next,
+            tail: begin.tail,
+            backlog,
+            is_first,
         }
     }
-}
-
-/// The shard's stored state, if it stands at a position that the log reaches; thrown away otherwise.
-fn usable_state<A: Aggregate>(
-    shards: &AggregateShards<A>,
-    shard: Partition,
-    partitions: &Partitions,
-    events: Bounds,
-    outcomes: Bounds,
-) -> Result<Option<Arc<ShardState>>, Stop> {
-    let checkpoint = match shards.store.checkpoint(shard) {
-        Err(error) if error.kind() == StoreErrorKind::Corrupt => {
-            tracing::error!(%error, "a damaged state is thrown away and restored from the log");
-            None
-        }
-        other => other.map_err(Stop::new)?,
-    };
-    let within = |partition: &TopicPartition, end: Offset| {
-        let next = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.get(partition));
-        next.is_some_and(|next| next <= end)
-    };
-    if within(&partitions.events, events.end) && within(&partitions.outcomes, outcomes.end) {
-        return shards.shell.open_state(&shards.store, shard).map(Some);
-    }
-    if checkpoint.is_some() {
-        tracing::error!(partition = %partitions.events, "the state stands outside the log and is restored from it");
-    }
-    shards.store.clear(shard).map_err(Stop::new)?;
-    Ok(None)
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::{AggregateCell, Submission, Topics};
 use crate::aggregate::Aggregate;
 use crate::app::AppOptions;
@@ -27,9 +28,10 @@ use crate::engine::decide::{Base, Decided, Decider, DeciderSettings, Incoming, O
 use crate::engine::outcome::Verdict;
 use crate::engine::state::Delta;
 use crate::event::header_number;
-use crate::runtime::cell::Phase;
+use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::membership::RunShard;
-use crate::runtime::shell::{NamedStore, Regained, Shell, Stop};
+use crate::runtime::shell::{Committed, NamedStore, Regained, Shell, Stop};
+use crate::runtime::trust::Provenance;
 use crate::store::overlay::ShardState;
 
 /// Commands that one batch holds at most.
@@ -53,6 +55,8 @@ pub(super) struct AggregateShards<A: Aggregate> {
     pub(super) topics: Topics,
     pub(super) store: NamedStore,
     pub(super) cells: Arc<[AggregateCell<A>]>,
+    /// The name of its group.
+    pub(super) group: String,
 }
 
 impl<A: Aggregate> RunShard for AggregateShards<A> {
@@ -71,6 +75,19 @@ impl<A: Aggregate> RunShard for AggregateShards<A> {
                 Err(Stop(reason)) => cell.cell.set_phase(Phase::Stopped { reason }),
             }
         })
+    }
+
+    fn follow(self: Arc<Self>, shard: Partition, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            if let Err(Stop(reason)) = self.keep_copy(shard, &stop).await {
+                self.cell(shard).standby_failed(&reason);
+            }
+            self.cell(shard).set_standby(None);
+        })
+    }
+
+    fn cell(&self, shard: Partition) -> &ShardCell {
+        &self.cells[shard.0 as usize].cell
     }
 }
 
@@ -149,29 +166,73 @@ impl<A: Aggregate> AggregateShards<A> {
         let cell = &self.cells[shard.0 as usize];
         let mut mailbox = cell.open_mailbox(self.options.mailbox);
         let mut waiting: Vec<Pending<A>> = Vec::new();
-        while let Regained::Ours(Opened { writer, head }) = self.shell.regain(claim, stop).await {
+        let ended = self.run_writers(shard, claim, stop, &mut mailbox, &mut waiting).await;
+        cell.close_mailbox();
+        waiting.into_iter().for_each(|pending| pending.answer_moving(&self.topics.events.name, shard));
+        ended
+    }
+
+    async fn run_writers(
+        &self,
+        shard: Partition,
+        claim: &dyn Claim,
+        stop: &CancellationToken,
+        mailbox: &mut mpsc::Receiver<Submission<A>>,
+        waiting: &mut Vec<Pending<A>>,
+    ) -> Result<(), Stop> {
+        let cell = &self.cells[shard.0 as usize];
+        while let Regained::Ours(Opened { mut writer, head }) = self.shell.regain(claim, stop).await {
             let restored = self.restore(shard, head, stop).await;
             let Some(restored) = restored? else { break };
+            if restored.is_first {
+                match self.write_first_head(shard, &mut *writer, &restored, stop).await? {
+                    Committed::Yes => {}
+                    Committed::WriterDied => continue,
+                    Committed::Stopped => break,
+                }
+            }
+            cell.set_has_all_outcomes(restored.backlog.is_none());
             let mut run = ShardRun::new(self, shard, writer, restored);
-            run.requeue = std::mem::take(&mut waiting);
+            run.requeue = std::mem::take(waiting);
             cell.cell.set_phase(Phase::Running);
-            match run.run(&mut mailbox, stop).await? {
-                RunEnd::Stopped => return Ok(()),
-                RunEnd::WriterDied(undecided) => waiting = undecided,
+            let ended = run.run(mailbox, stop).await;
+            waiting.append(&mut run.parked);
+            match ended? {
+                RunEnd::Stopped => break,
+                RunEnd::WriterDied(mut undecided) => waiting.append(&mut undecided),
             }
         }
-        waiting.into_iter().for_each(|pending| pending.answer_moving(&self.topics.events.name, shard));
         Ok(())
+    }
+
+    /// Says that the shard has begun, before anything of it is there.
+    async fn write_first_head(
+        &self,
+        shard: Partition,
+        writer: &mut dyn Writer,
+        restored: &Restored,
+        stop: &CancellationToken,
+    ) -> Result<Committed, Stop> {
+        let commands = self.partitions(shard).commands;
+        let positions = Position::from_iter([(commands.clone(), restored.commands_next)]);
+        let note = Note { tail: restored.tail, shape: A::STATE_VERSION }.encode();
+        let first = Transaction { appends: Vec::new(), positions, note };
+        self.shell.commit_until(writer, first, &commands, stop).await
     }
 }
 
 /// Where a shard stands when it begins to decide.
 pub(super) struct Restored {
     pub(super) state: Arc<ShardState>,
+    pub(super) provenance: Provenance,
     pub(super) events_next: Offset,
     pub(super) outcomes_next: Offset,
     pub(super) commands_next: Offset,
     pub(super) tail: Offset,
+    /// Outcomes that the state has not yet.
+    pub(super) backlog: Option<Backlog>,
+    /// Whether the shard has no head yet.
+    pub(super) is_first: bool,
 }
 
 /// A command that is being decided, and who waits.
@@ -190,8 +251,8 @@ impl<A: Aggregate> Pending<A> {
     }
 
     fn answer_moving(self, topology: &headwater_core::topic::TopicName, shard: Partition) {
-        let reason = "it is moving: try again".to_owned();
-        self.answer(Err(SendError::NotRunning { topology: topology.to_string(), shard, reason }));
+        let retry_after = super::handle::RETRY_MOVED_AFTER;
+        self.answer(Err(SendError::Moving { topology: topology.to_string(), shard, retry_after }));
     }
 }
 
@@ -254,6 +315,7 @@ enum Wake<A: Aggregate> {
     Answer(CommitAnswer),
     Mail(Option<Submission<A>>),
     Commands(Result<ReadBatch, LogError>),
+    Outcomes(Result<ReadBatch, LogError>),
 }
 
 struct ShardRun<'a, A: Aggregate> {
@@ -266,6 +328,13 @@ struct ShardRun<'a, A: Aggregate> {
     open: Batch<A>,
     in_flight: Option<InFlight<A>>,
     requeue: Vec<Pending<A>>,
+    provenance: Provenance,
+    backlog: Option<Backlog>,
+    backlog_read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
+    /// Commands whose outcome may be in the backlog.
+    parked: Vec<Pending<A>>,
+    /// Whether a command of the topic waits for the backlog, and all behind it.
+    is_topic_stalled: bool,
     events_next: Offset,
     outcomes_next: Offset,
     tail: Offset,
@@ -276,9 +345,35 @@ struct ShardRun<'a, A: Aggregate> {
 
 /// Where the removal of old outcomes has come.
 #[derive(Default)]
-struct Sweep {
+pub(super) struct Sweep {
     after: Option<Bytes>,
     next_at: Timestamp,
+}
+
+impl Sweep {
+    /// The next outcomes to look at; `None` while it is too early for another sweep.
+    pub(super) fn page(
+        &mut self,
+        state: &ShardState,
+        now: Timestamp,
+        options: &AppOptions,
+    ) -> Result<Option<Vec<(Bytes, Bytes)>>, Stop> {
+        if now < self.next_at {
+            return Ok(None);
+        }
+        let mut keys = KeyRange::all();
+        if let Some(after) = self.after.take() {
+            keys.from = std::ops::Bound::Excluded(after);
+        }
+        let page = state.page(OUTCOMES, &keys, SWEEP_CHUNK).map_err(Stop::new)?;
+        if page.rows.len() == SWEEP_CHUNK {
+            self.after = page.rows.last().map(|(key, _)| key.clone());
+        } else {
+            let kept_ms = i64::try_from(options.outcomes_kept.as_millis()).unwrap_or(i64::MAX);
+            self.next_at = now.plus_ms(kept_ms / SWEEPS);
+        }
+        Ok(Some(page.rows))
+    }
 }
 
 impl<'a, A: Aggregate> ShardRun<'a, A> {
@@ -289,7 +384,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         restored: Restored,
     ) -> Self {
         let partitions = shards.partitions(shard);
-        let Restored { state, events_next, outcomes_next, commands_next, tail } = restored;
+        let Restored { state, provenance, events_next, outcomes_next, commands_next, tail, backlog, .. } =
+            restored;
         Self {
             cell: &shards.cells[shard.0 as usize],
             decider: shards.decider(&partitions),
@@ -300,6 +396,11 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             state,
             in_flight: None,
             requeue: Vec::new(),
+            provenance,
+            backlog,
+            backlog_read: None,
+            parked: Vec::new(),
+            is_topic_stalled: false,
             events_next,
             outcomes_next,
             tail,
@@ -330,6 +431,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
                 Wake::Mail(Some(mail)) => self.decide_mail(mail)?,
                 Wake::Mail(None) => return self.finish().await,
                 Wake::Commands(read) => self.take_commands(read, stop).await?,
+                Wake::Outcomes(read) => self.take_outcomes(read, stop).await?,
                 Wake::Answer(answer) => {
                     if let Settled::Died(undecided) = self.settle(answer).await? {
                         return Ok(RunEnd::WriterDied(undecided));
@@ -353,6 +455,18 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         stop: &CancellationToken,
     ) -> Wake<A> {
         let roomy = !self.open.is_full();
+        let reads_commands = roomy && !self.is_topic_stalled;
+        if let Some(backlog) = &self.backlog {
+            let (shell, from, next) = (&self.shards.shell, &self.partitions.outcomes, backlog.next());
+            self.backlog_read
+                .get_or_insert_with(|| Box::pin(super::backlog::read(shell.clone(), from.clone(), next)));
+        }
+        let outcomes = async {
+            match &mut self.backlog_read {
+                Some(read) => read.await,
+                None => std::future::pending().await,
+            }
+        };
         let commands = self.commands_read.get_or_insert_with(|| {
             let (log, at) = (self.shards.shell.log.clone(), self.partitions.commands.clone());
             let from = self.open.commands_next;
@@ -368,24 +482,53 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             biased;
             answer = answered => Wake::Answer(answer),
             () = stop.cancelled() => Wake::Stop,
+            // Before the mailbox, which is emptied between any two pieces: it may never be empty here.
+            read = outcomes => Wake::Outcomes(read),
             mail = mailbox.recv(), if roomy => Wake::Mail(mail),
-            read = commands, if roomy => Wake::Commands(read),
+            read = commands, if reads_commands => Wake::Commands(read),
         };
-        if matches!(wake, Wake::Commands(_)) {
-            self.commands_read = None;
+        match &wake {
+            Wake::Commands(_) => self.commands_read = None,
+            Wake::Outcomes(_) => self.backlog_read = None,
+            _ => {}
         }
         wake
     }
 
     fn decide_mail(&mut self, mail: Submission<A>) -> Result<(), Stop> {
-        let Submission { incoming, reply } = mail;
-        if reply.is_closed() && incoming.appended.is_none() {
+        let Submission { incoming, ticket, reply } = mail;
+        if reply.is_closed() || !ticket.take() {
             return Ok(());
         }
         self.decide(Pending { incoming, reply: Some(reply), attempts: 0 })
     }
 
+    /// Whether a command may have an outcome that is not loaded yet.
+    fn awaits_outcomes(&mut self, incoming: &Incoming<A>) -> Result<bool, Stop> {
+        let Some(backlog) = self.backlog.as_ref().filter(|_| !crate::planted::blind_takeover()) else {
+            return Ok(false);
+        };
+        let base =
+            Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
+        self.decider
+            .awaits_outcomes(incoming, &backlog.ids, &mut self.open.decided, &base)
+            .map_err(|e| Stop(format!("shard {}: {e}", self.partitions.events)))
+    }
+
+    /// Keeps a command until its outcome is loaded, or known to be none.
+    fn park(&mut self, pending: Pending<A>) {
+        if self.parked.len() < BATCH_MAX {
+            self.parked.push(pending);
+        } else {
+            pending.answer_moving(&self.partitions.events.topic, self.partitions.events.partition);
+        }
+    }
+
     fn decide(&mut self, mut pending: Pending<A>) -> Result<(), Stop> {
+        if self.awaits_outcomes(&pending.incoming)? {
+            self.park(pending);
+            return Ok(());
+        }
         let now = self.shards.shell.clock.now();
         let base =
             Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
@@ -410,6 +553,11 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         };
         for stored in &batch.records {
             match command_of::<A>(stored) {
+                Ok(incoming) if self.awaits_outcomes(&incoming)? => {
+                    // The topic's order is kept: it goes on from here once more outcomes are loaded.
+                    (self.is_topic_stalled, self.open.commands_next) = (true, stored.offset);
+                    return Ok(());
+                }
                 Ok(incoming) => self.decide(Pending { incoming, reply: None, attempts: 0 })?,
                 Err(reason) => tracing::error!(
                     partition = %self.partitions.commands, offset = %stored.offset, reason,
@@ -418,6 +566,52 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             }
         }
         self.open.commands_next = batch.next;
+        Ok(())
+    }
+
+    /// Takes a piece of the backlog into the state, and tries again what waited for it.
+    async fn take_outcomes(
+        &mut self,
+        read: Result<ReadBatch, LogError>,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        let at = &self.partitions.outcomes;
+        let Some(mut backlog) = self.backlog.take() else { return Ok(()) };
+        let next = match read {
+            Ok(batch) => {
+                self.load_outcomes(&batch.records)?;
+                batch.next
+            }
+            Err(error) => match error.kind() {
+                // They have expired meanwhile.
+                LogErrorKind::OutOfRange(bounds) if bounds.start > backlog.next() => bounds.start,
+                _ => {
+                    self.backlog = Some(backlog);
+                    return crate::runtime::shell::pause_after(error, at, stop).await;
+                }
+            },
+        };
+        if !backlog.advance(next) {
+            self.backlog = Some(backlog);
+        }
+        self.state.commit(Vec::new(), self.checkpoint());
+        self.cell.set_has_all_outcomes(self.backlog.is_none());
+        self.cell.cell.batch_committed();
+        self.is_topic_stalled = false;
+        self.requeue.append(&mut self.parked);
+        Ok(())
+    }
+
+    fn load_outcomes(&mut self, records: &[StoredRecord]) -> Result<(), Stop> {
+        let now = self.shards.shell.clock.now();
+        let mut loaded = Decided::default();
+        let base = Base { in_flight: None, committed: &*self.state };
+        for stored in records {
+            self.decider
+                .load_outcome(stored, now, &mut loaded, &base)
+                .map_err(|e| Stop(format!("{} offset {}: {e}", self.partitions.outcomes, stored.offset)))?;
+        }
+        self.state.commit(loaded.delta.into_changes(), self.state.checkpoint().unwrap_or_default());
         Ok(())
     }
 
@@ -442,22 +636,9 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     /// Removes outcomes that have been kept long enough, a piece of the table with each batch.
     fn sweep_outcomes(&mut self) -> Result<(), Stop> {
         let now = self.shards.shell.clock.now();
-        if now < self.sweep.next_at {
-            return Ok(());
-        }
-        let mut keys = KeyRange::all();
-        if let Some(after) = self.sweep.after.take() {
-            keys.from = std::ops::Bound::Excluded(after);
-        }
-        let page = self.state.page(OUTCOMES, &keys, SWEEP_CHUNK).map_err(Stop::new)?;
-        for (key, row) in &page.rows {
+        let Some(rows) = self.sweep.page(&self.state, now, &self.shards.options)? else { return Ok(()) };
+        for (key, row) in &rows {
             self.decider.expire(key, row, now, &mut self.open.decided);
-        }
-        if page.rows.len() == SWEEP_CHUNK {
-            self.sweep.after = page.rows.last().map(|(key, _)| key.clone());
-        } else {
-            let kept_ms = i64::try_from(self.shards.options.outcomes_kept.as_millis()).unwrap_or(i64::MAX);
-            self.sweep.next_at = now.plus_ms(kept_ms / SWEEPS);
         }
         Ok(())
     }
@@ -534,7 +715,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        checkpoint(&self.partitions, self.events_next, self.outcomes_next)
+        let outcomes_next = self.backlog.as_ref().map_or(self.outcomes_next, Backlog::next);
+        checkpoint(&self.partitions, &self.provenance, self.events_next, outcomes_next)
     }
 
     fn answer(&self, verdict: Verdict<A>) -> Result<Outcome<A>, SendError> {
@@ -611,12 +793,17 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 }
 
 /// The checkpoint of a shard whose state includes events and outcomes up to these offsets.
-pub(super) fn checkpoint(partitions: &Partitions, events_next: Offset, outcomes_next: Offset) -> Checkpoint {
+pub(super) fn checkpoint(
+    partitions: &Partitions,
+    provenance: &Provenance,
+    events_next: Offset,
+    outcomes_next: Offset,
+) -> Checkpoint {
     let position = Position::from_iter([
         (partitions.events.clone(), events_next),
         (partitions.outcomes.clone(), outcomes_next),
     ]);
-    Checkpoint { position, note: Bytes::new() }
+    Checkpoint { position, note: provenance.note(true) }
 }
 
 /// Reads a record of the commands topic.

@@ -1,0 +1,249 @@
+//! What a local store may be trusted for.
+//!
+//! A shard's state is good for the log that it was folded from, and for no other: each checkpoint's note says which log
+//! and which lives of which topics that was. State of another log, of a topic that was deleted and made again, or from
+//! beyond the log's end (the log lost what the state has) is *quarantined*: kept aside in a store of its own, where
+//! somebody can look at it, and built again from the log.
+//!
+//! The note is JSON, without whitespace: `{"log":"<32 hex digits>","topics":[["<name>","<32 hex digits>"],…],
+//! "caught_up":bool}`. An empty note, or the word `caught-up`, was written by the first version, which did not say: it
+//! is believed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_core::log::{Bounds, LogErrorKind, LogId};
+use headwater_core::store::{Checkpoint, StoreError, StoreErrorKind};
+use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+use super::cell::ShardCell;
+use super::observe;
+use super::shell::{NamedStore, Shell, Stop};
+use crate::store::overlay::ShardState;
+
+/// What the first version's notes said of a state that had once caught up.
+const CAUGHT_UP_V1: &[u8] = b"caught-up";
+
+/// The log and the lives of the topics that a shard is folded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Provenance {
+    log: LogId,
+    topics: Vec<(TopicName, TopicId)>,
+    /// The notes of states that have not caught up yet, and that have.
+    notes: [Bytes; 2],
+}
+
+/// A checkpoint's note.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    log: String,
+    topics: Vec<(TopicName, String)>,
+    caught_up: bool,
+}
+
+/// Why a state is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Distrust {
+    OtherLog { found: String, log: LogId },
+    OtherTopic { topic: TopicName, found: String, id: TopicId },
+    BeyondEnd { partition: TopicPartition, next: Offset, end: Offset },
+    BeforeStart { partition: TopicPartition, next: Offset, start: Offset },
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherLog { found, log } => write!(f, "it was folded from the log {found}; this is {log}"),
+            Self::OtherTopic { topic, found, id } => {
+                write!(f, "it was folded from the topic {topic} of id {found}; its id is now {id}")
+            }
+            Self::BeyondEnd { partition, next, end } => {
+                write!(f, "it stands at {partition} offset {next}, and the log ends at {end}")
+            }
+            Self::BeforeStart { partition, next, start } => {
+                write!(f, "it stands at {partition} offset {next}, and the log begins at {start}")
+            }
+        }
+    }
+}
+
+impl Provenance {
+    fn new(log: LogId, topics: Vec<(TopicName, TopicId)>) -> Self {
+        let ids: Vec<_> = topics.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        let notes = [false, true].map(|caught_up| {
+            let note = Note { log: log.to_string(), topics: ids.clone(), caught_up };
+            serde_json::to_vec(&note).expect("names and numbers are JSON").into()
+        });
+        Self { log, topics, notes }
+    }
+
+    /// The note of a checkpoint of a state with this provenance.
+    pub(crate) fn note(&self, caught_up: bool) -> Bytes {
+        self.notes[usize::from(caught_up)].clone()
+    }
+
+    /// Why a state with this note is of another provenance; `None` if it is of this one.
+    fn differs(&self, note: &[u8]) -> Option<Distrust> {
+        let note: Note = serde_json::from_slice(note).ok()?;
+        if note.log != self.log.to_string() {
+            return Some(Distrust::OtherLog { found: note.log, log: self.log });
+        }
+        note.topics.into_iter().find_map(|(topic, found)| {
+            let (_, id) = self.topics.iter().find(|(name, _)| *name == topic)?;
+            (found != id.to_string()).then_some(Distrust::OtherTopic { topic, found, id: *id })
+        })
+    }
+}
+
+/// Whether a state with this note had once caught up with its source.
+pub(crate) fn had_caught_up(note: &[u8]) -> bool {
+    note == CAUGHT_UP_V1 || serde_json::from_slice::<Note>(note).is_ok_and(|note| note.caught_up)
+}
+
+/// One partition that a state is folded from.
+#[derive(Debug, Clone)]
+pub(crate) struct Input {
+    pub(crate) partition: TopicPartition,
+    pub(crate) bounds: Bounds,
+    /// Whether records that the log no longer has would be missing from the state. Outcomes are not: they expire.
+    pub(crate) is_kept: bool,
+}
+
+/// Why a state that stands at `checkpoint` cannot be gone on with; `None` if it can.
+pub(crate) fn distrust(
+    checkpoint: &Checkpoint,
+    provenance: &Provenance,
+    inputs: &[Input],
+) -> Option<Distrust> {
+    provenance
+        .differs(&checkpoint.note)
+        .or_else(|| inputs.iter().find_map(|input| out_of_bounds(checkpoint, input)))
+}
+
+fn out_of_bounds(checkpoint: &Checkpoint, input: &Input) -> Option<Distrust> {
+    let next = checkpoint.position.get(&input.partition)?;
+    let (partition, Bounds { start, end }) = (input.partition.clone(), input.bounds);
+    if next > end {
+        Some(Distrust::BeyondEnd { partition, next, end })
+    } else if next < start && input.is_kept {
+        Some(Distrust::BeforeStart { partition, next, start })
+    } else {
+        None
+    }
+}
+
+impl Shell {
+    /// Where a state folded from these topics comes from; waits while the log is not available.
+    pub(crate) async fn provenance(&self, topics: &[&TopicName]) -> Result<Provenance, Stop> {
+        let mut lives = Vec::new();
+        for topic in topics {
+            let described = loop {
+                match self.log.describe(topic).await {
+                    Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
+                    described => break described.map_err(Stop::new)?,
+                }
+            };
+            let described = described.ok_or_else(|| Stop(format!("topic {topic} is not there any more")))?;
+            lives.push(((*topic).clone(), described.id));
+        }
+        Ok(Provenance::new(self.log.id(), lives))
+    }
+
+    /// The checkpoint of a shard's stored state, if it can be trusted. Whatever else is stored of the shard is gone
+    /// afterwards: what is damaged is dropped, what is of another log is quarantined.
+    pub(crate) async fn trusted(
+        &self,
+        store: &NamedStore,
+        shard: Partition,
+        provenance: &Provenance,
+        inputs: &[Input],
+    ) -> Result<Option<Checkpoint>, Stop> {
+        let checkpoint = match store.checkpoint(shard) {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                tracing::error!(store = store.name, %shard, %error, "a damaged state is thrown away and built again");
+                None
+            }
+            other => other.map_err(Stop::new)?,
+        };
+        let stands = |checkpoint: &Checkpoint| {
+            inputs.iter().all(|input| checkpoint.position.get(&input.partition).is_some())
+        };
+        match checkpoint {
+            Some(checkpoint) if stands(&checkpoint) => match distrust(&checkpoint, provenance, inputs) {
+                None => return Ok(Some(checkpoint)),
+                Some(why) => self.quarantine(store, shard, &why).await?,
+            },
+            _ => {}
+        }
+        store.clear(shard).map_err(Stop::new)?;
+        Ok(None)
+    }
+
+    /// A shard's state to go on from: the one that this process has open, or the stored one, where they can be trusted;
+    /// an empty one otherwise.
+    pub(crate) async fn shard_state(
+        &self,
+        store: &NamedStore,
+        cell: &ShardCell,
+        provenance: &Provenance,
+        inputs: &[Input],
+    ) -> Result<Arc<ShardState>, Stop> {
+        if let Some(open) = cell.state() {
+            match open.checkpoint().map(|checkpoint| distrust(&checkpoint, provenance, inputs)) {
+                Some(None) if open.is_open() => return Ok(open),
+                _ => {
+                    // What it has not flushed is not worth keeping, or is read again.
+                    open.close();
+                    cell.set_state(None);
+                }
+            }
+        }
+        self.trusted(store, cell.shard, provenance, inputs).await?;
+        self.open_state(store, cell.shard)
+    }
+
+    /// Copies a shard's state into the store beside, in place of what was quarantined before it.
+    async fn quarantine(&self, store: &NamedStore, shard: Partition, why: &Distrust) -> Result<(), Stop> {
+        let aside = store.quarantine_name();
+        tracing::error!(store = store.name, %shard, %why, kept_as = aside,
+            "the state is not of this log: it is kept aside and built again");
+        observe::quarantined(&store.name);
+        let from = store.clone();
+        let copied = tokio::task::spawn_blocking(move || from.copy_aside(shard)).await;
+        let failed = |error: &dyn fmt::Display| {
+            tracing::error!(store = store.name, %shard, %error, "the state could not be kept aside; it is dropped");
+        };
+        match copied {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.kind() == StoreErrorKind::Corrupt => failed(&error),
+            Ok(Err(error)) => {
+                return Err(Stop(format!("a state that is not of this log cannot be kept aside: {error}")));
+            }
+            Err(panic) => failed(&panic),
+        }
+        Ok(())
+    }
+}
+
+/// Rows that are copied at once.
+const COPY_CHUNK: usize = 10_000;
+
+impl NamedStore {
+    /// The store that keeps what was quarantined of this one; no topology can be called so.
+    pub(crate) fn quarantine_name(&self) -> String {
+        format!("{}@quarantined", self.name)
+    }
+
+    fn copy_aside(&self, shard: Partition) -> Result<(), StoreError> {
+        let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
+        let aside = self.stores.open(&self.quarantine_name(), &tables)?;
+        aside.clear(shard)?;
+        super::transfer::copy_shard(&*self.store, &*aside, shard, tables.len(), COPY_CHUNK)
+    }
+}
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod tests;

@@ -1,0 +1,337 @@
+//! Asking views: whichever instance has the shards, and however long a reader waits for its own write.
+//!
+//! - [`answer`]: what is answered, and why it is not;
+//! - [`state`]: which state of this process answers;
+//! - [`routed`]: asking a shard wherever it is;
+//! - [`scan`]: rows of all shards in one order.
+
+mod answer;
+mod routed;
+mod scan;
+pub(crate) mod state;
+
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use headwater_core::key::{Key, decode_ordered, ordered};
+use headwater_core::partitioner::partition_of;
+use headwater_core::position::Position;
+use headwater_core::store::KeyRange;
+use headwater_core::topic::{Offset, Partition, TopicName};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+pub use self::answer::{Answer, Page, PageToken, QueryError};
+use self::routed::Bounds;
+use self::state::{Ask, Got, ShardAnswer};
+pub(crate) use self::state::{OlderVersion, ViewPlace, ViewState};
+use super::peers::question::Made;
+use super::start::StartedApp;
+use super::watch::Changes;
+use crate::command::Receipt;
+use crate::topology::Route;
+
+/// How long a reader waits for its own write, unless it says otherwise.
+const WITHIN: Duration = Duration::from_secs(2);
+/// Rows that one page holds at most.
+pub const PAGE_MAX: usize = 1_000;
+
+/// A question to a view; `get`, `of`, `range`, `scan`, `count` and `changes` ask it.
+#[must_use = "a query asks when `get`, `of`, `range`, `scan`, `count` or `changes` is called"]
+pub struct ViewQuery<K, S> {
+    app: Arc<StartedApp>,
+    view: Arc<ViewState>,
+    lineage: Vec<String>,
+    route: Route<K>,
+    after: Option<Receipt>,
+    within: Duration,
+    traceparent: Option<String>,
+    types: PhantomData<fn() -> (K, S)>,
+}
+
+impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
+    pub(crate) fn new(
+        app: Arc<StartedApp>,
+        view: Arc<ViewState>,
+        lineage: Vec<String>,
+        route: Route<K>,
+    ) -> Self {
+        Self { app, view, lineage, route, after: None, within: WITHIN, traceparent: None, types: PhantomData }
+    }
+
+    /// Answers from a state that includes what the receipt is for.
+    pub fn after(mut self, receipt: &Receipt) -> Self {
+        self.after = Some(self.app.resolve(receipt));
+        self
+    }
+
+    /// Waits this long at most; two seconds unless set.
+    pub fn within(mut self, wait: Duration) -> Self {
+        self.within = wait;
+        self
+    }
+
+    /// Carries a W3C trace context along to the instance that answers.
+    pub fn traced(mut self, traceparent: impl Into<String>) -> Self {
+        self.traceparent = Some(traceparent.into());
+        self
+    }
+
+    /// The value under a key.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn get(&self, key: &K) -> Result<Answer<Option<S>>, QueryError> {
+        let shard = self.shard_of(key)?;
+        let key = ordered(key).map_err(|e| QueryError::Key(e.to_string()))?;
+        let ShardAnswer { got, made } = self.ask(shard, &Ask::Get(key), self.deadline()).await?;
+        let Got::Value(value) = got else { return Err(self.misfit()) };
+        let frozen = made.frozen_version.is_some();
+        let value = value.map(|value| self.view.decode(&value, frozen)).transpose()?;
+        Ok(answer(value, made))
+    }
+
+    /// Rows of one shard whose keys lie in a range, up to `limit`, in order.
+    ///
+    /// Both ends must have one partition part, so that one shard has all the rows.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Key`] if the ends lie in two shards.
+    pub async fn range(
+        &self,
+        range: impl RangeBounds<K>,
+        limit: usize,
+    ) -> Result<Answer<Vec<(K, S)>>, QueryError> {
+        let (from, to) = (range.start_bound(), range.end_bound());
+        let ends = [&from, &to].into_iter().filter_map(|end| match end {
+            Bound::Included(key) | Bound::Excluded(key) => Some(self.shard_of(key)),
+            Bound::Unbounded => None,
+        });
+        let shards = ends.collect::<Result<Vec<_>, _>>()?;
+        let shard = match shards[..] {
+            [shard] => shard,
+            [from, to] if from == to => from,
+            [] => return Err(QueryError::Key("a range without ends is a scan".into())),
+            _ => return Err(QueryError::Key("the ends of the range have different partition parts".into())),
+        };
+        let bound = |end: Bound<&K>| match end {
+            Bound::Unbounded => Ok(Bound::Unbounded),
+            Bound::Included(key) => ordered(key).map(Bound::Included),
+            Bound::Excluded(key) => ordered(key).map(Bound::Excluded),
+        };
+        let failed = |e: headwater_core::key::KeyError| QueryError::Key(e.to_string());
+        let mut keys = KeyRange::all();
+        keys.from = bound(from).map_err(failed)?;
+        keys.to = bound(to).map_err(failed)?;
+        let (rows, made) = self.rows(shard, keys, limit.min(PAGE_MAX), self.deadline()).await?;
+        Ok(answer(self.decoded(rows, &made)?, made))
+    }
+
+    /// One page of all rows in the order of their keys, up to `limit` (at most [`PAGE_MAX`]); `None` begins with the
+    /// first.
+    ///
+    /// Nothing is held between pages: each is made of the state at its own position. A row that stays is seen exactly
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Token`] if the token is none of this view's.
+    pub async fn scan(
+        &self,
+        limit: usize,
+        token: Option<&PageToken>,
+    ) -> Result<Answer<Page<K, S>>, QueryError> {
+        let (limit, deadline) = (limit.clamp(1, PAGE_MAX), self.deadline());
+        let bad = || QueryError::Token(self.view.name.clone());
+        let after = token.map(|token| token.key().ok_or_else(bad)).transpose()?;
+        let shards = self.shards().map(|shard| shard.0);
+        let fetch = |shard: u32, after: Option<Bytes>, limit| {
+            let mut keys = KeyRange::all();
+            keys.from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            self.rows(Partition(shard), keys, limit, deadline)
+        };
+        let scan::Merged { rows, more, made } = scan::merged(shards, after, limit, fetch).await?;
+        let next = rows.last().filter(|_| more).map(|(key, _)| PageToken::after(key));
+        let page = Page { rows: self.decoded(rows, &made)?, next };
+        Ok(answer(page, made))
+    }
+
+    /// How many keys the view has.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn count(&self) -> Result<Answer<u64>, QueryError> {
+        let deadline = self.deadline();
+        let of_shard = |shard| self.ask(shard, &Ask::Count, deadline);
+        let (mut count, mut all) = (0, Made::default());
+        for ShardAnswer { got, made } in try_join_all(self.shards().map(of_shard)).await? {
+            let Got::Count(keys) = got else { return Err(self.misfit()) };
+            count += keys;
+            scan::join(&mut all, &made);
+        }
+        Ok(answer(count, all))
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.within
+    }
+
+    fn shards(&self) -> impl Iterator<Item = Partition> + use<K, S> {
+        (0..self.view.cells.len() as u32).map(Partition)
+    }
+
+    fn bounds(&self, deadline: Instant) -> Bounds<'_> {
+        Bounds { deadline, traceparent: self.traceparent.as_deref() }
+    }
+
+    /// Asks a shard, once it includes what was asked for.
+    async fn ask(&self, shard: Partition, ask: &Ask, deadline: Instant) -> Result<ShardAnswer, QueryError> {
+        let needed = match &self.after {
+            Some(receipt) => self.needed(receipt, shard, deadline).await?,
+            None => None,
+        };
+        self.view.answer(shard, needed, ask, self.bounds(deadline)).await
+    }
+
+    async fn rows(
+        &self,
+        shard: Partition,
+        keys: KeyRange,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<(Vec<(Bytes, Bytes)>, Made), QueryError> {
+        let ShardAnswer { got, made } = self.ask(shard, &Ask::Page(keys, limit), deadline).await?;
+        let Got::Rows(rows) = got else { return Err(self.misfit()) };
+        Ok((rows, made))
+    }
+
+    fn decoded(&self, rows: Vec<(Bytes, Bytes)>, made: &Made) -> Result<Vec<(K, S)>, QueryError> {
+        let row = |(key, value): (Bytes, Bytes)| {
+            let key = decode_ordered(&key).map_err(|error| self.view.unreadable(error))?;
+            Ok((key, self.view.decode(&value, made.frozen_version.is_some())?))
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    fn misfit(&self) -> QueryError {
+        self.view.unreadable("another instance's answer does not fit the question")
+    }
+
+    fn shard_of(&self, key: &K) -> Result<Partition, QueryError> {
+        self.shard_of_part((self.route)(key).map_err(QueryError::Key)?)
+    }
+
+    fn shard_of_part(&self, part: Bytes) -> Result<Partition, QueryError> {
+        Ok(partition_of(&part, self.view.cells.len() as u32))
+    }
+
+    /// The position in the view's source that includes the receipt's events, if any of them can concern the shard: hop
+    /// by hop along the topologies that feed the view, each waited for where it runs.
+    async fn needed(
+        &self,
+        receipt: &Receipt,
+        shard: Partition,
+        deadline: Instant,
+    ) -> Result<Option<Offset>, QueryError> {
+        self.check_receipt(receipt, deadline).await?;
+        let mut topic = receipt.topic.clone();
+        let mut needed = vec![(receipt.partition, receipt.next)];
+        for hop in &self.lineage {
+            let Some(emitter) = self.app.emitters.get(hop) else {
+                return Err(QueryError::NotHere(hop.clone()));
+            };
+            if emitter.source != topic {
+                return Ok(None);
+            }
+            let reach = |place| self.view.reach_hop(hop, emitter, place, self.bounds(deadline));
+            try_join_all(needed.into_iter().map(reach)).await?;
+            topic = emitter.to.clone();
+            needed = self.ends(&topic, shard, hop, deadline).await?;
+        }
+        let mine = needed.iter().find(|(partition, _)| *partition == shard);
+        Ok(mine.filter(|_| self.view.source == topic).map(|(_, next)| *next))
+    }
+
+    /// The ends of the partitions that matter: the shard's alone behind the last hop, all before.
+    async fn ends(
+        &self,
+        topic: &TopicName,
+        shard: Partition,
+        hop: &String,
+        deadline: Instant,
+    ) -> Result<Vec<(Partition, Offset)>, QueryError> {
+        let last = self.lineage.last() == Some(hop);
+        let partitions = self.shards().filter(|partition| !last || *partition == shard);
+        let end = async |partition: Partition| {
+            let at = topic.partition(partition.0);
+            match tokio::time::timeout_at(deadline, self.app.shell.log.bounds(&at)).await {
+                Ok(Ok(bounds)) => Ok((partition, bounds.end)),
+                Ok(Err(error)) => Err(self.view.unavailable(error)),
+                Err(_) => Err(self.view.unavailable("the log does not answer")),
+            }
+        };
+        try_join_all(partitions.map(end)).await
+    }
+
+    async fn check_receipt(&self, receipt: &Receipt, deadline: Instant) -> Result<(), QueryError> {
+        if receipt.log != self.app.shell.log.id() {
+            return Err(QueryError::ForeignReceipt("another log".into()));
+        }
+        if receipt.partition.0 as usize >= self.view.cells.len() {
+            return Err(QueryError::ForeignReceipt("a partition that does not exist".into()));
+        }
+        match tokio::time::timeout_at(deadline, self.app.has_topic(&receipt.topic, receipt.topic_id)).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(QueryError::ForeignReceipt("a topic that is no longer there".into())),
+            Ok(Err(error)) => Err(self.view.unavailable(error)),
+            Err(_) => Err(self.view.unavailable("the log does not answer")),
+        }
+    }
+}
+
+fn answer<T>(value: T, made: Made) -> Answer<T> {
+    Answer { value, position: made.position, frozen_version: made.frozen_version, stale_ms: made.stale_ms }
+}
+
+impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<(P, R), S> {
+    /// All rows of one partition part at one position, in the order of the rest of their keys.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn of(&self, part: &P) -> Result<Answer<Vec<(R, S)>>, QueryError> {
+        let (shard, keys) = self.part(part)?;
+        let (rows, made) = self.rows(shard, keys, usize::MAX, self.deadline()).await?;
+        let rows = self.decoded(rows, &made)?.into_iter().map(|((_, rest), state)| (rest, state)).collect();
+        Ok(answer(rows, made))
+    }
+
+    /// Live changes of one partition part; from `since` on, where the changes since then are still known.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn changes(&self, part: &P, since: Option<&Position>) -> Result<Changes<P, R, S>, QueryError> {
+        let (shard, keys) = self.part(part)?;
+        let nothing = Ask::Page(keys.clone(), 1);
+        if self.ask(shard, &nothing, self.deadline()).await?.made.frozen_version.is_some() {
+            let (done, total) = self.view.progress();
+            return Err(QueryError::Building { view: self.view.name.clone(), done, total });
+        }
+        Ok(Changes::new(self.view.clone(), shard, keys, since))
+    }
+
+    fn part(&self, part: &P) -> Result<(Partition, KeyRange), QueryError> {
+        let failed = |e: headwater_core::key::KeyError| QueryError::Key(e.to_string());
+        let shard = self.shard_of_part(headwater_core::key::text(part).map_err(failed)?)?;
+        Ok((shard, KeyRange::prefix(&ordered(part).map_err(failed)?)))
+    }
+}
