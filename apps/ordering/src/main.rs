@@ -69,17 +69,19 @@ async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut out = std::io::stdout();
     let _ = writeln!(out, "ordering listens on http://{}, {}", server.local_addr()?, place(config));
     let _ = out.flush();
-    server
-        .serve(api::router(shop.clone(), Some(&metrics)), async {
+    let mut replaced = None;
+    let stopped = async {
+        tokio::select! {
             // Awaited outside of the macro, which evaluates nothing where the level is off.
-            let signal = signal.await;
-            tracing::info!(signal, "stopping");
-        })
-        .await;
+            signal = signal => tracing::info!(signal, "stopping"),
+            reason = shop.running.replaced() => replaced = Some(reason),
+        }
+    };
+    server.serve(api::router(shop.clone(), Some(&metrics)), stopped).await;
     if !shop.stop(STOP_TIMEOUT).await {
         tracing::warn!("not everything came to an end in time; what was acknowledged is durable");
     }
-    Ok(())
+    replaced.map_or(Ok(()), |reason| Err(reason.into()))
 }
 
 async fn bind(config: &Config) -> Result<Server, String> {

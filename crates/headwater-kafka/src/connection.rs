@@ -11,9 +11,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use krafka::{Kafka, KafkaBuilder};
 use krafka::admin::AdminClient;
 use krafka::producer::ProducerBuilder;
+use krafka::{Kafka, KafkaBuilder};
 use parking_lot::Mutex;
 
 use crate::connecting::explain;

@@ -31,7 +31,9 @@ pub use errors::{KafkaError, KafkaErrorKind};
 pub use log::KafkaLog;
 /// What of the client's own messages is worth an operator's time, as directives of a log filter.
 ///
-/// It tells every connection and producer at `info`, and warns of the group protocol that is chosen here by measurement.
-pub const CLIENT_LOG_FILTER: &str = "krafka=warn,krafka::consumer::group::classic=error";
+/// It tells every connection and producer at `info`, every attempt to connect and every producer that is dropped at
+/// `warn`, and warns of the group protocol that is chosen here by measurement.
+pub const CLIENT_LOG_FILTER: &str =
+    "krafka=warn,krafka::network=error,krafka::producer=error,krafka::consumer::group::classic=error";
 
 pub use settings::{ClientCertificate, KafkaSettings, Mechanism, Sasl, Security, Tls};

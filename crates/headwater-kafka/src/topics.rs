@@ -126,7 +126,11 @@ impl Topics {
     }
 
     /// How topics are kept, in the cluster's own words.
-    async fn configs(&self, admin: &AdminClient, topics: Vec<ConfigResource>) -> Result<Entries, KrafkaError> {
+    async fn configs(
+        &self,
+        admin: &AdminClient,
+        topics: Vec<ConfigResource>,
+    ) -> Result<Entries, KrafkaError> {
         #[cfg(test)]
         if crate::simulated::client().is_some() {
             // A simulated cluster does not serve this request.

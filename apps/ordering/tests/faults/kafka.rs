@@ -114,3 +114,26 @@ fn what_was_acknowledged_outlives_a_kill_and_stays_with_its_cluster() {
     let parts = ["no-such-password", "No such file"];
     assert_refused(command.env("HEADWATER_KAFKA_PASSWORD_FILE", &unreadable), &parts);
 }
+
+#[test]
+fn the_older_of_two_processes_with_copies_of_one_directory_ends_and_names_the_cause() {
+    let place = TempDir::new().expect("a directory");
+    let [data, copy] = ["data", "copy"].map(|name| place.path().join(name));
+    let broker = Broker::start().expect("a broker starts");
+    let mut older = Service::start(&mut on_kafka(&data, &broker.bootstrap()));
+    within_patience("it is ready", || (older.get("/readyz").status == 200).then_some(()));
+    std::fs::create_dir_all(copy.join("kafka")).expect("it can be made");
+    for file in ["format", "kafka/instance", "kafka/cluster"] {
+        std::fs::copy(data.join(file), copy.join(file)).expect("it can be copied");
+    }
+
+    let younger = Service::start(&mut on_kafka(&copy, &broker.bootstrap()));
+    assert_eq!(older.ended().code(), Some(1));
+    let told = older.told();
+    let parts =
+        ["ordering: another process joined the group ordering.", "is a copy of this one's", "of its own"];
+    assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    within_patience("the younger serves", || {
+        (younger.place(&order("o1", "ada", "kettle")).status == 202).then_some(())
+    });
+}

@@ -14,7 +14,10 @@ use super::world::PATIENCE;
 /// Errors that brokers answer to requests in the course of things, before they have done anything.
 const REFUSALS: [(ApiKey, &[ErrorCode]); 9] = [
     (ApiKey::Produce, &[ErrorCode::NotLeaderForPartition, ErrorCode::NotEnoughReplicas]),
-    (ApiKey::EndTxn, &[ErrorCode::NotCoordinator, ErrorCode::CoordinatorLoadInProgress, ErrorCode::ConcurrentTransactions]),
+    (
+        ApiKey::EndTxn,
+        &[ErrorCode::NotCoordinator, ErrorCode::CoordinatorLoadInProgress, ErrorCode::ConcurrentTransactions],
+    ),
     (ApiKey::TxnOffsetCommit, &[ErrorCode::NotCoordinator, ErrorCode::CoordinatorLoadInProgress]),
     (ApiKey::InitProducerId, &[ErrorCode::NotCoordinator, ErrorCode::ConcurrentTransactions]),
     (ApiKey::AddPartitionsToTxn, &[ErrorCode::ConcurrentTransactions]),

@@ -109,7 +109,9 @@ impl History {
         let chain = self.chain(log);
         for (place, (base, of_base)) in chain.iter().enumerate() {
             if *base != place as u64 || of_base.len() != 1 {
-                self.violation(format!("attempts {of_base:?} are written after position {base}, the {place}th"));
+                self.violation(format!(
+                    "attempts {of_base:?} are written after position {base}, the {place}th"
+                ));
             }
         }
         let last = chain.last_key_value().map(|(base, of_base)| (base + 1, of_base[0]));
@@ -144,7 +146,9 @@ impl History {
             let pieces = log.range(Piece { attempt: *id, index: 0 }..Piece { attempt: id + 1, index: 0 });
             for (partition, offset) in pieces.flat_map(|(_, at)| at) {
                 if last.insert(*partition, *offset).is_some_and(|before| before > *offset) {
-                    self.violation(format!("attempt {id} lies before an earlier one in partition {partition}"));
+                    self.violation(format!(
+                        "attempt {id} lies before an earlier one in partition {partition}"
+                    ));
                 }
             }
         }

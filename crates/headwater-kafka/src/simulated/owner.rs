@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use headwater_core::clock::Timestamp;
 use headwater_core::log::{
     Claim, CommitError, Head, Log, LogErrorKind, Opened, ReadLimit, ShardChange, Transaction, Wait, Writer,
 };
 use headwater_core::position::Position;
 use headwater_core::record::{Append, Record};
 use headwater_core::topic::Offset;
-use headwater_core::clock::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::time::{sleep, timeout};
@@ -88,7 +88,9 @@ impl Owner {
                 // Whoever was opened before is fenced, whatever it believes.
                 let told = self.write(&mut *writer, base, &mut rng).await;
                 if matches!(told, Told::Written(_)) {
-                    self.world.history.violation(format!("a writer that was fenced wrote after position {base}"));
+                    self.world
+                        .history
+                        .violation(format!("a writer that was fenced wrote after position {base}"));
                 }
             }
             earlier = self.write_on(writer, base, &mut rng).await;

@@ -81,7 +81,11 @@ async fn simulate(seed: u64) -> Report {
     cluster.create_topic("in", 1);
     cluster.create_topic("out", OUT_PARTITIONS as i32);
     simulate_on(Some(cluster.clone()));
-    let world = Arc::new(World { history: History::default(), cluster, number: WORLDS.fetch_add(1, Ordering::Relaxed) });
+    let world = Arc::new(World {
+        history: History::default(),
+        cluster,
+        number: WORLDS.fetch_add(1, Ordering::Relaxed),
+    });
     let hits = Arc::new(Mutex::new(Hits::new()));
     let mut rng = Rng::with_seed(seed);
     if timeout(WORLD_TIME_MAX, world.clone().go_through(&mut rng, &hits)).await.is_err() {
@@ -258,7 +262,9 @@ impl World {
             };
             match batch {
                 Ok(batch) => {
-                    shown.extend(batch.records.iter().map(|stored| (stored.offset, stored.record.value.clone())));
+                    shown.extend(
+                        batch.records.iter().map(|stored| (stored.offset, stored.record.value.clone())),
+                    );
                     next = batch.next;
                 }
                 Err(error) if error.kind() == LogErrorKind::Unavailable => {

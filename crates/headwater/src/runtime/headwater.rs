@@ -18,6 +18,7 @@ use super::cell::{Phase, ShardCell};
 use super::instances::{Cluster, InstanceRecord, Route};
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::peers::{PeerAddress, PeerService, Peers};
+use super::replaced::Replaced;
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trouble};
 use super::view::{QueryError, ViewQuery};
@@ -99,6 +100,7 @@ impl Headwater {
             log_damage: None,
             cluster: None,
             place: Place::default(),
+            replaced: Replaced::default(),
             _held: None,
         };
         Self { shell, stores, apps: Arc::default() }
@@ -225,6 +227,13 @@ impl Running {
     /// The app's name.
     pub fn name(&self) -> &str {
         &self.app.name
+    }
+
+    /// Waits until this process cannot go on, and says why: another one goes by the name of this instance.
+    ///
+    /// That is so where a data directory was copied and both copies run. A program ends itself then.
+    pub async fn replaced(&self) -> String {
+        self.app.shell.replaced.told().await
     }
 
     /// The log that it runs on; positions mean nothing on another.

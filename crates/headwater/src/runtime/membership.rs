@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_core::BoxFuture;
-use headwater_core::log::{Claim, Group, Log, LogErrorKind, Membership, ShardChange};
+use headwater_core::log::{Claim, Group, Log, LogError, LogErrorKind, Membership, ShardChange};
 use headwater_core::position::Position;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::cell::ShardCell;
+use super::replaced::Replaced;
 
 /// How long a failed join or membership waits before it tries again.
 const REJOIN_PAUSE: Duration = Duration::from_millis(500);
@@ -52,17 +53,24 @@ pub(crate) trait RunShard: Send + Sync + 'static {
     }
 }
 
-/// Joins `group` and runs its shards here until `stop`; joins again if the membership ends by itself.
+/// Joins `group` and runs its shards here until `stop`; joins again if the membership ends by itself, unless another
+/// process has taken this one's place.
 pub(crate) async fn run_group(
     log: Arc<dyn Log>,
     group: Group,
     shards: Arc<dyn RunShard>,
     mut standbys: Standbys,
+    replaced: Replaced,
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
         match join(&*log, &group, &stop).await {
-            Some(Ok(membership)) => run_member(membership, &group, &shards, &mut standbys, &stop).await,
+            Some(Ok(membership)) => {
+                let ended = run_member(membership, &group, &shards, &mut standbys, &stop).await;
+                if let Err(fenced) = ended {
+                    return replaced.tell(fenced);
+                }
+            }
             Some(Err(error)) => {
                 tracing::warn!(group = group.name, %error, "cannot join the group; trying again")
             }
@@ -76,7 +84,7 @@ pub(crate) async fn run_group(
     }
 }
 
-type Joined = Result<Box<dyn Membership>, headwater_core::log::LogError>;
+type Joined = Result<Box<dyn Membership>, LogError>;
 
 async fn join(log: &dyn Log, group: &Group, stop: &CancellationToken) -> Option<Joined> {
     tokio::select! {
@@ -86,22 +94,23 @@ async fn join(log: &dyn Log, group: &Group, stop: &CancellationToken) -> Option<
     }
 }
 
+/// An error means that the member was fenced.
 async fn run_member(
     mut membership: Box<dyn Membership>,
     group: &Group,
     shards: &Arc<dyn RunShard>,
     standbys: &mut Standbys,
     stop: &CancellationToken,
-) {
+) -> Result<(), LogError> {
     let mut slots = Slots { shards: shards.clone(), stop: stop.clone(), slots: BTreeMap::new() };
     slots.follow(&standbys.borrow_and_update().clone());
     let mut told = Position::new();
     let mut tell = tokio::time::interval(TELL_EVERY);
     tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    let ended = loop {
         let change = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => break Ok(()),
             change = membership.next() => change,
             _ = tell.tick() => {
                 slots.tell(&*membership, &mut told).await;
@@ -124,15 +133,16 @@ async fn run_member(
             Err(error) => {
                 let fatal = error.kind() == LogErrorKind::Fenced;
                 tracing::error!(group = group.name, %error, fatal, "the membership ended");
-                break;
+                break if fatal { Err(error) } else { Ok(()) };
             }
         }
-    }
+    };
     slots.end().await;
     slots.tell(&*membership, &mut told).await;
     if let Err(error) = membership.leave().await {
         tracing::warn!(group = group.name, %error, "the group could not be told that this member leaves");
     }
+    ended
 }
 
 /// What is done with a shard here.

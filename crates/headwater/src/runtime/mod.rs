@@ -15,6 +15,7 @@ pub(crate) mod observe;
 mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
+mod replaced;
 pub(crate) mod peers;
 mod shell;
 mod standby;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use super::replaced::Replaced;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -32,6 +33,8 @@ pub(crate) struct Shell {
     pub(crate) log_metrics: LogMetrics,
     pub(crate) log_size: Option<LogSize>,
     pub(crate) log_damage: Option<LogDamage>,
+    /// Where a membership tells that another process bears this one's name.
+    pub(crate) replaced: Replaced,
     /// The data directory, where the log does not hold it itself.
     pub(crate) _held: Option<Arc<Directory>>,
     /// Where several instances share the apps.

@@ -396,7 +396,14 @@ impl Starting {
 
     pub(crate) fn run_group(&self, group: Group, shards: Arc<dyn RunShard>) {
         let standbys = self.standbys.of(&group.name);
-        self.spawn(run_group(self.shell.log.clone(), group, shards, standbys, self.stop.clone()));
+        self.spawn(run_group(
+            self.shell.log.clone(),
+            group,
+            shards,
+            standbys,
+            self.shell.replaced.clone(),
+            self.stop.clone(),
+        ));
     }
 
     fn resolve(&self, topic: &TopicRef) -> TopicName {
