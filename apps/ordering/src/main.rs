@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use headwater::Headwater;
+use headwater::admin::Asked;
 use headwater::config::{Config, LogChoice, LogFormat};
 use headwater::log::embedded::check_if_asked;
 use headwater_http::metrics::Metrics;
@@ -14,6 +15,7 @@ use headwater_http::signals::shutdown_signal;
 use headwater_http::{logs, peers};
 use ordering::api;
 use ordering::shop::Shop;
+use ordering::topology::ordering;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,7 +27,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     check_if_asked();
-    let config = Config::load("ordering", "Online ordering: orders placed, and seen live, grouped by price");
+    let config =
+        match Asked::load("ordering", "Online ordering: orders placed, and seen live, grouped by price") {
+            Asked::Serve(config) => config,
+            Asked::Admin(admin) => return admin.run(&ordering().app),
+        };
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

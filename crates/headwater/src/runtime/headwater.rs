@@ -24,7 +24,7 @@ use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trou
 use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
-use crate::command::{CommandId, SendError, Version};
+use crate::command::{CommandId, Receipt, SendError, Version};
 #[cfg(feature = "kafka")]
 use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
@@ -462,6 +462,13 @@ impl Running {
 }
 
 impl StartedApp {
+    /// The receipt in this log's offsets, if it is of the log that the app ran on before; otherwise as it is.
+    pub(crate) fn resolve(&self, receipt: &Receipt) -> Receipt {
+        let log = self.shell.log.id();
+        let moved = self.moved.as_ref().filter(|_| receipt.log != log);
+        moved.and_then(|moved| moved.resolve(receipt, log)).unwrap_or_else(|| receipt.clone())
+    }
+
     /// Whether a topic lives under this id; asked of the log only where it is not known to.
     pub(crate) async fn has_topic(&self, topic: &TopicName, id: TopicId) -> Result<bool, LogError> {
         if self.topic_ids.lock().get(topic) == Some(&id) {

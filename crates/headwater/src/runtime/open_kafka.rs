@@ -46,6 +46,14 @@ pub(super) async fn open(servers: &str, config: &Config) -> Result<Headwater, Op
     Ok(headwater.holding(directory).named(name))
 }
 
+/// Connects to a cluster's log alone, for a process that does one thing and ends.
+pub(super) async fn open_log(servers: &str, config: &KafkaConfig) -> Result<Arc<dyn Log>, OpenLogError> {
+    config.check().map_err(OpenLogError::KafkaSettings)?;
+    let instance = uuid::Uuid::now_v7().to_string();
+    let log = connect(settings(servers, instance, config)?).await?;
+    Ok(log)
+}
+
 async fn connect(settings: KafkaSettings) -> Result<Arc<KafkaLog>, OpenLogError> {
     let servers = settings.servers.clone();
     let connected = tokio::time::timeout(CONNECT_TIME_MAX, KafkaLog::connect(settings)).await;
