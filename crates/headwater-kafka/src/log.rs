@@ -6,8 +6,8 @@ use std::sync::Arc;
 use headwater_core::BoxFuture;
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{
-    AppendError, Bounds, Group, Log, LogError, LogId, Membership, ReadBatch, ReadLimit, TopicDescription,
-    TopicSettings, Wait,
+    AppendError, Bounds, Group, Log, LogError, LogId, Membership, ReadBatch, ReadLimit, Replicas,
+    TopicDescription, TopicSettings, Wait,
 };
 use headwater_core::position::Position;
 use headwater_core::record::Append;
@@ -68,6 +68,13 @@ impl KafkaLog {
 impl Log for KafkaLog {
     fn id(&self) -> LogId {
         self.id
+    }
+
+    fn replicas_wanted(&self) -> Option<Replicas> {
+        let settings = self.connection.settings();
+        let count = |count: i16| u32::try_from(count).unwrap_or(1);
+        let (factor, min_in_sync) = (settings.replication_factor, settings.min_in_sync_replicas);
+        Some(Replicas { factor: count(factor), min_in_sync: count(min_in_sync) })
     }
 
     fn describe<'a>(

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::replaced::Replaced;
+use super::transfer::CopySource;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -50,6 +51,8 @@ pub(crate) struct NamedStore {
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) tables: Arc<[String]>,
     pub(crate) stores: Arc<dyn StateStores>,
+    /// Where other instances have the same store, if there may be any.
+    pub(crate) source: Option<Arc<CopySource>>,
 }
 
 impl std::ops::Deref for NamedStore {
