@@ -111,7 +111,7 @@ async fn a_bad_record_stops_the_shard_that_has_to_read_it_and_nothing_else() {
 
 /// Whether health names the place.
 fn tells(body: &str, partition: u32, offset: u64) -> bool {
-    body.contains(&format!("{EVENTS}-{partition} at offset {offset}"))
+    body.contains(&format!("{EVENTS}-{partition} offset {offset}:"))
 }
 
 fn shards_stopped(metrics: &str, topology: &str) -> u64 {
