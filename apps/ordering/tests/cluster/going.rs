@@ -40,7 +40,10 @@ fn any_process_answers_and_goes_on_when_others_are_killed() {
         placed += 1;
         last = processes[left[n % 2]].place_for_good(&format!("o{placed}"), "ada");
         // An order that is there is never said not to be.
-        assert_eq!(processes[left[(n + 1) % 2]].told(&format!("/orders/o{}", placed / 2), &last)["version"], 1);
+        assert_eq!(
+            processes[left[(n + 1) % 2]].told(&format!("/orders/o{}", placed / 2), &last)["version"],
+            1
+        );
     }
     for at in left {
         assert_eq!(processes[at].quantity("ada", &last), placed as u64, "each once");
