@@ -121,10 +121,12 @@ impl Emitter {
             let to = batch.records.get(whole).map_or(batch.next, |record| record.offset);
             let appends = self.process(&mut *chain, &batch.records[..whole], source)?;
             let transaction = transaction(source, to, appends);
-            match self.shell.commit_until(&mut *writer, transaction, source, stop).await? {
-                Committed::Yes => next = to,
-                Committed::WriterDied => return Ok(WriterEnd::Died),
-                Committed::Stopped => return Ok(WriterEnd::Stopped),
+            match self.shell.commit_once(&mut *writer, transaction, source, stop).await? {
+                Some(Committed::Yes) => next = to,
+                Some(Committed::WriterDied) => return Ok(WriterEnd::Died),
+                Some(Committed::Stopped) => return Ok(WriterEnd::Stopped),
+                // Read and processed again, which costs less than keeping a copy of every transaction until its answer.
+                None => continue,
             }
             cell.set_end_seen(batch.end);
             cell.set_committed(next);

@@ -205,17 +205,28 @@ impl Shell {
         stop: &CancellationToken,
     ) -> Result<Committed, Stop> {
         loop {
-            match self.commit(writer, transaction.clone()).await {
-                Ok(_) => return Ok(Committed::Yes),
-                Err(CommitError::NotWritten { retry: true, error }) => {
-                    tracing::warn!(partition = %at, %error, "a commit was refused; trying again");
-                    if self.pause(stop).await {
-                        return Ok(Committed::Stopped);
-                    }
-                }
-                Err(CommitError::NotWritten { retry: false, error }) => return Err(Stop::new(error)),
-                Err(CommitError::Fenced | CommitError::Unknown(_)) => return Ok(Committed::WriterDied),
+            if let Some(committed) = self.commit_once(writer, transaction.clone(), at, stop).await? {
+                return Ok(committed);
             }
+        }
+    }
+
+    /// Commits a transaction; `None`, after a moment, if it was refused and another one may not be.
+    pub(crate) async fn commit_once(
+        &self,
+        writer: &mut dyn Writer,
+        transaction: Transaction,
+        at: &TopicPartition,
+        stop: &CancellationToken,
+    ) -> Result<Option<Committed>, Stop> {
+        match self.commit(writer, transaction).await {
+            Ok(_) => Ok(Some(Committed::Yes)),
+            Err(CommitError::NotWritten { retry: true, error }) => {
+                tracing::warn!(partition = %at, %error, "a commit was refused; trying again");
+                Ok(self.pause(stop).await.then_some(Committed::Stopped))
+            }
+            Err(CommitError::NotWritten { retry: false, error }) => Err(Stop::new(error)),
+            Err(CommitError::Fenced | CommitError::Unknown(_)) => Ok(Some(Committed::WriterDied)),
         }
     }
 
