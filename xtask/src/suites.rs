@@ -62,6 +62,22 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     ),
     cargo(
+        "compare",
+        "no warnings in the comparison with Kafka Streams, which is a workspace of its own",
+        &[
+            "clippy",
+            "--locked",
+            "--manifest-path",
+            "bench-compare/Cargo.toml",
+            "--no-default-features",
+            "--target-dir",
+            "target",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    cargo(
         "rustdoc",
         "the documentation builds",
         &["doc", "--locked", "--workspace", "--no-deps", "--config", RUSTDOC_WARNINGS],
