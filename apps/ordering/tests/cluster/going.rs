@@ -2,10 +2,11 @@
 
 use kafka_broker::Broker;
 
-use crate::processes::{Process, assert_refused};
+use crate::processes::{Process, alone, assert_refused};
 
 #[test]
 fn any_process_answers_and_goes_on_when_others_are_killed() {
+    let _alone = alone();
     let broker = Broker::start().expect("a broker starts");
     let roles = ["command", "command", "query", "query"];
     // All at once, on a cluster without a topic.
