@@ -62,6 +62,22 @@ pub(crate) const SUITES: &[Suite] = &[
         ],
     ),
     cargo(
+        "compare",
+        "no warnings in the comparison with Kafka Streams, which is a workspace of its own",
+        &[
+            "clippy",
+            "--locked",
+            "--manifest-path",
+            "bench-compare/Cargo.toml",
+            "--no-default-features",
+            "--target-dir",
+            "target",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    cargo(
         "rustdoc",
         "the documentation builds",
         &["doc", "--locked", "--workspace", "--no-deps", "--config", RUSTDOC_WARNINGS],
@@ -84,7 +100,7 @@ pub(crate) const CHAOS: Suite = cargo(
     "instances and a broker are killed, held and cut off under load; then the log is judged",
     &["run", "--locked", "-p", "headwater-chaos", "--"],
 )
-.needs(&[Need::Kafka, Need::Release("ordering")]);
+.needs(&[Need::Kafka, Need::Debug("ordering")]);
 
 const fn cargo(name: &'static str, about: &'static str, args: &'static [&'static str]) -> Suite {
     Suite { name, about, needs: &[], check: Check::Cargo(args) }

@@ -427,7 +427,7 @@ fn parse_data(value: &str) -> Result<PathBuf, String> {
     Ok(value.into())
 }
 
-fn parse_log(value: &str) -> Result<LogChoice, String> {
+pub(super) fn parse_log(value: &str) -> Result<LogChoice, String> {
     match value.strip_prefix("kafka://") {
         Some(servers) if servers.split(',').all(is_server) => Ok(LogChoice::Kafka(servers.into())),
         Some(_) => Err(

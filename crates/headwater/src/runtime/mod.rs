@@ -30,6 +30,7 @@ pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, InstanceReport, Running, ShardStatus, Stores, TopologyReport};
 pub use open::OpenLogError;
+pub(crate) use open::connect;
 pub use peers::{
     FRAME_BYTES_MAX, LinkFault, NotServed, PeerAddress, PeerError, PeerErrorKind, PeerQuestion, PeerService,
     Peers, Switchboard,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::{Group, LogError, TopicDescription};
+use headwater_core::log::{Group, Log, LogError, TopicDescription};
 use headwater_core::store::{StateStores, StoreError, StoreErrorKind};
 use headwater_core::topic::{Partition, TopicId, TopicName};
 use parking_lot::Mutex;
@@ -23,7 +23,9 @@ use super::standby::{StandbyBoard, keep_assigned};
 use super::transfer::{Copies, CopySource};
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
-use crate::topics::prepare::{Prepared, Reach, Word, prepare};
+use crate::migrate::map::OffsetMap;
+use crate::migrate::map_topic;
+use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
 use crate::topics::{self, AggregateTopics, Plan, TopicDeclaration};
 use crate::topology::{Definition, Kind, TopicRef, versioned};
 
@@ -101,6 +103,8 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    /// Where the records of the log lie that the app ran on before.
+    pub(crate) moved: Option<OffsetMap>,
     pub(crate) standbys: StandbyBoard,
     pub(crate) copies: Copies,
     pub(crate) stop: CancellationToken,
@@ -153,11 +157,13 @@ impl Starting {
 
     /// Starts everything that `app` has and `wanted` selects.
     pub(crate) async fn start(mut self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
-        tracing::info!(app = app.name(), ?wanted, "starting");
+        tracing::info!(app = app.name(), commands = wanted.commands, queries = wanted.queries, "starting");
         for line in app.describe().to_string().lines() {
             tracing::info!("{line}");
         }
-        self.topics = self.prepare(app).await?;
+        let survey = self.prepare(app).await?;
+        let moved = moved(&*self.shell.log, app, &survey).await?;
+        self.topics = survey.topics;
         let mut started = StartedApp {
             name: self.app.clone(),
             shell: self.shell.clone(),
@@ -168,6 +174,7 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            moved,
             standbys: self.standbys.clone(),
             copies: Copies::default(),
             stop: self.stop.clone(),
@@ -210,10 +217,10 @@ impl Starting {
     }
 
     /// Makes the topics that are missing, and refuses to start on others than the app needs.
-    async fn prepare(&self, app: &App) -> Result<BTreeMap<TopicName, TopicDescription>, StartError> {
+    async fn prepare(&self, app: &App) -> Result<Survey, StartError> {
         let Shell { log, clock, place, .. } = &self.shell;
         match prepare(&**log, &**clock, app, place, (Reach::Create, &Word::default())).await? {
-            Prepared::Ready(survey) => Ok(survey.topics),
+            Prepared::Ready(survey) => Ok(survey),
             Prepared::Refused(plan) => Err(StartError::Refused(Box::new(plan))),
         }
     }
@@ -438,6 +445,14 @@ impl Starting {
             outcomes: there(outcomes),
             snapshots: there(snapshots),
         }
+    }
+}
+
+/// The map of the migration that brought the app to this log; `None` if none did.
+async fn moved(log: &dyn Log, app: &App, survey: &Survey) -> Result<Option<OffsetMap>, LogError> {
+    match survey.registry.get(MIGRATION) {
+        Some(_) => OffsetMap::load(log, &map_topic(app)).await.map(Some),
+        None => Ok(None),
     }
 }
 
