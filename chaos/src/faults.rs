@@ -48,8 +48,10 @@ impl Ground {
     /// What could not be done to the system, or an instance that ended by itself.
     pub async fn strike(&mut self, faults: &[Fault], report: impl Fn(String)) -> Result<(), String> {
         let begun = Instant::now();
+        // What takes longer than planned moves all that comes after: what was to lie between two faults does.
+        let mut late = Duration::ZERO;
         for (at, step) in steps(faults) {
-            tokio::time::sleep(at.saturating_sub(begun.elapsed())).await;
+            tokio::time::sleep((at + late).saturating_sub(begun.elapsed())).await;
             self.all_live(&report)?;
             let fault = match step {
                 Step::Begin(fault) | Step::End(fault) => &faults[fault],
@@ -61,6 +63,7 @@ impl Ground {
                 Step::End(_) => self.end(fault).await,
             };
             done.map_err(|error| format!("{fault}: {error}"))?;
+            late = late.max(begun.elapsed().saturating_sub(at));
         }
         Ok(())
     }

@@ -219,7 +219,7 @@ fn bound(program: &Path) -> Command {
 
 /// An address that nobody listens on, below the ports that systems give to outgoing connections.
 fn free_address() -> io::Result<SocketAddr> {
-    const PORTS: std::ops::Range<u16> = 20_800..20_899;
+    const PORTS: std::ops::Range<u16> = 12_000..20_900;
     let free = std::iter::repeat_with(|| fastrand::u16(PORTS)).take(1_000).find_map(|port| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         TcpListener::bind(address).is_ok().then_some(address)
