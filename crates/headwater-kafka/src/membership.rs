@@ -15,7 +15,7 @@
 //! A member has sockets of its own: joining is held back by the broker until the other members have come, and other
 //! groups' heartbeats must not wait behind it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -33,7 +33,7 @@ use krafka::error::ErrorCode;
 use krafka::{CloseOptions, GroupMembershipOperation, KrafkaError};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bounds::partition_id;
@@ -50,7 +50,17 @@ const POLL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Heartbeats in the time of a session: members hear by them that others come and go.
-const HEARTBEATS_PER_SESSION: u32 = 12;
+///
+/// One that is sent while this member waits for the others to join is read by the broker after that, and is of a
+/// generation that has passed: the member then begins anew. So they are rarer than a join takes.
+const HEARTBEATS_PER_SESSION: u32 = 6;
+
+/// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
+///
+/// One that begins anew in the middle of a join can fence itself, on a slow machine more than once. Two processes of one
+/// name fence each other in turn, and the older one is told so first, and so most often; mostly the group says so before.
+const FENCED_MAX: usize = 10;
+const FENCED_WITHIN: Duration = Duration::from_secs(60);
 
 type Change = Result<ShardChange, LogError>;
 
@@ -166,6 +176,7 @@ struct Polling {
 
 impl Polling {
     async fn run(self, mut left: oneshot::Receiver<oneshot::Sender<Result<(), LogError>>>) {
+        let mut fenced = Fences::default();
         let ended = loop {
             tokio::select! {
                 biased;
@@ -173,7 +184,14 @@ impl Polling {
                 polled = self.consumer.poll(POLL) => match polled {
                     // All partitions are paused: there are no records.
                     Ok(_) => {}
-                    Err(error) if self.is_the_end(&error) => break Ended::By(error),
+                    Err(error) if is_fenced(&error) => {
+                        if self.another_bears_the_name().await || fenced.are_too_many(Instant::now()) {
+                            break Ended::By(error);
+                        }
+                        tracing::warn!(group = %self.means.group.name, "the group took this member's name; joining again");
+                        sleep(PAUSE).await;
+                    }
+                    Err(error) if is_the_end(&error) => break Ended::By(error),
                     Err(error) => {
                         tracing::warn!(group = %self.means.group.name, %error, "the group cannot be followed now");
                         sleep(PAUSE).await;
@@ -199,12 +217,6 @@ impl Polling {
         }
     }
 
-    fn is_the_end(&self, error: &KrafkaError) -> bool {
-        matches!(error, KrafkaError::Closed { .. })
-            || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
-            || code_of(error) == Some(ErrorCode::FencedInstanceId)
-    }
-
     async fn leave(&self) -> Result<(), LogError> {
         let operation = if self.means.connection.settings().restart_follows {
             GroupMembershipOperation::RemainInGroup
@@ -226,9 +238,7 @@ impl Polling {
     async fn end(&self, error: KrafkaError) -> LogError {
         let group = &self.means.group.name;
         self.listener.lose_all();
-        let error = if code_of(&error) != Some(ErrorCode::FencedInstanceId) {
-            failed_to(&format!("be a member of the group {group}"), error)
-        } else if self.another_bears_the_name().await {
+        let error = if is_fenced(&error) {
             let message = format!(
                 "another process joined the group {group} as instance \"{}\": its data directory is a copy of this \
                  one's, or this one was taken for dead and replaced; give each instance a data directory of its own",
@@ -236,8 +246,7 @@ impl Polling {
             );
             LogError::new(LogErrorKind::Fenced, message).with_source(error)
         } else {
-            let message = format!("the group {group} took this member for gone; it joins again");
-            LogError::new(LogErrorKind::Unavailable, message).with_source(error)
+            failed_to(&format!("be a member of the group {group}"), error)
         };
         // To leave by this name would take the place of whoever bears it now.
         let closed = self.close(GroupMembershipOperation::RemainInGroup).await;
@@ -247,8 +256,7 @@ impl Polling {
         error
     }
 
-    /// Whether the group counts another process under this member's name. Nobody answering is no proof: to join again
-    /// does no harm, since one of the two is then told.
+    /// Whether the group counts another process under this member's name; that nobody answers proves nothing.
     async fn another_bears_the_name(&self) -> bool {
         let group = &*self.means.group.name;
         let admin = self.means.connection.admin();
@@ -257,6 +265,30 @@ impl Polling {
         groups.flat_map(|group| group.members).any(|member| {
             member.instance_id.as_deref() == Some(self.name.as_str()) && member.client_id != self.client_id
         })
+    }
+}
+
+fn is_the_end(error: &KrafkaError) -> bool {
+    matches!(error, KrafkaError::Closed { .. })
+        || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
+}
+
+fn is_fenced(error: &KrafkaError) -> bool {
+    code_of(error) == Some(ErrorCode::FencedInstanceId)
+}
+
+/// When a member was told that its name is another's.
+#[derive(Default)]
+struct Fences(VecDeque<Instant>);
+
+impl Fences {
+    /// Counts one more; whether it has been too many lately.
+    fn are_too_many(&mut self, now: Instant) -> bool {
+        self.0.push_back(now);
+        while self.0.front().is_some_and(|first| now.duration_since(*first) > FENCED_WITHIN) {
+            self.0.pop_front();
+        }
+        self.0.len() > FENCED_MAX
     }
 }
 
@@ -386,5 +418,20 @@ impl ConsumerRebalanceListener for Listener {
     async fn on_partitions_lost(&self, partitions: &[krafka::consumer::TopicPartition]) {
         let lost = self.take(partitions);
         lost.iter().for_each(|(shard, held)| self.lose(*shard, held));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, FENCED_MAX, FENCED_WITHIN, Fences, Instant};
+
+    #[test]
+    fn a_member_that_is_fenced_again_and_again_has_been_replaced() {
+        let (mut fences, start) = (Fences::default(), Instant::now());
+        let second = |n: usize| start + Duration::from_secs(n as u64);
+        assert!((0..FENCED_MAX).all(|n| !fences.are_too_many(second(n))));
+        assert!(fences.are_too_many(second(FENCED_MAX)));
+        let later = second(FENCED_MAX) + FENCED_WITHIN + Duration::from_secs(1);
+        assert!(!fences.are_too_many(later), "what was long ago counts no more");
     }
 }

@@ -17,7 +17,9 @@ async fn ready(instances: &[Instance]) {
 async fn any_instance_of_either_role_takes_orders_and_tells_them() {
     let log = memory_log();
     let mut instances = Vec::new();
-    for (n, parts) in [Parts::COMMANDS, Parts::COMMANDS, Parts::QUERIES, Parts::QUERIES].into_iter().enumerate() {
+    for (n, parts) in
+        [Parts::COMMANDS, Parts::COMMANDS, Parts::QUERIES, Parts::QUERIES].into_iter().enumerate()
+    {
         instances.push(open_among(&log, parts, &format!("i{n}"), SECRET).await);
     }
     ready(&instances).await;

@@ -15,8 +15,8 @@
 //! questions are signed with an empty one, and only on a loopback address.
 //!
 //! - [`join`]: makes a process one of several;
-//! - [`auth`]: the signatures; pure;
-//! - [`client`] and [`server`]: the two ends.
+//! - `auth`: the signatures; pure;
+//! - `client` and `server`: the two ends.
 
 mod auth;
 mod client;

@@ -29,8 +29,8 @@ pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, InstanceReport, Running, ShardStatus, Stores, TopologyReport};
-pub(crate) use open::connect;
 pub use open::OpenLogError;
+pub(crate) use open::connect;
 pub use peers::{
     FRAME_BYTES_MAX, LinkFault, NotServed, PeerAddress, PeerError, PeerErrorKind, PeerQuestion, PeerService,
     Peers, Switchboard,

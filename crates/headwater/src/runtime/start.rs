@@ -157,7 +157,7 @@ impl Starting {
 
     /// Starts everything that `app` has and `wanted` selects.
     pub(crate) async fn start(mut self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
-        tracing::info!(app = app.name(), ?wanted, "starting");
+        tracing::info!(app = app.name(), commands = wanted.commands, queries = wanted.queries, "starting");
         for line in app.describe().to_string().lines() {
             tracing::info!("{line}");
         }
