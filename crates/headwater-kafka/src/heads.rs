@@ -135,17 +135,21 @@ pub(crate) struct Heads {
     topics: Arc<Topics>,
     places: Arc<Places>,
     reader: Arc<Reader>,
+    /// Held while a heads topic is looked for and made.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Heads {
     pub(crate) fn new(topics: Arc<Topics>, places: Arc<Places>, reader: Arc<Reader>) -> Self {
-        Self { topics, places, reader }
+        Self { topics, places, reader, making: tokio::sync::Mutex::default() }
     }
 
     /// The group's heads topic, which is made if it is not there.
     pub(crate) async fn ensure(&self, group: &Group) -> Result<TopicName, LogError> {
         let name = topic_of(&group.name)?;
         let last = name.partition(group.shards.saturating_sub(1));
+        // One asks for all: the shards of a first start would otherwise ask the controller for the same all at once.
+        let _making = self.making.lock().await;
         match self.topics.partition(&last).await {
             Err(error) if error.kind() == LogErrorKind::UnknownTopic => {}
             known => return known.map(|_| name),

@@ -88,7 +88,7 @@ async fn a_bad_record_stops_the_shard_that_has_to_read_it_and_nothing_else() {
     assert!(!health.body.contains(&format!("{EVENTS}-{ABORTED}")), "{}", health.body);
     let metrics = instance.get("/metrics").await.unwrap().body;
     let stops = CASES.iter().filter(|(_, fate, _)| *fate == Fate::Stops).count();
-    for topology in ["ordering.items-by-customer", "ordering.spent-by-customer", "ordering.orders"] {
+    for topology in ["items-by-customer", "spent-by-customer", "orders"] {
         assert_eq!(shards_stopped(&metrics, topology), stops as u64, "{topology}:\n{metrics}");
     }
 
