@@ -135,7 +135,7 @@ pub(crate) struct Heads {
     topics: Arc<Topics>,
     places: Arc<Places>,
     reader: Arc<Reader>,
-    /// Held while a heads topic is looked for and made.
+    /// Held while a heads topic is made.
     making: tokio::sync::Mutex<()>,
 }
 
@@ -148,11 +148,17 @@ impl Heads {
     pub(crate) async fn ensure(&self, group: &Group) -> Result<TopicName, LogError> {
         let name = topic_of(&group.name)?;
         let last = name.partition(group.shards.saturating_sub(1));
-        // One asks for all: the shards of a first start would otherwise ask the controller for the same all at once.
+        let known = async || match self.topics.partition(&last).await {
+            Err(error) if error.kind() == LogErrorKind::UnknownTopic => Ok(None),
+            known => known.map(Some),
+        };
+        if known().await?.is_some() {
+            return Ok(name);
+        }
+        // One makes it for all: the shards of a first start would otherwise all ask the controller for it at once.
         let _making = self.making.lock().await;
-        match self.topics.partition(&last).await {
-            Err(error) if error.kind() == LogErrorKind::UnknownTopic => {}
-            known => return known.map(|_| name),
+        if known().await?.is_some() {
+            return Ok(name);
         }
         let settings = TopicSettings {
             partitions: group.shards,

@@ -50,11 +50,13 @@ impl Ground {
         for id in unknown {
             self.instance.place_for_good(&order(id, "ada")).await;
         }
+        // What a view shows can be read by everybody.
+        self.instance.quantity("ada", unknown.len() as u64).await;
         let after = self.events();
         for id in unknown {
             assert_eq!(after.get(id), Some(&1), "{id}, which was there {:?} times before", before.get(id));
         }
-        self.instance.quantity("ada", after.len() as u64).await;
+        assert_eq!(after.len(), unknown.len());
         println!(
             "{} unknown, of which {} were in the log",
             unknown.len(),
