@@ -6,14 +6,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use headwater::Headwater;
+use headwater::admin::Asked;
 use headwater::config::{Config, LogChoice, LogFormat};
 use headwater::log::embedded::check_if_asked;
-use headwater_http::logs;
 use headwater_http::metrics::Metrics;
 use headwater_http::serve::{Limits, Server, raise_open_files};
 use headwater_http::signals::shutdown_signal;
+use headwater_http::{logs, peers};
 use ordering::api;
 use ordering::shop::Shop;
+use ordering::topology::ordering;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,7 +27,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     check_if_asked();
-    let config = Config::load("ordering", "Online ordering: orders placed, and seen live, grouped by price");
+    let config =
+        match Asked::load("ordering", "Online ordering: orders placed, and seen live, grouped by price") {
+            Asked::Serve(config) => config,
+            Asked::Admin(admin) => return admin.run(&ordering().app),
+        };
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,6 +71,7 @@ async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = bind(config).await?;
     let metrics = Metrics::install()?;
     let headwater = Headwater::open(config).await?;
+    let (headwater, peers) = peers::join(headwater, server.local_addr()?, config)?;
     let shop = Shop::start(&headwater, config.role.into()).await?;
     let mut out = std::io::stdout();
     let _ = writeln!(out, "ordering listens on http://{}, {}", server.local_addr()?, place(config));
@@ -77,7 +84,7 @@ async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
             reason = shop.running.replaced() => replaced = Some(reason),
         }
     };
-    server.serve(api::router(shop.clone(), Some(&metrics)), stopped).await;
+    server.serve(api::router(shop.clone(), Some(&metrics)).merge(peers), stopped).await;
     if !shop.stop(STOP_TIMEOUT).await {
         tracing::warn!("not everything came to an end in time; what was acknowledged is durable");
     }

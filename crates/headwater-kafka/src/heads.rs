@@ -23,7 +23,6 @@ use headwater_core::log::{
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicId, TopicName, TopicPartition};
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::bounds::Places;
@@ -136,23 +135,30 @@ pub(crate) struct Heads {
     topics: Arc<Topics>,
     places: Arc<Places>,
     reader: Arc<Reader>,
-    /// Held while a heads topic is looked for, so that the shards that open side by side make it once.
-    making: Mutex<()>,
+    /// Held while a heads topic is made.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Heads {
     pub(crate) fn new(topics: Arc<Topics>, places: Arc<Places>, reader: Arc<Reader>) -> Self {
-        Self { topics, places, reader, making: Mutex::default() }
+        Self { topics, places, reader, making: tokio::sync::Mutex::default() }
     }
 
     /// The group's heads topic, which is made if it is not there.
     pub(crate) async fn ensure(&self, group: &Group) -> Result<TopicName, LogError> {
         let name = topic_of(&group.name)?;
         let last = name.partition(group.shards.saturating_sub(1));
+        let known = async || match self.topics.partition(&last).await {
+            Err(error) if error.kind() == LogErrorKind::UnknownTopic => Ok(None),
+            known => known.map(Some),
+        };
+        if known().await?.is_some() {
+            return Ok(name);
+        }
+        // One makes it for all: the shards of a first start would otherwise all ask the controller for it at once.
         let _making = self.making.lock().await;
-        match self.topics.partition(&last).await {
-            Err(error) if error.kind() == LogErrorKind::UnknownTopic => {}
-            known => return known.map(|_| name),
+        if known().await?.is_some() {
+            return Ok(name);
         }
         let settings = TopicSettings {
             partitions: group.shards,

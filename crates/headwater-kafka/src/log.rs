@@ -6,8 +6,8 @@ use std::sync::Arc;
 use headwater_core::BoxFuture;
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{
-    AppendError, Bounds, Group, Log, LogError, LogId, Membership, ReadBatch, ReadLimit, TopicDescription,
-    TopicSettings, Wait,
+    AppendError, Bounds, Group, Log, LogError, LogId, Membership, ReadBatch, ReadLimit, Replicas,
+    TopicDescription, TopicSettings, Wait,
 };
 use headwater_core::position::Position;
 use headwater_core::record::Append;
@@ -46,9 +46,13 @@ impl fmt::Debug for KafkaLog {
 impl KafkaLog {
     /// Connects to a cluster, and checks that it has what the log needs.
     ///
+    /// Nothing is made on the cluster yet. From now on brokers may come and go: calls answer that the log is unavailable,
+    /// and are served again when it is back.
+    ///
     /// # Errors
     ///
-    /// [`KafkaError`] says why the cluster cannot be used, and what to do.
+    /// [`KafkaError`] says in one line why the cluster cannot be used, and what to do: within about twice the settings'
+    /// [`patience`](KafkaSettings::patience) for each address.
     pub async fn connect(settings: KafkaSettings) -> Result<Arc<Self>, KafkaError> {
         let connection = Connection::open(settings).await?;
         let id = cluster::check(&connection).await?;
@@ -68,6 +72,13 @@ impl KafkaLog {
 impl Log for KafkaLog {
     fn id(&self) -> LogId {
         self.id
+    }
+
+    fn replicas_wanted(&self) -> Option<Replicas> {
+        let settings = self.connection.settings();
+        let count = |count: i16| u32::try_from(count).unwrap_or(1);
+        let (factor, min_in_sync) = (settings.replication_factor, settings.min_in_sync_replicas);
+        Some(Replicas { factor: count(factor), min_in_sync: count(min_in_sync) })
     }
 
     fn describe<'a>(
@@ -112,7 +123,7 @@ impl Log for KafkaLog {
         limit: ReadLimit,
         wait: Wait,
     ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
-        Box::pin(self.reader.read(partition, from, limit, wait))
+        Box::pin(self.reader.read(partition, from, bounded(limit), wait))
     }
 
     fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
@@ -143,4 +154,18 @@ impl Log for KafkaLog {
     fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
         Box::pin(cluster::committed(&self.connection, &self.topics, group))
     }
+}
+
+/// The limit of a read. A debug build can be told to read few records at a time, or one, as a chaos run does.
+fn bounded(limit: ReadLimit) -> ReadLimit {
+    #[cfg(debug_assertions)]
+    {
+        use std::sync::LazyLock;
+        static RECORDS_MAX: LazyLock<Option<usize>> =
+            LazyLock::new(|| std::env::var("HEADWATER_BIN_READ_RECORDS_MAX").ok()?.parse().ok());
+        if let Some(records) = *RECORDS_MAX {
+            return ReadLimit { records, ..limit };
+        }
+    }
+    limit
 }

@@ -8,10 +8,14 @@
 //! A shard that is to move is told as revoked, and goes on to its next owner when its claim and its writers are dropped,
 //! or when whoever holds them has had time enough. One that the group has given away already is told as lost.
 //!
+//! That a member was fenced does not say by whom: one whose session ended joins anew under its name, and a heartbeat that
+//! was still under way under its old id is answered as if another process had taken the name. So each member has a client
+//! id of its own, and the group is asked who bears the name before the membership is ended for good.
+//!
 //! A member has sockets of its own: joining is held back by the broker until the other members have come, and other
 //! groups' heartbeats must not wait behind it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -20,6 +24,7 @@ use headwater_core::BoxFuture;
 use headwater_core::log::{Group, LogError, LogErrorKind, Membership, ShardChange};
 use headwater_core::position::Position;
 use headwater_core::topic::{Partition, TopicPartition};
+use krafka::admin::DescribeConsumerGroupsOptions;
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, GroupProtocol, OffsetAndMetadata,
     PartitionAssignmentStrategy,
@@ -28,7 +33,7 @@ use krafka::error::ErrorCode;
 use krafka::{CloseOptions, GroupMembershipOperation, KrafkaError};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bounds::partition_id;
@@ -45,7 +50,17 @@ const POLL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Heartbeats in the time of a session: members hear by them that others come and go.
-const HEARTBEATS_PER_SESSION: u32 = 12;
+///
+/// One that is sent while this member waits for the others to join is read by the broker after that, and is of a
+/// generation that has passed: the member then begins anew. So they are rarer than a join takes.
+const HEARTBEATS_PER_SESSION: u32 = 6;
+
+/// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
+///
+/// One that begins anew in the middle of a join can fence itself, on a slow machine more than once. Two processes of one
+/// name fence each other in turn, and the older one is told so first, and so most often; mostly the group says so before.
+const FENCED_MAX: usize = 10;
+const FENCED_WITHIN: Duration = Duration::from_secs(60);
 
 type Change = Result<ShardChange, LogError>;
 
@@ -67,13 +82,14 @@ impl Member {
         let name = OwnName::take(format!("{} at {}", means.group.name, settings.servers), &settings.instance);
         let (told, changes) = mpsc::unbounded_channel();
         let listener = Arc::new(Listener::new(means.clone(), told));
-        let consumer = Arc::new(consumer(&means, &name, listener.clone()).await?);
+        let client_id = format!("{}-{:08x}", settings.client_id, fastrand::u32(..));
+        let consumer = Arc::new(consumer(&means, &name, &client_id, listener.clone()).await?);
         listener.consumer.set(Arc::downgrade(&consumer)).expect("the listener has just been made");
         let group = means.group.name.clone();
         let subscribed = consumer.subscribe([means.group.topic.as_str()]).await;
         subscribed.map_err(|error| failed_to(&format!("join the group {group}"), error))?;
         let (leave, left) = oneshot::channel();
-        tokio::spawn(Polling { consumer: consumer.clone(), listener, name, means }.run(left));
+        tokio::spawn(Polling { consumer: consumer.clone(), listener, name, client_id, means }.run(left));
         Ok(Box::new(Self { consumer, group, changes, leave: Some(leave) }))
     }
 }
@@ -91,9 +107,14 @@ async fn check(means: &Means) -> Result<(), LogError> {
     Err(LogError::new(LogErrorKind::Invalid, message))
 }
 
-async fn consumer(means: &Means, name: &OwnName, listener: Arc<Listener>) -> Result<Consumer, LogError> {
+async fn consumer(
+    means: &Means,
+    name: &OwnName,
+    client_id: &str,
+    listener: Arc<Listener>,
+) -> Result<Consumer, LogError> {
     let settings = means.connection.settings();
-    let kafka = means.connection.dedicated().await?;
+    let kafka = means.connection.dedicated_as(client_id).await?;
     let consumer = kafka
         .consumer(&*means.group.name)
         .group_protocol(GroupProtocol::Classic)
@@ -148,11 +169,14 @@ struct Polling {
     consumer: Arc<Consumer>,
     listener: Arc<Listener>,
     name: OwnName,
+    /// What the cluster knows this member by, and no other.
+    client_id: String,
     means: Arc<Means>,
 }
 
 impl Polling {
     async fn run(self, mut left: oneshot::Receiver<oneshot::Sender<Result<(), LogError>>>) {
+        let mut fenced = Fences::default();
         let ended = loop {
             tokio::select! {
                 biased;
@@ -160,7 +184,14 @@ impl Polling {
                 polled = self.consumer.poll(POLL) => match polled {
                     // All partitions are paused: there are no records.
                     Ok(_) => {}
-                    Err(error) if self.is_the_end(&error) => break Ended::By(error),
+                    Err(error) if is_fenced(&error) => {
+                        if self.another_bears_the_name().await || fenced.are_too_many(Instant::now()) {
+                            break Ended::By(error);
+                        }
+                        tracing::warn!(group = %self.means.group.name, "the group took this member's name; joining again");
+                        sleep(PAUSE).await;
+                    }
+                    Err(error) if is_the_end(&error) => break Ended::By(error),
                     Err(error) => {
                         tracing::warn!(group = %self.means.group.name, %error, "the group cannot be followed now");
                         sleep(PAUSE).await;
@@ -176,14 +207,14 @@ impl Polling {
                     let _ = answer.send(left);
                 }
             }
-            Ended::By(error) => self.end(error).await,
+            Ended::By(error) => {
+                let error = self.end(error).await;
+                let listener = self.listener.clone();
+                // Whoever hears of the end and joins again finds the name free.
+                drop(self);
+                listener.tell(Err(error));
+            }
         }
-    }
-
-    fn is_the_end(&self, error: &KrafkaError) -> bool {
-        matches!(error, KrafkaError::Closed { .. })
-            || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
-            || code_of(error) == Some(ErrorCode::FencedInstanceId)
     }
 
     async fn leave(&self) -> Result<(), LogError> {
@@ -203,11 +234,11 @@ impl Polling {
         self.consumer.close_with(options).await
     }
 
-    /// Tells why the membership is over, and takes every shard away.
-    async fn end(&self, error: KrafkaError) {
+    /// Takes every shard away, and answers why the membership is over.
+    async fn end(&self, error: KrafkaError) -> LogError {
         let group = &self.means.group.name;
         self.listener.lose_all();
-        let error = if code_of(&error) == Some(ErrorCode::FencedInstanceId) {
+        let error = if is_fenced(&error) {
             let message = format!(
                 "another process joined the group {group} as instance \"{}\": its data directory is a copy of this \
                  one's, or this one was taken for dead and replaced; give each instance a data directory of its own",
@@ -217,12 +248,47 @@ impl Polling {
         } else {
             failed_to(&format!("be a member of the group {group}"), error)
         };
-        self.listener.tell(Err(error));
         // To leave by this name would take the place of whoever bears it now.
         let closed = self.close(GroupMembershipOperation::RemainInGroup).await;
         if let Err(error) = closed {
             tracing::debug!(group, %error, "a member that had ended could not be closed");
         }
+        error
+    }
+
+    /// Whether the group counts another process under this member's name; that nobody answers proves nothing.
+    async fn another_bears_the_name(&self) -> bool {
+        let group = &*self.means.group.name;
+        let admin = self.means.connection.admin();
+        let groups = admin.describe_consumer_groups([group], DescribeConsumerGroupsOptions::default()).await;
+        let groups = groups.into_iter().flat_map(HashMap::into_values).flatten();
+        groups.flat_map(|group| group.members).any(|member| {
+            member.instance_id.as_deref() == Some(self.name.as_str()) && member.client_id != self.client_id
+        })
+    }
+}
+
+fn is_the_end(error: &KrafkaError) -> bool {
+    matches!(error, KrafkaError::Closed { .. })
+        || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
+}
+
+fn is_fenced(error: &KrafkaError) -> bool {
+    code_of(error) == Some(ErrorCode::FencedInstanceId)
+}
+
+/// When a member was told that its name is another's.
+#[derive(Default)]
+struct Fences(VecDeque<Instant>);
+
+impl Fences {
+    /// Counts one more; whether it has been too many lately.
+    fn are_too_many(&mut self, now: Instant) -> bool {
+        self.0.push_back(now);
+        while self.0.front().is_some_and(|first| now.duration_since(*first) > FENCED_WITHIN) {
+            self.0.pop_front();
+        }
+        self.0.len() > FENCED_MAX
     }
 }
 
@@ -352,5 +418,20 @@ impl ConsumerRebalanceListener for Listener {
     async fn on_partitions_lost(&self, partitions: &[krafka::consumer::TopicPartition]) {
         let lost = self.take(partitions);
         lost.iter().for_each(|(shard, held)| self.lose(*shard, held));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, FENCED_MAX, FENCED_WITHIN, Fences, Instant};
+
+    #[test]
+    fn a_member_that_is_fenced_again_and_again_has_been_replaced() {
+        let (mut fences, start) = (Fences::default(), Instant::now());
+        let second = |n: usize| start + Duration::from_secs(n as u64);
+        assert!((0..FENCED_MAX).all(|n| !fences.are_too_many(second(n))));
+        assert!(fences.are_too_many(second(FENCED_MAX)));
+        let later = second(FENCED_MAX) + FENCED_WITHIN + Duration::from_secs(1);
+        assert!(!fences.are_too_many(later), "what was long ago counts no more");
     }
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_core::BoxFuture;
 use headwater_core::log::{CommitError, LogError, LogErrorKind, Transaction, Writer};
+use headwater_core::record::Append;
 use headwater_core::topic::{Offset, TopicPartition};
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
@@ -113,8 +114,8 @@ impl Shard {
             let message = format!("could not {}: a transaction needs a position", self.what());
             return Err(refused(LogError::new(LogErrorKind::Invalid, message)));
         }
-        for append in &transaction.appends {
-            self.topics.partition(&append.to).await.map_err(refused)?;
+        for to in targets(&transaction.appends) {
+            self.topics.partition(to).await.map_err(refused)?;
         }
         let mut places = last.places.clone();
         for (at, next) in transaction.positions.iter() {
@@ -188,6 +189,18 @@ impl Shard {
             }
         }
     }
+}
+
+/// Where records go, each partition once: a transaction has thousands of records and few of them.
+fn targets(appends: &[Append]) -> Vec<&TopicPartition> {
+    let mut targets: Vec<&TopicPartition> = Vec::new();
+    for Append { to, .. } in appends {
+        // The partition first: it is the cheaper of the two to compare.
+        if !targets.iter().any(|seen| seen.partition == to.partition && seen.topic == to.topic) {
+            targets.push(to);
+        }
+    }
+    targets
 }
 
 fn refused(error: LogError) -> CommitError {

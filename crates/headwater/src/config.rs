@@ -98,6 +98,21 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogChoice {
+    /// A Kafka cluster by its address, `kafka://host:port`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, as the rest of a sentence that begins with the address.
+    pub(crate) fn kafka(address: &str) -> Result<Self, String> {
+        match settings::parse_log(address) {
+            Ok(LogChoice::Kafka(servers)) => Ok(LogChoice::Kafka(servers)),
+            Err(refusal) if address.starts_with("kafka://") => Err(refusal),
+            _ => Err("is no Kafka cluster; wanted is kafka://host:port".to_owned()),
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -177,11 +192,6 @@ impl Config {
         config.refuse_exposure(&found)?;
         config.refuse_half_of_kafka()?;
         Ok(config)
-    }
-
-    /// Where other instances reach this one.
-    pub fn advertised(&self) -> String {
-        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
     }
 
     /// The flags as a command, to which an application adds its name, its flags and its subcommands.

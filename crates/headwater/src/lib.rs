@@ -38,6 +38,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod admin;
 pub mod aggregate;
 mod app;
 pub mod command;

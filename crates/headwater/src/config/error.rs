@@ -62,7 +62,7 @@ impl ConfigError {
         ConfigError::new(ConfigErrorKind::Unknown, format!("{what} `{name}` is unknown; {hint}"))
     }
 
-    pub(super) fn invalid(origin: &str, value: &str, refusal: &str) -> Self {
+    pub(crate) fn invalid(origin: &str, value: &str, refusal: &str) -> Self {
         ConfigError::new(ConfigErrorKind::Invalid, format!("{origin}: `{value}` {refusal}"))
     }
 

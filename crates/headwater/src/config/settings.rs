@@ -413,7 +413,9 @@ const PEER_SECRET_CHARS_MIN: usize = 16;
 
 fn parse_peer_secret(value: &str) -> Result<Secret, String> {
     if value.chars().count() < PEER_SECRET_CHARS_MIN {
-        return Err(format!("is too short; wanted are {PEER_SECRET_CHARS_MIN} characters or more, at random"));
+        return Err(format!(
+            "is too short; wanted are {PEER_SECRET_CHARS_MIN} characters or more, at random"
+        ));
     }
     Ok(Secret::new(value))
 }
@@ -425,7 +427,7 @@ fn parse_data(value: &str) -> Result<PathBuf, String> {
     Ok(value.into())
 }
 
-fn parse_log(value: &str) -> Result<LogChoice, String> {
+pub(super) fn parse_log(value: &str) -> Result<LogChoice, String> {
     match value.strip_prefix("kafka://") {
         Some(servers) if servers.split(',').all(is_server) => Ok(LogChoice::Kafka(servers.into())),
         Some(_) => Err(

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_core::log::{
-    Claim, Cleanup, CommitError, Group, Log, LogError, LogErrorKind, Membership, ReadLimit, RecordTimes,
-    ShardChange, TopicDescription, TopicSettings, Transaction, Wait, Writer,
+    Claim, Cleanup, CommitError, Group, Log, LogError, LogErrorKind, Membership, RecordTimes, ShardChange,
+    TopicDescription, TopicSettings, Transaction, Wait, Writer,
 };
 use headwater_core::position::Position;
 use headwater_core::record::{Append, StoredRecord};
@@ -22,10 +22,8 @@ use super::map::{
     Begin, MigratedTopic, OffsetMap, Range, Run, begin_record, copied_record, push, runs_record,
 };
 use super::records::{Records, same};
-use super::{Migration, OnProgress, Progress, map_topic};
+use super::{Migration, OnProgress, Progress, Reached, map_topic};
 
-/// What one transaction copies.
-const BATCH: ReadLimit = ReadLimit { records: 5_000, bytes: 4 << 20 };
 /// How long a shard may take to be ours, beyond what a coordinator waits for others.
 const GAIN_TIME_MAX: Duration = Duration::from_secs(90);
 
@@ -212,7 +210,7 @@ impl<'a> Copying<'a> {
     /// Copies what is left; answers the whole map.
     pub(super) async fn run(
         mut self,
-        last: &mut (usize, u64),
+        last: &mut Reached,
         on_progress: &mut OnProgress<'_>,
     ) -> Result<OffsetMap, MigrateError> {
         while self.note.index < self.partitions.len() {
@@ -229,13 +227,18 @@ impl<'a> Copying<'a> {
 
     async fn copy_partition(
         &mut self,
-        last: &mut (usize, u64),
+        last: &mut Reached,
         on_progress: &mut OnProgress<'_>,
     ) -> Result<(), MigrateError> {
         let (at, range) = self.partitions[self.note.index].clone();
         let mut unmapped: Vec<Run> = Vec::new();
         while self.note.next < range.end {
-            let batch = self.migration.from.read(&at, self.note.next, BATCH, Wait::No).await.of_old()?;
+            let batch = self
+                .migration
+                .from
+                .read(&at, self.note.next, self.migration.batch, Wait::No)
+                .await
+                .of_old()?;
             let mut appends = Vec::with_capacity(batch.records.len() + 1);
             let mut note = Note { next: batch.next, ..self.note };
             if !unmapped.is_empty() {

@@ -1,6 +1,5 @@
 //! The shards' heads, told in the new log's offsets.
 
-use bytes::Bytes;
 use headwater_core::log::{CommitError, Group, Head, LogError, LogErrorKind, Opened, Transaction};
 use headwater_core::position::Position;
 use headwater_core::topic::{Offset, TopicPartition};
@@ -60,7 +59,6 @@ async fn put(opened: Opened, head: Head) -> Result<(), MigrateError> {
         return Ok(());
     }
     let Head { positions, note } = head;
-    let note = Bytes::from(note);
     let committed = writer.commit(Transaction { appends: Vec::new(), positions, note }).await;
     let error = match committed {
         Ok(_) => return Ok(()),

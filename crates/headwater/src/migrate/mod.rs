@@ -1,9 +1,9 @@
 //! Moving an app from one log to another: its topics, its shards' heads, its outcomes.
 //!
-//! - [`map`]: where each old record lies in the new log, kept there in a topic of its own.
-//! - [`copy`]: records, in transactions that carry how far the copy has come.
-//! - [`verify`]: whether what was copied is equal, by count and digest.
-//! - [`heads`]: the shards' positions, rewritten by the map.
+//! - `map`: where each old record lies in the new log, kept there in a topic of its own.
+//! - `copy`: records, in transactions that carry how far the copy has come.
+//! - `verify`: whether what was copied is equal, by count and digest.
+//! - `heads`: the shards' positions, rewritten by the map.
 //!
 //! A migration may end at any point and is run again by the same command: its one writer is fenced like a shard's, and
 //! each of its transactions holds records and progress together, so nothing is copied twice or left out. While it lasts
@@ -22,8 +22,8 @@ mod verify;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_core::clock::Clock;
-use headwater_core::log::{Log, LogErrorKind, LogId, TopicDescription};
+use headwater_core::clock::{Clock, SystemClock};
+use headwater_core::log::{Log, LogErrorKind, LogId, ReadLimit, TopicDescription};
 use headwater_core::topic::{TopicName, TopicPartition};
 use serde::Serialize;
 use serde_json::json;
@@ -40,21 +40,40 @@ use crate::topics::{Purpose, registry::Facts};
 
 /// How often a migration goes on after the new log refused it, as long as it came no further.
 const ATTEMPTS: u32 = 20;
+/// How many records one transaction copies.
+const RECORDS_AT_ONCE: usize = 5_000;
 /// How long it waits before.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Moves one app from one log to another.
 pub struct Migration<'a> {
-    /// The app; its code runs nowhere.
-    pub app: &'a App,
-    /// The log that it ran on, which nobody writes to any more.
-    pub from: &'a dyn Log,
-    /// The log that it is to run on.
-    pub to: &'a dyn Log,
-    /// Tells the time of what the migration itself records.
-    pub clock: &'a dyn Clock,
+    app: &'a App,
+    from: &'a dyn Log,
+    to: &'a dyn Log,
+    clock: &'a dyn Clock,
+    verify: bool,
+    batch: ReadLimit,
+}
+
+impl<'a> Migration<'a> {
+    /// Moves this app, whose code runs nowhere, from a log that nobody writes to any more to another.
+    pub fn new(app: &'a App, from: &'a dyn Log, to: &'a dyn Log) -> Self {
+        let batch = ReadLimit { records: RECORDS_AT_ONCE, bytes: 4 << 20 };
+        Self { app, from, to, clock: &SystemClock, verify: false, batch }
+    }
+
     /// Whether everything is read again in both logs and compared.
-    pub verify: bool,
+    #[must_use]
+    pub fn verify(self, verify: bool) -> Self {
+        Self { verify, ..self }
+    }
+
+    /// How many records one transaction copies; 5,000 unless set.
+    #[must_use]
+    pub fn records_at_once(mut self, records: usize) -> Self {
+        self.batch.records = records.max(1);
+        self
+    }
 }
 
 /// How far a migration has come.
@@ -107,20 +126,45 @@ impl Migration<'_> {
     ///
     /// [`MigrateError`]; what was copied stays, and the next run goes on from there.
     pub async fn run(&self, on_progress: &mut OnProgress<'_>) -> Result<Report, MigrateError> {
+        let mut furthest = Reached::default();
+        let mut attempts = 0;
+        loop {
+            let mut reached = Reached::default();
+            let error = match self.run_once(&mut reached, on_progress).await {
+                Ok(report) => return Ok(report),
+                Err(error) => error,
+            };
+            attempts = if reached > furthest { 1 } else { attempts + 1 };
+            furthest = furthest.max(reached);
+            if attempts == ATTEMPTS || !is_passing(&error) {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the migration was interrupted; it goes on from where it was");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn run_once(
+        &self,
+        reached: &mut Reached,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<Report, MigrateError> {
         let source = self.survey_source().await?;
         let state = self.state().await?;
         if state.as_deref() == Some(FINISHED) {
+            self.finish().await?;
             let verified = self.verify_finished(on_progress).await?;
             return Ok(self.report(true, verified));
         }
         self.prepare_target(&source, state.is_some()).await?;
-        let map = self.copy(&source, on_progress).await?;
+        let map = self.copy(&source, reached, on_progress).await?;
         let verified = if self.verify {
             verify(self.from, self.to, &map, Extent::Whole, on_progress).await?
         } else {
             Vec::new()
         };
         heads::rewrite(self, &map).await?;
+        self.state_that(FINISHED).await?;
         self.finish().await?;
         Ok(self.report(false, verified))
     }
@@ -190,36 +234,18 @@ impl Migration<'_> {
     async fn copy(
         &self,
         source: &BTreeMap<TopicName, TopicDescription>,
+        reached: &mut Reached,
         on_progress: &mut OnProgress<'_>,
     ) -> Result<OffsetMap, MigrateError> {
-        let mut furthest = (0, 0);
-        let mut attempts = 0;
-        loop {
-            let mut last = (0, 0);
-            let copied = match Copying::open(self, source).await {
-                Ok(copying) => copying.run(&mut last, on_progress).await,
-                Err(error) => Err(error),
-            };
-            let error = match copied {
-                Ok(map) => return Ok(map),
-                Err(error) => error,
-            };
-            attempts = if last > furthest { 0 } else { attempts + 1 };
-            furthest = furthest.max(last);
-            if attempts == ATTEMPTS || !is_passing(&error) {
-                return Err(error);
-            }
-            tracing::warn!(%error, "the migration was interrupted; it goes on from where it was");
-            tokio::time::sleep(PAUSE).await;
-        }
+        Copying::open(self, source).await?.run(reached, on_progress).await
     }
 
-    /// Makes the new topics what the app needs, and says that the migration is finished.
+    /// Makes the new topics what the app needs; what is not done of that when this ends, a start refuses.
     async fn finish(&self) -> Result<(), MigrateError> {
         let word = Word { migrating: true, ..Word::default() };
         let (place, reach) = (Place::default(), Reach::Alter);
         match prepare(self.to, self.clock, self.app, &place, (reach, &word)).await.of_new()? {
-            Prepared::Ready(_) => self.state_that(FINISHED).await,
+            Prepared::Ready(_) => Ok(()),
             Prepared::Refused(plan) => Err(MigrateError::Topics(plan.to_string())),
         }
     }
@@ -252,6 +278,9 @@ impl Migration<'_> {
         verify(self.from, self.to, &map, Extent::Kept, on_progress).await
     }
 }
+
+/// The furthest partition and offset that a run has copied.
+type Reached = (usize, u64);
 
 /// A migration of this app into a log has begun, or is finished.
 pub(crate) const BEGUN: &str = "begun";

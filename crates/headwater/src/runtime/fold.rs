@@ -111,7 +111,10 @@ impl Fold {
         let provenance = self.shell.provenance(&[&self.source]).await?;
         let bounds = self.shell.bounds(&source).await?;
         let input = Input { partition: source.clone(), bounds, is_kept: true };
-        let state = self.shell.shard_state(&self.store, cell, &provenance, &[input]).await?;
+        let state = self.shell.shard_state(&self.store, cell, &provenance, &[input], stop).await?;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         let mut run = FoldRun::begin(self, part, cell.clone(), source, provenance, state).await?;
         loop {
             let read = self.shell.log.read(&run.source, run.next, run.limit, Wait::UntilMore);
@@ -213,10 +216,11 @@ impl<'a> FoldRun<'a> {
 
     fn fold_records(&mut self, records: &[StoredRecord]) -> Result<Delta, Failure> {
         let mut delta = Delta::default();
-        let layered = Layered { delta: &mut delta, in_flight: None, committed: &*self.state };
-        let mut flow = Flow::new(Some(layered));
-        run_batch(&mut *self.chain, records, &mut flow)?;
-        drop(flow);
+        let run = self.state.look_up(|committed| {
+            let layered = Layered { delta: &mut delta, in_flight: None, committed };
+            run_batch(&mut *self.chain, records, &mut Flow::new(Some(layered)))
+        });
+        run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
         Ok(delta)
     }
 

@@ -24,7 +24,7 @@ use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trou
 use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
-use crate::command::{CommandId, SendError, Version};
+use crate::command::{CommandId, Receipt, SendError, Version};
 #[cfg(feature = "kafka")]
 use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
@@ -42,6 +42,7 @@ pub struct Headwater {
     shell: Shell,
     stores: Stores,
     apps: Arc<Mutex<HashSet<String>>>,
+    name: Option<Arc<str>>,
 }
 
 impl Headwater {
@@ -103,7 +104,7 @@ impl Headwater {
             replaced: Replaced::default(),
             _held: None,
         };
-        Self { shell, stores, apps: Arc::default() }
+        Self { shell, stores, apps: Arc::default(), name: None }
     }
 
     /// The same with a log that tells what is damaged.
@@ -119,6 +120,20 @@ impl Headwater {
         self
     }
 
+    /// The same under this instance's name: its alone among those that share the log, and the same after a restart.
+    ///
+    /// [`open`](Headwater::open) names an instance on Kafka by what it keeps in the data directory.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// This instance's name among those that share the log; `None` for a log that is one process's own.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The same as one of several instances that share a log: each answers everything, by asking the others for what is
     /// not its own.
     ///
@@ -126,7 +141,9 @@ impl Headwater {
     /// [`peer_service`](Headwater::peer_service) answers.
     #[must_use]
     pub fn among(mut self, name: impl Into<String>, address: PeerAddress, peers: Arc<dyn Peers>) -> Self {
-        let cluster = Cluster { name: name.into(), address, peers, registry: Arc::default() };
+        let name = name.into();
+        self.name = Some(name.as_str().into());
+        let cluster = Cluster { name, address, peers, registry: Arc::default() };
         self.shell.cluster = Some(Arc::new(cluster));
         self
     }
@@ -323,18 +340,15 @@ impl Running {
         self.app.topologies.iter().map(report).collect()
     }
 
-    /// What keeps the app from being ready: one line per topology that does not run whole, here or elsewhere, and one for
-    /// a log that does not answer; empty when it is ready.
+    /// What keeps the app from being ready: one line per topology that does not run whole, here or elsewhere; empty when
+    /// it is ready. A log that does not answer is told by [`log_silence`](Running::log_silence).
     pub fn troubles(&self) -> Vec<String> {
         let of = |topology: &TopologyStatus| {
             let mine = topology.cells.iter().filter(|cell| !self.app.is_elsewhere(topology, cell));
             let troubles: Vec<_> = mine.filter_map(|cell| trouble(cell)).collect();
             (!troubles.is_empty()).then(|| format!("{}: {}", topology.name, troubles.join("; ")))
         };
-        let silence = self
-            .log_silence()
-            .map(|silence| format!("the log has not answered for {} ms", silence.as_millis()));
-        self.app.topologies.iter().filter_map(of).chain(silence).collect()
+        self.app.topologies.iter().filter_map(of).collect()
     }
 
     /// Whether this is one of several instances, which are asked for what is not here.
@@ -445,6 +459,13 @@ impl Running {
 }
 
 impl StartedApp {
+    /// The receipt in this log's offsets, if it is of the log that the app ran on before; otherwise as it is.
+    pub(crate) fn resolve(&self, receipt: &Receipt) -> Receipt {
+        let log = self.shell.log.id();
+        let moved = self.moved.as_ref().filter(|_| receipt.log != log);
+        moved.and_then(|moved| moved.resolve(receipt, log)).unwrap_or_else(|| receipt.clone())
+    }
+
     /// Whether a topic lives under this id; asked of the log only where it is not known to.
     pub(crate) async fn has_topic(&self, topic: &TopicName, id: TopicId) -> Result<bool, LogError> {
         if self.topic_ids.lock().get(topic) == Some(&id) {

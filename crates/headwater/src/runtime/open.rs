@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
+use headwater_core::log::Log;
 use headwater_core::store::StoreError;
 
 use super::headwater::Headwater;
@@ -82,6 +83,21 @@ impl Headwater {
             LogChoice::Kafka(servers) => return Err(OpenLogError::NoKafka(servers.clone())),
         };
         Ok(headwater.placed(Place::of(config)))
+    }
+}
+
+/// Connects to the log of a Kafka cluster, and opens nothing beside it.
+///
+/// # Errors
+///
+/// As [`Headwater::open`].
+pub(crate) async fn connect(servers: &str, config: &Config) -> Result<Arc<dyn Log>, OpenLogError> {
+    #[cfg(feature = "kafka")]
+    return super::open_kafka::open_log(servers, &config.kafka).await;
+    #[cfg(not(feature = "kafka"))]
+    {
+        let _ = config;
+        Err(OpenLogError::NoKafka(servers.to_owned()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::{Group, LogError, TopicDescription};
+use headwater_core::log::{Group, Log, LogError, TopicDescription};
 use headwater_core::store::{StateStores, StoreError, StoreErrorKind};
 use headwater_core::topic::{Partition, TopicId, TopicName};
 use parking_lot::Mutex;
@@ -20,9 +20,12 @@ use super::membership::{RunShard, run_group};
 use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
 use super::standby::{StandbyBoard, keep_assigned};
+use super::transfer::{Copies, CopySource};
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
-use crate::topics::prepare::{Prepared, Reach, Word, prepare};
+use crate::migrate::map::OffsetMap;
+use crate::migrate::map_topic;
+use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
 use crate::topics::{self, AggregateTopics, Plan, TopicDeclaration};
 use crate::topology::{Definition, Kind, TopicRef, versioned};
 
@@ -100,7 +103,10 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    /// Where the records of the log lie that the app ran on before.
+    pub(crate) moved: Option<OffsetMap>,
     pub(crate) standbys: StandbyBoard,
+    pub(crate) copies: Copies,
     pub(crate) stop: CancellationToken,
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
     /// The lives of topics that receipts were of.
@@ -151,11 +157,13 @@ impl Starting {
 
     /// Starts everything that `app` has and `wanted` selects.
     pub(crate) async fn start(mut self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
-        tracing::info!(app = app.name(), ?wanted, "starting");
+        tracing::info!(app = app.name(), commands = wanted.commands, queries = wanted.queries, "starting");
         for line in app.describe().to_string().lines() {
             tracing::info!("{line}");
         }
-        self.topics = self.prepare(app).await?;
+        let survey = self.prepare(app).await?;
+        let moved = moved(&*self.shell.log, app, &survey).await?;
+        self.topics = survey.topics;
         let mut started = StartedApp {
             name: self.app.clone(),
             shell: self.shell.clone(),
@@ -166,7 +174,9 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            moved,
             standbys: self.standbys.clone(),
+            copies: Copies::default(),
             stop: self.stop.clone(),
             groups: Mutex::default(),
             topic_ids: Mutex::default(),
@@ -207,10 +217,10 @@ impl Starting {
     }
 
     /// Makes the topics that are missing, and refuses to start on others than the app needs.
-    async fn prepare(&self, app: &App) -> Result<BTreeMap<TopicName, TopicDescription>, StartError> {
+    async fn prepare(&self, app: &App) -> Result<Survey, StartError> {
         let Shell { log, clock, place, .. } = &self.shell;
         match prepare(&**log, &**clock, app, place, (Reach::Create, &Word::default())).await? {
-            Prepared::Ready(survey) => Ok(survey.topics),
+            Prepared::Ready(survey) => Ok(survey),
             Prepared::Refused(plan) => Err(StartError::Refused(Box::new(plan))),
         }
     }
@@ -285,7 +295,8 @@ impl Starting {
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
         let source = self.resolve(&definition.source);
-        let store = self.open_store(&self.store_name(definition), &[&definition.name])?;
+        let store =
+            self.open_store(&definition.versioned_name(), &self.store_name(definition), &[&definition.name])?;
         let cells = self.cells();
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
@@ -356,7 +367,12 @@ impl Starting {
     }
 
     /// Opens a store; a damaged one is thrown away, since its state is folded again from the log.
-    pub(crate) fn open_store(&self, name: &str, tables: &[&str]) -> Result<NamedStore, StartError> {
+    pub(crate) fn open_store(
+        &self,
+        topology: &str,
+        name: &str,
+        tables: &[&str],
+    ) -> Result<NamedStore, StartError> {
         let store = match self.stores.open(name, tables) {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 tracing::error!(store = name, %error, "a damaged store is thrown away and built again from the log");
@@ -366,7 +382,13 @@ impl Starting {
             opened => opened?,
         };
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
-        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone() })
+        // What was kept aside for others in an earlier life.
+        self.stores.remove(&format!("{name}@copy"))?;
+        let source = self.routes.clone().map(|routes| {
+            let (topology, worth) = (topology.to_owned(), self.options.copy_from_records);
+            Arc::new(CopySource { routes, topology, worth })
+        });
+        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone(), source })
     }
 
     /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.
@@ -423,6 +445,14 @@ impl Starting {
             outcomes: there(outcomes),
             snapshots: there(snapshots),
         }
+    }
+}
+
+/// The map of the migration that brought the app to this log; `None` if none did.
+async fn moved(log: &dyn Log, app: &App, survey: &Survey) -> Result<Option<OffsetMap>, LogError> {
+    match survey.registry.get(MIGRATION) {
+        Some(_) => OffsetMap::load(log, &map_topic(app)).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The topics of an app: declared as a value, planned against what is there, made, altered or refused.
 //!
-//! - [`declared`]: what the app needs: names, settings, and why each topic exists.
-//! - [`registry`]: what the app's definitions topic remembers: topologies as they were defined, topics by their ids.
-//! - [`plan`]: what is missing, differs or contradicts; pure.
-//! - [`prepare`]: asks a log, and does what a plan says: little at a start, more when an operator asks.
+//! - `declared`: what the app needs: names, settings, and why each topic exists.
+//! - `registry`: what the app's definitions topic remembers: topologies as they were defined, topics by their ids.
+//! - `plan`: what is missing, differs or contradicts; pure.
+//! - `prepare`: asks a log, and does what a plan says: little at a start, more when an operator asks.
 
 mod declared;
 mod plan;

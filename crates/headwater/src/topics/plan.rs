@@ -393,7 +393,7 @@ impl fmt::Display for Plan {
             )?;
             write_differences(f, &step.action)?;
         }
-        for unfinished in &self.unfinished {
+        if let Some(unfinished) = &self.unfinished {
             writeln!(f, "! refuse {unfinished}")?;
         }
         for conflict in &self.conflicts {

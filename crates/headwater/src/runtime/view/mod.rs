@@ -66,7 +66,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
 
     /// Answers from a state that includes what the receipt is for.
     pub fn after(mut self, receipt: &Receipt) -> Self {
-        self.after = Some(receipt.clone());
+        self.after = Some(self.app.resolve(receipt));
         self
     }
 
