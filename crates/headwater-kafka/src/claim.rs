@@ -77,6 +77,17 @@ impl Hold {
         place.filter(|_| self.is_held())
     }
 
+    /// The group does not count the shard as this member's now. Whether it is gone, the membership says: a member that
+    /// is just joining anew, and keeps its shards, is told of none of them again.
+    fn uncounted(&self) -> LogError {
+        if !self.is_held() {
+            return self.gone();
+        }
+        let message =
+            format!("the group does not count shard {} of {} as this member's now", self.shard, self.group());
+        LogError::new(LogErrorKind::Unavailable, message)
+    }
+
     fn gone(&self) -> LogError {
         let message = format!("shard {} of {} is no longer this member's", self.shard, self.group());
         LogError::new(LogErrorKind::Fenced, message)
@@ -134,7 +145,9 @@ async fn open_producer(hold: &Hold) -> Result<TransactionalProducer, LogError> {
 /// Answers an error unless the group still counts this member, and does not count the shard as another's.
 async fn ask_the_coordinator(hold: &Hold) -> Result<(), LogError> {
     let what = format!("ask who has shard {} of {}", hold.shard, hold.group());
-    let place = hold.place().await.ok_or_else(|| hold.gone())?;
+    let Some(place) = hold.place().await else {
+        return Err(hold.uncounted());
+    };
     let admin = hold.means.connection.admin();
     let groups =
         admin.describe_consumer_groups([hold.group()], DescribeConsumerGroupsOptions::default()).await;
@@ -145,10 +158,10 @@ async fn ask_the_coordinator(hold: &Hold) -> Result<(), LogError> {
     let group = group.map_err(|error| failed_to(&what, error))?;
     let me = |member: &&ConsumerGroupMember| member.member_id == place.member_id();
     if !group.members.iter().any(|member| me(&member)) {
-        return Err(hold.gone());
+        return Err(hold.uncounted());
     }
     let others = group.members.iter().filter(|member| !me(member));
-    if others.into_iter().any(|member| has(member, hold)) { Err(hold.gone()) } else { Ok(()) }
+    if others.into_iter().any(|member| has(member, hold)) { Err(hold.uncounted()) } else { Ok(()) }
 }
 
 fn has(member: &ConsumerGroupMember, hold: &Hold) -> bool {
