@@ -2,10 +2,11 @@
 
 use kafka_broker::Broker;
 
-use crate::processes::{Process, assert_refused};
+use crate::processes::{Process, alone, assert_refused};
 
 #[test]
 fn any_process_answers_and_goes_on_when_others_are_killed() {
+    let _alone = alone();
     let broker = Broker::start().expect("a broker starts");
     let roles = ["command", "command", "query", "query"];
     // All at once, on a cluster without a topic.
@@ -40,7 +41,10 @@ fn any_process_answers_and_goes_on_when_others_are_killed() {
         placed += 1;
         last = processes[left[n % 2]].place_for_good(&format!("o{placed}"), "ada");
         // An order that is there is never said not to be.
-        assert_eq!(processes[left[(n + 1) % 2]].told(&format!("/orders/o{}", placed / 2), &last)["version"], 1);
+        assert_eq!(
+            processes[left[(n + 1) % 2]].told(&format!("/orders/o{}", placed / 2), &last)["version"],
+            1
+        );
     }
     for at in left {
         assert_eq!(processes[at].quantity("ada", &last), placed as u64, "each once");

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use kafka_broker::Broker;
 
-use crate::processes::{Process, assert_refused, header};
-use crate::service::within_patience;
+use crate::processes::{Process, alone, assert_refused, header, within_patience};
 
 /// Longer than a session of the group, so that every member is given up if the broker only seems to be gone.
 const OUTAGE: Duration = Duration::from_secs(8);
 
 #[test]
 fn without_its_broker_it_refuses_orders_and_answers_as_of_before_until_the_broker_is_back() {
+    let _alone = alone();
     let broker = Broker::start().expect("a broker starts");
     let (commands, queries) = (Process::start(&broker, "command"), Process::start(&broker, "query"));
     commands.ready();
