@@ -1,5 +1,7 @@
 //! What the conformance rules do not ask of writers, since it can only happen on a cluster.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
