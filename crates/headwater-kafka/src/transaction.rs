@@ -45,11 +45,7 @@ pub(crate) async fn run(
     match tokio::join!(send(producer, records), positions) {
         (Ok(offsets), Ok(())) => commit(producer).await.map(|()| offsets),
         (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(abort(producer, error).await),
-        (Err(one), Err(other)) => {
-            // The second to fail says no more than that the first did.
-            let first = if one.requires_abort() { other } else { one };
-            Err(abort(producer, first).await)
-        }
+        (Err(one), Err(other)) => Err(abort(producer, first(one, other)).await),
     }
 }
 
@@ -75,8 +71,21 @@ async fn send(
 }
 
 async fn offsets(handles: Vec<DeliveryHandle>) -> Result<Vec<Offset>, KrafkaError> {
-    let answers = join_all(handles).await;
-    answers.into_iter().map(|answer| answer.and_then(|written| offset_of(written.offset))).collect()
+    let mut written = Vec::with_capacity(handles.len());
+    let mut failed = None;
+    for answer in join_all(handles).await {
+        match answer.and_then(|record| offset_of(record.offset)) {
+            Ok(offset) => written.push(offset),
+            Err(error) => failed = failed.into_iter().chain([error]).reduce(first),
+        }
+    }
+    failed.map_or(Ok(written), Err)
+}
+
+/// Of two errors the one that was there first: once something of a transaction has failed, all else of it fails with no
+/// more than the word that it must be aborted.
+fn first(one: KrafkaError, other: KrafkaError) -> KrafkaError {
+    if one.requires_abort() { other } else { one }
 }
 
 /// A broker that dropped a batch as a repeat may not know where it lies: then the batch is taken for lost.
