@@ -5,7 +5,6 @@
 //! the transaction is its abort, by this producer, by the next one of its name, or by the cluster when its time is
 //! over. A failure of the commit itself is unknown, unless the coordinator answered each attempt with a refusal.
 
-use futures_util::future::join_all;
 use headwater_core::topic::Offset;
 use krafka::KrafkaError;
 use krafka::consumer::ConsumerGroupMetadata;
@@ -70,16 +69,17 @@ async fn send(
     failed.map_or(Ok(offsets), Err)
 }
 
+/// The offsets of records that were flushed, or why the first that failed has none.
 async fn offsets(handles: Vec<DeliveryHandle>) -> Result<Vec<Offset>, KrafkaError> {
-    let mut written = Vec::with_capacity(handles.len());
-    let mut failed = None;
-    for answer in join_all(handles).await {
-        match answer.and_then(|record| offset_of(record.offset)) {
-            Ok(offset) => written.push(offset),
+    let (mut offsets, mut failed) = (Vec::with_capacity(handles.len()), None);
+    // One after another: the flush has answered them all, and to wait for thousands together costs more than they do.
+    for handle in handles {
+        match handle.await.and_then(|written| offset_of(written.offset)) {
+            Ok(offset) => offsets.push(offset),
             Err(error) => failed = failed.into_iter().chain([error]).reduce(first),
         }
     }
-    failed.map_or(Ok(written), Err)
+    failed.map_or(Ok(offsets), Err)
 }
 
 /// Of two errors the one that was there first: once something of a transaction has failed, all else of it fails with no
