@@ -100,6 +100,14 @@ impl Process {
     }
 }
 
+/// How many items a customer ordered, once they are as many as expected: a receipt stands for its own order alone.
+#[track_caller]
+pub(crate) fn quantity_once(process: &Process, customer: &str, last: &str, expected: u64) -> u64 {
+    within_patience("every order is seen", || {
+        Some(process.quantity(customer, last)).filter(|quantity| *quantity >= expected)
+    })
+}
+
 /// Asks again until there is an answer.
 #[track_caller]
 pub(crate) fn within_patience<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
