@@ -19,6 +19,7 @@ mod membership;
 mod names;
 mod reader;
 mod record;
+mod replicas;
 mod security;
 mod settings;
 #[cfg(test)]
