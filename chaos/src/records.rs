@@ -105,6 +105,21 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Bytes as a text in base64 (RFC 4648, section 4).
+pub fn to_base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for index in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * index)) as usize & 63];
+            text.push(if index <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
 /// A batch of a partition's log file: who appended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -209,10 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_read() {
+    fn base64_is_read_and_written() {
         let cases = [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmE=", "fooba")];
         for (text, bytes) in cases {
             assert_eq!(base64(text).as_deref(), Some(bytes.as_bytes()), "{text}");
+            assert_eq!(to_base64(bytes.as_bytes()), text);
         }
         assert_eq!(base64("Z*=="), None);
     }

@@ -160,10 +160,10 @@ async fn start(plan: &Plan, folder: &Path) -> Result<Ground, String> {
     Ok(Ground::new(broker, proxies, instances, load))
 }
 
-/// How an instance is started; the first one fetches one record at a time.
+/// How an instance is started; the first one reads one record at a time.
 fn service(plan: &Plan, number: usize, proxy: &Proxy) -> Service {
     let service = Service::on_kafka(plan.binary.clone(), &proxy.address().to_string());
-    if number == 0 { service.setting("HEADWATER_FETCH_RECORDS_MAX", "1") } else { service }
+    if number == 0 { service.setting("HEADWATER_BIN_READ_RECORDS_MAX", "1") } else { service }
 }
 
 /// Waits until every instance says that it is ready.

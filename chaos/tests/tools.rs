@@ -40,7 +40,10 @@ async fn what_a_java_program_sends_through_a_proxy_is_dumped_whole() {
     load.end();
     let sent = sending.await.unwrap();
     assert_eq!(load.history.count(Told::Appended), sent);
-    assert!(proxy.struck() > sent as u64 / 100, "its frames went through the proxy, also after the bootstrap");
+    assert!(
+        proxy.struck() > sent as u64 / 100,
+        "its frames went through the proxy, also after the bootstrap"
+    );
 
     let keep = folder.path().join("dump.txt");
     let records = records::committed(broker.jars(), &broker.bootstrap(), &[TOPIC], &keep).unwrap();
@@ -48,7 +51,10 @@ async fn what_a_java_program_sends_through_a_proxy_is_dumped_whole() {
     for record in &records {
         let (id, value) = (record.header("hw_command_id").unwrap(), record.value.as_deref().unwrap());
         let command = commands.keys().find(|command| command.id() == id).unwrap();
-        assert_eq!((record.key_text(), value), (command.order.id.clone(), command.order.command().as_bytes()));
+        assert_eq!(
+            (record.key_text(), value),
+            (command.order.id.clone(), command.order.command().as_bytes())
+        );
     }
     assert_eq!(records.len(), sent);
 

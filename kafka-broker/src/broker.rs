@@ -186,6 +186,10 @@ impl Broker {
         Err(self.failed("did not serve in time"))
     }
 
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.has_ended()? { Err(self.failed("has ended")) } else { Ok(()) }
+    }
+
     fn has_ended(&self) -> Result<bool> {
         let mut running = self.lock();
         let Some(running) = running.as_mut() else { return Ok(true) };

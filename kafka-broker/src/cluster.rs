@@ -7,12 +7,10 @@ use std::ops::Index;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tempfile::TempDir;
-
 use crate::broker::Broker;
 use crate::certificates::Certificates;
 use crate::error::{Error, Result};
-use crate::folder;
+use crate::folder::Folder;
 use crate::jars::Jars;
 use crate::setup::{Listener, Ports, Setup};
 
@@ -28,14 +26,14 @@ pub struct Cluster {
     brokers: Vec<Broker>,
 }
 
-/// What all brokers of a cluster share; its folder goes with the last of them.
+/// What all brokers of a cluster share; a temporary folder goes with the last of them.
 pub(crate) struct Shared {
     pub(crate) setup: Setup,
     pub(crate) jars: Jars,
     pub(crate) id: String,
     pub(crate) ports: Vec<Ports>,
     pub(crate) certificates: Option<Certificates>,
-    folder: TempDir,
+    folder: Folder,
 }
 
 impl Cluster {
@@ -90,9 +88,17 @@ impl Cluster {
         &self.brokers
     }
 
-    /// The folder of all its brokers' folders; gone with the cluster.
+    /// The folder of all its brokers' folders; a temporary one is gone with the cluster.
     pub fn folder(&self) -> &Path {
         self.brokers[0].cluster_folder()
+    }
+
+    /// Says whether all its brokers still run.
+    ///
+    /// # Errors
+    /// With the end of the log of one that has ended by itself.
+    pub fn check(&self) -> Result<()> {
+        self.brokers.iter().try_for_each(Broker::check)
     }
 
     pub(crate) fn into_first(mut self) -> Broker {
@@ -110,14 +116,16 @@ impl Index<usize> for Cluster {
 
 impl Shared {
     fn new(setup: Setup, brokers: usize) -> Result<Shared> {
-        let folder = folder::make()?;
+        let folder = Folder::open(setup.folder.as_deref())?;
+        folder.check_size(brokers)?;
         let certificates = setup
             .needs_certificates()
             .then(|| Certificates::write(folder.path(), setup.certificate_host.as_deref()))
             .transpose()?;
         let mut free = FreePorts::default();
         let ports = (0..brokers).map(|node| free.of_broker(&setup, node)).collect::<Result<Vec<Ports>>>()?;
-        let shared = Shared { setup, jars: Jars::kafka()?, id: cluster_id(), ports, certificates, folder };
+        let (jars, id) = (Jars::kafka()?, folder.cluster_id(cluster_id())?);
+        let shared = Shared { setup, jars, id, ports, certificates, folder };
         for node in 0..brokers {
             shared.prepare(node)?;
         }
@@ -135,7 +143,7 @@ impl Shared {
     }
 
     pub(crate) fn folder(&self, node: usize) -> PathBuf {
-        self.path().join(format!("broker-{}", node + 1))
+        self.folder.of_broker(node)
     }
 
     pub(crate) fn properties(&self, node: usize) -> PathBuf {

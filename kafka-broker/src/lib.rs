@@ -1,7 +1,7 @@
 //! Apache Kafka's own broker on loopback, for tests, benchmarks and development.
 //!
 //! A [`Broker`] is one process of Kafka in KRaft mode, broker and controller in one, on ports that were free, with its
-//! data in a temporary directory. It is up within seconds and serves when [`Broker::start`] returns. It dies with the
+//! data in a temporary directory unless set. It is up within seconds and serves when [`Broker::start`] returns. It dies with the
 //! process that started it, however that ends. Needed are a JDK (17 or later) and Maven, which fetches the jars once.
 //!
 //! All tests of one binary share one broker, and keep apart by the names of their topics and groups:

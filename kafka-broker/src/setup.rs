@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::certificates::Certificates;
 use crate::error::{Error, Result};
@@ -85,6 +85,7 @@ pub struct Setup {
     pub(crate) heap_mib: u32,
     pub(crate) certificate_host: Option<String>,
     pub(crate) port: Option<u16>,
+    pub(crate) folder: Option<PathBuf>,
     authorizer: bool,
     properties: Vec<(String, String)>,
 }
@@ -98,6 +99,7 @@ impl Default for Setup {
             heap_mib: 512,
             certificate_host: None,
             port: None,
+            folder: None,
             authorizer: false,
             properties: vec![],
         }
@@ -146,6 +148,12 @@ impl Setup {
     /// Serves [`Listener::Plaintext`] on this port instead of a free one; further brokers on the ports after it.
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
+        self
+    }
+
+    /// Keeps data and logs in this folder instead of a temporary one; a later start goes on with what is there.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
         self
     }
 

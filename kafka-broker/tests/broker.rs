@@ -73,6 +73,27 @@ fn a_killed_broker_comes_back_with_its_data_and_a_wiped_one_without() {
 }
 
 #[test]
+fn a_folder_that_is_kept_holds_one_cluster_for_good() {
+    let place = tempfile::tempdir().unwrap();
+    let setup = || Setup::default().folder(place.path().join("kept"));
+    let first = setup().start_cluster(1).unwrap();
+    let id = first[0].cluster_id().to_owned();
+    create_topic(&first[0], &first.bootstrap(), "kept");
+    produce(&first[0], "kept", "acknowledged\n");
+    first.check().unwrap();
+    first[0].kill().unwrap();
+    assert!(first.check().unwrap_err().to_string().contains("broker 1 has ended"));
+    drop(first);
+
+    let second = setup().start().unwrap();
+    assert_eq!(second.cluster_id(), id);
+    assert_eq!(consume(&second, &second.bootstrap(), "kept", 1), ["acknowledged"]);
+    drop(second);
+    let refused = setup().start_cluster(3).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("holds a cluster of 1; start 1"), "{refused}");
+}
+
+#[test]
 fn a_cluster_serves_with_one_of_three_gone() {
     let cluster = Cluster::start(3).unwrap();
     let created = run(

@@ -28,7 +28,7 @@ use crate::tools::Tools;
 enum Chore {
     /// Run every suite of the gate, in order, and say what passed.
     Test(TestArgs),
-    /// Start Apache Kafka on loopback, with its data in a temporary directory, until Ctrl-C.
+    /// Start Apache Kafka on loopback until Ctrl-C, with its data in a temporary directory unless told otherwise.
     Kafka(KafkaArgs),
     /// Strike instances and a broker with faults under load, then judge the log.
     Chaos(ChaosArgs),
@@ -55,6 +55,9 @@ struct KafkaArgs {
     /// The port of the first broker, the others following it; free ones are taken where none is given.
     #[arg(long)]
     port: Option<u16>,
+    /// A folder that keeps its data and logs: the next start goes on with them.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Install nothing: fail where Java or Maven is missing, and say how to get them.
     #[arg(long)]
     no_install: bool,
@@ -76,7 +79,7 @@ struct ChaosArgs {
 fn main() -> ExitCode {
     match Chore::parse() {
         Chore::Test(args) => test(&args),
-        Chore::Kafka(args) => kafka::serve(args.brokers, args.port, &tools(args.no_install)),
+        Chore::Kafka(args) => kafka::serve(&args, &tools(args.no_install)),
         Chore::Chaos(args) => chaos(&args),
     }
 }

@@ -84,7 +84,7 @@ pub(crate) const CHAOS: Suite = cargo(
     "instances and a broker are killed, held and cut off under load; then the log is judged",
     &["run", "--locked", "-p", "headwater-chaos", "--"],
 )
-.needs(&[Need::Kafka, Need::Release("ordering")]);
+.needs(&[Need::Kafka, Need::Debug("ordering")]);
 
 const fn cargo(name: &'static str, about: &'static str, args: &'static [&'static str]) -> Suite {
     Suite { name, about, needs: &[], check: Check::Cargo(args) }

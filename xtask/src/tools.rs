@@ -41,6 +41,8 @@ pub(crate) enum Need {
     CargoDeny,
     /// A Chromium; `CHROMIUM` names it.
     Chromium,
+    /// A debug build of this app, which tests can tell more than users; `HEADWATER_BIN_<APP>` names it.
+    Debug(&'static str),
     /// Apache Kafka's jars, and the Java that runs them.
     Kafka,
     /// A release build of this app; `HEADWATER_BIN_<APP>` names it.
@@ -56,6 +58,7 @@ impl Need {
         match self {
             Need::CargoDeny => cargo_deny(tools),
             Need::Chromium => chromium(tools),
+            Need::Debug(app) => debug(tools, app),
             Need::Kafka => kafka(tools),
             Need::Release(app) => release(tools, app),
         }
@@ -161,12 +164,23 @@ fn kafka(tools: &Tools) -> Result<Vec<Variable>, String> {
 /// Built as the root's `cargo run --release` builds it, so that one build serves both.
 fn release(tools: &Tools, app: &str) -> Result<Vec<Variable>, String> {
     process::run(tools.cargo().args(["build", "--locked", "--release"]), INSTALL_TIME_MAX)?;
+    built(tools, "release", app)
+}
+
+/// Where a build lies, in the variable by which tests find it.
+fn built(tools: &Tools, profile: &str, app: &str) -> Result<Vec<Variable>, String> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| tools.root.join("target"), PathBuf::from);
-    let binary = target.join("release").join(app);
+    let binary = target.join(profile).join(app);
     if !binary.is_file() {
-        return Err(format!("the release build left no {}", binary.display()));
+        return Err(format!("the {profile} build left no {}", binary.display()));
     }
     Ok(vec![(format!("HEADWATER_BIN_{}", app.to_uppercase().replace('-', "_")), binary.into())])
+}
+
+/// Built as the suite of tests builds it.
+fn debug(tools: &Tools, app: &str) -> Result<Vec<Variable>, String> {
+    process::run(tools.cargo().args(["build", "--locked", "--workspace", "--bin", app]), INSTALL_TIME_MAX)?;
+    built(tools, "debug", app)
 }
 
 fn find_chromium() -> Option<PathBuf> {

@@ -9,10 +9,10 @@ use headwater::Headwater;
 use headwater::admin::Asked;
 use headwater::config::{Config, LogChoice, LogFormat};
 use headwater::log::embedded::check_if_asked;
-use headwater_http::logs;
 use headwater_http::metrics::Metrics;
 use headwater_http::serve::{Limits, Server, raise_open_files};
 use headwater_http::signals::shutdown_signal;
+use headwater_http::{logs, peers};
 use ordering::api;
 use ordering::shop::Shop;
 use ordering::topology::ordering;
@@ -71,6 +71,7 @@ async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = bind(config).await?;
     let metrics = Metrics::install()?;
     let headwater = Headwater::open(config).await?;
+    let (headwater, peers) = peers::join(headwater, server.local_addr()?, config)?;
     let shop = Shop::start(&headwater, config.role.into()).await?;
     let mut out = std::io::stdout();
     let _ = writeln!(out, "ordering listens on http://{}, {}", server.local_addr()?, place(config));
@@ -83,7 +84,7 @@ async fn run(config: &Config) -> Result<(), Box<dyn Error + Send + Sync>> {
             reason = shop.running.replaced() => replaced = Some(reason),
         }
     };
-    server.serve(api::router(shop.clone(), Some(&metrics)), stopped).await;
+    server.serve(api::router(shop.clone(), Some(&metrics)).merge(peers), stopped).await;
     if !shop.stop(STOP_TIMEOUT).await {
         tracing::warn!("not everything came to an end in time; what was acknowledged is durable");
     }

@@ -109,6 +109,14 @@ pub struct Behind {
     pub stale_ms: Option<u64>,
 }
 
+impl Behind {
+    /// An answer from here while the log has not been reached, if that is so, for a time.
+    pub fn silence(silence: Option<Duration>) -> Self {
+        let ms = |silence: Duration| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        Self { stale_ms: silence.map(ms), ..Self::default() }
+    }
+}
+
 impl<T> From<&headwater::Answer<T>> for Behind {
     fn from(answer: &headwater::Answer<T>) -> Self {
         Self { frozen_version: answer.frozen_version, stale_ms: answer.stale_ms }

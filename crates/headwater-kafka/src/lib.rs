@@ -17,6 +17,7 @@ mod heads;
 mod log;
 mod membership;
 mod names;
+mod outage;
 mod reader;
 mod record;
 mod replicas;
@@ -30,11 +31,10 @@ mod writer;
 
 pub use errors::{KafkaError, KafkaErrorKind};
 pub use log::KafkaLog;
+pub use settings::{ClientCertificate, KafkaSettings, Mechanism, Sasl, Security, Tls};
+
 /// What of the client's own messages is worth an operator's time, as directives of a log filter.
 ///
-/// It tells every connection and producer at `info`, every attempt to connect and every producer that is dropped at
-/// `warn`, and warns of the group protocol that is chosen here by measurement.
-pub const CLIENT_LOG_FILTER: &str =
-    "krafka=warn,krafka::network=error,krafka::producer=error,krafka::consumer::group::classic=error";
-
-pub use settings::{ClientCertificate, KafkaSettings, Mechanism, Sasl, Security, Tls};
+/// What it warns of is told here where it matters, once and with what to do; it repeats it for every connection, attempt
+/// and producer.
+pub const CLIENT_LOG_FILTER: &str = "krafka=error,krafka::network=off";

@@ -124,7 +124,7 @@ impl Log for KafkaLog {
         limit: ReadLimit,
         wait: Wait,
     ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
-        Box::pin(self.reader.read(partition, from, limit, wait))
+        Box::pin(self.reader.read(partition, from, bounded(limit), wait))
     }
 
     fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
@@ -155,4 +155,18 @@ impl Log for KafkaLog {
     fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
         Box::pin(cluster::committed(&self.connection, &self.topics, group))
     }
+}
+
+/// The limit of a read. A debug build can be told to read few records at a time, or one, as a chaos run does.
+fn bounded(limit: ReadLimit) -> ReadLimit {
+    #[cfg(debug_assertions)]
+    {
+        use std::sync::LazyLock;
+        static RECORDS_MAX: LazyLock<Option<usize>> =
+            LazyLock::new(|| std::env::var("HEADWATER_BIN_READ_RECORDS_MAX").ok()?.parse().ok());
+        if let Some(records) = *RECORDS_MAX {
+            return ReadLimit { records, ..limit };
+        }
+    }
+    limit
 }

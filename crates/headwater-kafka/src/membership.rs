@@ -11,7 +11,7 @@
 //! A member has sockets of its own: joining is held back by the broker until the other members have come, and other
 //! groups' heartbeats must not wait behind it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -28,7 +28,7 @@ use krafka::error::ErrorCode;
 use krafka::{CloseOptions, GroupMembershipOperation, KrafkaError};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bounds::partition_id;
@@ -45,7 +45,17 @@ const POLL: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Heartbeats in the time of a session: members hear by them that others come and go.
-const HEARTBEATS_PER_SESSION: u32 = 12;
+///
+/// One that is sent while this member waits for the others to join is read by the broker after that, and is of a
+/// generation that has passed: the member then begins anew. So they are rarer than a join takes.
+const HEARTBEATS_PER_SESSION: u32 = 6;
+
+/// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
+///
+/// One that begins anew in the middle of a join can fence itself. Two processes of one name fence each other in turn, and
+/// the older one is told so first, and so most often.
+const FENCED_MAX: usize = 3;
+const FENCED_WITHIN: Duration = Duration::from_secs(60);
 
 type Change = Result<ShardChange, LogError>;
 
@@ -153,6 +163,7 @@ struct Polling {
 
 impl Polling {
     async fn run(self, mut left: oneshot::Receiver<oneshot::Sender<Result<(), LogError>>>) {
+        let mut fenced = Fences::default();
         let ended = loop {
             tokio::select! {
                 biased;
@@ -160,7 +171,14 @@ impl Polling {
                 polled = self.consumer.poll(POLL) => match polled {
                     // All partitions are paused: there are no records.
                     Ok(_) => {}
-                    Err(error) if self.is_the_end(&error) => break Ended::By(error),
+                    Err(error) if is_fenced(&error) => {
+                        if fenced.are_too_many(Instant::now()) {
+                            break Ended::By(error);
+                        }
+                        tracing::warn!(group = %self.means.group.name, "the group took this member's name; joining again");
+                        sleep(PAUSE).await;
+                    }
+                    Err(error) if is_the_end(&error) => break Ended::By(error),
                     Err(error) => {
                         tracing::warn!(group = %self.means.group.name, %error, "the group cannot be followed now");
                         sleep(PAUSE).await;
@@ -178,12 +196,6 @@ impl Polling {
             }
             Ended::By(error) => self.end(error).await,
         }
-    }
-
-    fn is_the_end(&self, error: &KrafkaError) -> bool {
-        matches!(error, KrafkaError::Closed { .. })
-            || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
-            || code_of(error) == Some(ErrorCode::FencedInstanceId)
     }
 
     async fn leave(&self) -> Result<(), LogError> {
@@ -207,7 +219,7 @@ impl Polling {
     async fn end(&self, error: KrafkaError) {
         let group = &self.means.group.name;
         self.listener.lose_all();
-        let error = if code_of(&error) == Some(ErrorCode::FencedInstanceId) {
+        let error = if is_fenced(&error) {
             let message = format!(
                 "another process joined the group {group} as instance \"{}\": its data directory is a copy of this \
                  one's, or this one was taken for dead and replaced; give each instance a data directory of its own",
@@ -223,6 +235,30 @@ impl Polling {
         if let Err(error) = closed {
             tracing::debug!(group, %error, "a member that had ended could not be closed");
         }
+    }
+}
+
+fn is_the_end(error: &KrafkaError) -> bool {
+    matches!(error, KrafkaError::Closed { .. })
+        || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
+}
+
+fn is_fenced(error: &KrafkaError) -> bool {
+    code_of(error) == Some(ErrorCode::FencedInstanceId)
+}
+
+/// When a member was told that its name is another's.
+#[derive(Default)]
+struct Fences(VecDeque<Instant>);
+
+impl Fences {
+    /// Counts one more; whether it has been too many lately.
+    fn are_too_many(&mut self, now: Instant) -> bool {
+        self.0.push_back(now);
+        while self.0.front().is_some_and(|first| now.duration_since(*first) > FENCED_WITHIN) {
+            self.0.pop_front();
+        }
+        self.0.len() > FENCED_MAX
     }
 }
 
@@ -352,5 +388,20 @@ impl ConsumerRebalanceListener for Listener {
     async fn on_partitions_lost(&self, partitions: &[krafka::consumer::TopicPartition]) {
         let lost = self.take(partitions);
         lost.iter().for_each(|(shard, held)| self.lose(*shard, held));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, FENCED_MAX, FENCED_WITHIN, Fences, Instant};
+
+    #[test]
+    fn a_member_that_is_fenced_again_and_again_has_been_replaced() {
+        let (mut fences, start) = (Fences::default(), Instant::now());
+        let second = |n: usize| start + Duration::from_secs(n as u64);
+        assert!((0..FENCED_MAX).all(|n| !fences.are_too_many(second(n))));
+        assert!(fences.are_too_many(second(FENCED_MAX)));
+        let later = second(FENCED_MAX) + FENCED_WITHIN + Duration::from_secs(1);
+        assert!(!fences.are_too_many(later), "what was long ago counts no more");
     }
 }

@@ -49,6 +49,8 @@ pub struct AppOptions {
     ///
     /// Shards that decide commands have one copy wherever there is a second instance that runs commands.
     pub view_standbys: usize,
+    /// Records of the log from which on a shard without local state asks other instances for theirs.
+    pub copy_from_records: u64,
 }
 
 impl Default for AppOptions {
@@ -62,6 +64,7 @@ impl Default for AppOptions {
             cached_states: 20_000,
             outcomes_at_once: 10_000,
             view_standbys: 0,
+            copy_from_records: 20_000,
         }
     }
 }

@@ -195,11 +195,6 @@ impl Config {
         Ok(config)
     }
 
-    /// Where other instances reach this one.
-    pub fn advertised(&self) -> String {
-        self.advertise.clone().unwrap_or_else(|| self.listen.to_string())
-    }
-
     /// Flags that lead another program of the app to the same log, as a shell takes them.
     pub(crate) fn log_flags(&self) -> String {
         let mut flags = match &self.log {

@@ -81,6 +81,8 @@ metric_names! {
         "Time of one flush of sorted changes with its fsync.";
     STATES_QUARANTINED = Counter "headwater_states_quarantined_total", "states", ["store"],
         "Shards' states that were not of this log, or stood outside it, and are kept aside.";
+    STATES_TAKEN = Counter "headwater_states_taken_total", "states", ["store", "outcome"],
+        "Shards' states asked of another instance, by outcome: taken or not_taken.";
     USER_CODE_PANICS = Counter "headwater_user_code_panics_total", "panics", ["topology"],
         "Panics of the application's own code that were contained.";
     SHARDS_GAINED = Counter "headwater_shards_gained_total", "shards", ["group"],

@@ -11,6 +11,7 @@ use headwater_http::codes as common;
 use headwater_http::headers::{After, PreferWait};
 use headwater_http::problem::Problem;
 use headwater_http::serve::Stopping;
+use headwater_http::traceparent::TraceParent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,11 +22,12 @@ const WAIT: Duration = Duration::from_secs(2);
 /// The longest that it waits, whatever the request says.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// What a request asks of the view that answers it: `Headwater-After` and `Prefer: wait=N`.
+/// What a request asks of the view that answers it: `Headwater-After` and `Prefer: wait=N`, with its trace.
 pub(super) struct Freshness {
     after: Option<Receipt>,
     within: Duration,
     stopping: Stopping,
+    trace: TraceParent,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Freshness {
@@ -35,7 +37,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Freshness {
         let After(after) = After::from_request_parts(parts, state).await?;
         let Ok(wait) = PreferWait::from_request_parts(parts, state).await;
         let Ok(stopping) = Stopping::from_request_parts(parts, state).await;
-        Ok(Self { after, within: wait.bounded(WAIT, WAIT_MAX), stopping })
+        let Ok(trace) = TraceParent::from_request_parts(parts, state).await;
+        Ok(Self { after, within: wait.bounded(WAIT, WAIT_MAX), stopping, trace })
     }
 }
 
@@ -46,7 +49,7 @@ impl Freshness {
         K: Key,
         S: Serialize + DeserializeOwned + Send + 'static,
     {
-        let query = query.within(self.within);
+        let query = query.within(self.within).traced(self.trace.to_string());
         match &self.after {
             Some(receipt) => query.after(receipt),
             None => query,

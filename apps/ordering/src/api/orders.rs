@@ -123,7 +123,7 @@ async fn committed(
 ) -> Result<(Behind, (Version, Order)), Problem> {
     if shop.parts.commands {
         let state = shop.running.state(&shop.orders, id).await.map_err(of_send)?;
-        return Ok((Behind::default(), state));
+        return Ok((Behind::silence(shop.running.log_silence()), state));
     }
     let view = shop.running.view(&shop.placed).map_err(of_query)?;
     let answer = freshness.bounded(freshness.of(view).get(id)).await?;

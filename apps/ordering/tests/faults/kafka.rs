@@ -5,13 +5,16 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use kafka_broker::{Broker, Listener, Setup};
+use kafka_broker::{Broker, Listener, Setup, run};
 use tempfile::TempDir;
 
 use crate::service::{Service, order, output_of, program, within_patience};
 
 /// The longest that a refusal may take: ten seconds, and what a busy machine adds.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(25);
+
+/// Longest that one of Kafka's own tools may take.
+const TOOL_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Knows Alice, and grants her nothing; whoever comes without a user may do everything.
 fn guarded() -> &'static Broker {
@@ -32,6 +35,26 @@ fn on_kafka(data: &Path, servers: &str) -> Command {
     command.env("HEADWATER_LOG", format!("kafka://{servers}")).env("HEADWATER_KAFKA_REPLICATION", "1");
     command.env("RUST_LOG", "error");
     command
+}
+
+fn tool(broker: &Broker, class: &str, args: &[&str]) -> String {
+    let bootstrap = broker.bootstrap();
+    let args: Vec<&str> = ["--bootstrap-server", &bootstrap].iter().chain(args).copied().collect();
+    let class = format!("org.apache.kafka.tools.{class}");
+    run(broker.jars().tool(&class, &args), TOOL_TIME_MAX).expect("the tool does its work")
+}
+
+/// Adds or removes access control lists, on names that begin with `ordering.` where `resource` has names.
+fn change_rights(broker: &Broker, change: [&str; 2], resource: &str, operations: &[&str]) {
+    let mut args = vec![change[0], change[1], "User:alice", resource];
+    if resource != "--cluster" {
+        args.extend(["ordering.", "--resource-pattern-type", "prefixed"]);
+    }
+    operations.iter().for_each(|operation| args.extend(["--operation", operation]));
+    if change[0] == "--remove" {
+        args.push("--force");
+    }
+    tool(broker, "AclCommand", &args);
 }
 
 /// Demands one line that says what, where and what to do, in bounded time.
@@ -93,6 +116,14 @@ fn what_was_acknowledged_outlives_a_kill_and_stays_with_its_cluster() {
     });
     let name = instance();
     first.kill();
+    assert_eq!(
+        shown_by_kafka(&broker),
+        [
+            "ce_type:order.Placed ce_source:/ordering/order ce_subject:o1 ce_sequence:1 content-type:application/json",
+            "o1",
+            "kettle",
+        ]
+    );
 
     let second = Service::start(&mut on_kafka(data.path(), &broker.bootstrap()));
     assert_eq!(second.quantity_once(&["ada".to_owned()], 1), 1);
@@ -113,6 +144,63 @@ fn what_was_acknowledged_outlives_a_kill_and_stays_with_its_cluster() {
     command.env("HEADWATER_KAFKA_SECURITY", "sasl_tls").env("HEADWATER_KAFKA_USER", "alice");
     let parts = ["no-such-password", "No such file"];
     assert_refused(command.env("HEADWATER_KAFKA_PASSWORD_FILE", &unreadable), &parts);
+}
+
+/// The one event, as `docs/topics.md` has it: some of its headers, its key, and its label.
+fn shown_by_kafka(broker: &Broker) -> [String; 3] {
+    let mut args = vec!["--topic", "ordering.order.events", "--from-beginning", "--max-messages", "1"];
+    args.extend(["--isolation-level", "read_committed"]);
+    args.extend(["--formatter-property", "print.headers=true", "--formatter-property", "print.key=true"]);
+    let shown = tool(broker, "consumer.ConsoleConsumer", &args);
+    let [headers, key, value] = shown.trim().split('\t').collect::<Vec<_>>()[..] else {
+        panic!("not headers, key and value: {shown}");
+    };
+    let names = ["ce_type:", "ce_source:", "ce_subject:", "ce_sequence:", "content-type:"];
+    let header = |name: &&str| headers.split(',').find(|header| header.starts_with(*name));
+    let headers: Vec<&str> = names.iter().filter_map(header).collect();
+    let value: serde_json::Value = serde_json::from_str(value).expect("a value is JSON");
+    let label = value.pointer("/Placed/label").or(value.pointer("/label"));
+    [headers.join(" "), key.to_owned(), label.and_then(|label| label.as_str()).unwrap_or_default().to_owned()]
+}
+
+/// The rights are those of `docs/kafka.md`, less the two that `topics apply` needs.
+#[test]
+fn the_documented_rights_are_enough_and_one_that_is_taken_away_is_named() {
+    let data = TempDir::new().expect("a directory");
+    let setup = Setup::default().listener(Listener::SaslPlaintext).user("alice", "wonder").authorizer();
+    let broker = setup.start().expect("a broker starts");
+    let allow = |resource, operations: &[&str]| {
+        change_rights(&broker, ["--add", "--allow-principal"], resource, operations);
+    };
+    allow("--topic", &["Read", "Write", "Describe", "DescribeConfigs", "Create"]);
+    allow("--group", &["Read", "Describe"]);
+    allow("--transactional-id", &["Write", "Describe"]);
+    allow("--cluster", &["IdempotentWrite"]);
+
+    let mut command = on_kafka(data.path(), &broker.bootstrap_of(Listener::SaslPlaintext));
+    command.env("HEADWATER_KAFKA_SECURITY", "sasl_plaintext");
+    command.env("HEADWATER_KAFKA_USER", "alice").env("HEADWATER_KAFKA_PASSWORD", "wonder");
+    let service = Service::start(&mut command);
+    let accepted = |id: &str| {
+        within_patience("an order is accepted", || {
+            (service.place(&order(id, "ada", "kettle")).status == 202).then_some(())
+        });
+    };
+    accepted("o1");
+    assert_eq!(service.quantity_once(&["ada".to_owned()], 1), 1);
+
+    change_rights(&broker, ["--add", "--deny-principal"], "--topic", &["Write"]);
+    let detail = within_patience("an order is refused", || {
+        let answer = service.place(&order("o2", "ada", "kettle"));
+        (answer.status == 503).then(|| answer.json()["detail"].to_string())
+    });
+    assert!(detail.contains("grant it Write"), "{detail}");
+    assert_eq!(service.get("/livez").status, 200);
+
+    change_rights(&broker, ["--remove", "--deny-principal"], "--topic", &["Write"]);
+    accepted("o2");
+    assert_eq!(service.quantity_once(&["ada".to_owned()], 2), 2);
+    service.kill();
 }
 
 #[test]

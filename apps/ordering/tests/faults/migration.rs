@@ -124,9 +124,8 @@ fn migrated(data: &Path, servers: &str) -> Vec<String> {
 
 /// Records that were found equal, by the lines of a migration.
 fn equal_records(lines: &[String]) -> usize {
-    let count =
-        |line: &String| line.strip_prefix("equal  ")?.split("  ").nth(1)?.split(' ').next()?.parse().ok();
-    lines.iter().filter_map(count).sum::<usize>()
+    let counts = lines.iter().filter_map(|line| line.strip_prefix("equal  ")?.split_whitespace().nth(1));
+    counts.map(|count| count.parse::<usize>().expect("a count")).sum()
 }
 
 #[test]

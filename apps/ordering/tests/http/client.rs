@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use headwater::config::{Config, Secret};
 use headwater::core::clock::SystemClock;
 use headwater::log::memory::{MemoryLog, MemoryOptions};
 use headwater::store::memory::MemoryStores;
 use headwater::{Headwater, Parts};
+use headwater_http::peers;
 use headwater_http::serve::{Limits, Server, Stopped};
 use ordering::api;
 use ordering::shop::Shop;
@@ -53,14 +55,30 @@ pub(crate) async fn open_behind(
     parts: Parts,
     wrap: impl FnOnce(Router) -> Router,
 ) -> Instance {
-    let headwater = Headwater::on(Arc::new(log), Arc::new(MemoryStores::new()));
-    let shop = Shop::start(&headwater, parts).await.expect("the shop starts");
+    serve(Headwater::on(Arc::new(log), Arc::new(MemoryStores::new())), parts, &Config::default(), wrap).await
+}
+
+/// One of several instances that share a log, and a secret.
+pub(crate) async fn open_among(log: &MemoryLog, parts: Parts, name: &str, secret: &str) -> Instance {
+    let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(MemoryStores::new())).named(name);
+    let config = Config { peer_secret: Some(Secret::new(secret)), ..Config::default() };
+    serve(headwater, parts, &config, |router| router).await
+}
+
+async fn serve(
+    headwater: Headwater,
+    parts: Parts,
+    config: &Config,
+    wrap: impl FnOnce(Router) -> Router,
+) -> Instance {
     let limits = Limits { body_bytes_max: BODY_BYTES_MAX, ..Limits::default() };
     let server =
         Server::bind(([127, 0, 0, 1], 0).into(), limits).await.expect("the loopback has a free port");
     let address = server.local_addr().expect("it is bound");
+    let (headwater, peers) = peers::join(headwater, address, config).expect("it may join");
+    let shop = Shop::start(&headwater, parts).await.expect("the shop starts");
     let (stop, stopped) = oneshot::channel::<()>();
-    let router = wrap(api::router(shop.clone(), None));
+    let router = wrap(api::router(shop.clone(), None).merge(peers));
     let serving = tokio::spawn(server.serve(router, async {
         let _ = stopped.await;
     }));

@@ -94,7 +94,10 @@ impl HttpPeers {
         if self.key.check_answer(&header, nonce, &body) {
             Ok(body)
         } else {
-            Err(PeerError::new(PeerErrorKind::Lost, format!("the answer of {to} is not signed with the secret")))
+            Err(PeerError::new(
+                PeerErrorKind::Lost,
+                format!("the answer of {to} is not signed with the secret"),
+            ))
         }
     }
 }

@@ -15,14 +15,14 @@
 //! questions are signed with an empty one, and only on a loopback address.
 //!
 //! - [`join`]: makes a process one of several;
-//! - [`auth`]: the signatures; pure;
-//! - [`client`] and [`server`]: the two ends.
+//! - `auth`: the signatures; pure;
+//! - `client` and `server`: the two ends.
 
 mod auth;
 mod client;
 mod server;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -42,7 +42,7 @@ pub(crate) const PATH: &str = "/-/peers/";
 #[non_exhaustive]
 pub enum JoinError {
     /// Other machines reach the address, and no secret tells instances from strangers.
-    NoSecret(SocketAddr),
+    NoSecret(String),
     /// Every address is listened on, which says nothing of where others reach this one.
     NoAddress(SocketAddr),
 }
@@ -67,29 +67,76 @@ impl std::error::Error for JoinError {}
 
 /// Makes a process one of the instances that share a log, as its settings say; the router answers the others.
 ///
-/// `listening` is the address that the router will be served on.
+/// `listening` is the address that the router will be served on. On a log that is one process's own nothing is to join,
+/// and the router answers nothing.
 ///
 /// # Errors
 ///
 /// [`JoinError`] if others could not reach it, or strangers could.
 pub fn join(
     headwater: Headwater,
-    name: &str,
     listening: SocketAddr,
     config: &Config,
 ) -> Result<(Headwater, Router), JoinError> {
-    if !listening.ip().is_loopback() && config.peer_secret.is_none() {
-        return Err(JoinError::NoSecret(listening));
-    }
-    let address = match &config.advertise {
-        Some(address) => address.clone(),
-        None if listening.ip().is_unspecified() => return Err(JoinError::NoAddress(listening)),
-        None => listening.to_string(),
-    };
+    let Some(name) = headwater.name().map(str::to_owned) else { return Ok((headwater, Router::new())) };
+    let address = address_of(listening, config)?;
     let key = Key::new(config.peer_secret.as_ref().map_or("", |secret| secret.reveal()));
     let peers = Arc::new(HttpPeers::new(key.clone()));
     tracing::info!(instance = name, address, "one of several instances");
     let headwater = headwater.among(name, PeerAddress::new(address), peers);
     let service: PeerService = headwater.peer_service().expect("it is one of several");
     Ok((headwater, server::routes(service, key)))
+}
+
+/// Where others reach this instance: not beyond this machine without a secret.
+fn address_of(listening: SocketAddr, config: &Config) -> Result<String, JoinError> {
+    let address = match &config.advertise {
+        Some(address) => address.clone(),
+        None if listening.ip().is_unspecified() => return Err(JoinError::NoAddress(listening)),
+        None => listening.to_string(),
+    };
+    let served = listening.to_string();
+    let outside = [&served, &address].into_iter().find(|address| !is_loopback(address));
+    match outside {
+        Some(outside) if config.peer_secret.is_none() => Err(JoinError::NoSecret(outside.clone())),
+        _ => Ok(address),
+    }
+}
+
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    ip.map_or(host == "localhost", |ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater::config::Secret;
+
+    use super::*;
+
+    #[test]
+    fn nothing_beyond_this_machine_is_joined_without_a_secret() {
+        let told = |listening: &str, advertise: Option<&str>, secret: bool| {
+            let config = Config {
+                advertise: advertise.map(str::to_owned),
+                peer_secret: secret.then(|| Secret::new("a secret of sixteen characters or more")),
+                ..Config::default()
+            };
+            address_of(listening.parse().expect("an address"), &config).map_err(|error| error.to_string())
+        };
+        assert_eq!(told("127.0.0.1:80", None, false), Ok("127.0.0.1:80".into()));
+        assert_eq!(told("[::1]:80", Some("localhost:81"), false), Ok("localhost:81".into()));
+        assert_eq!(told("10.0.0.1:80", None, true), Ok("10.0.0.1:80".into()));
+        assert_eq!(told("0.0.0.0:80", Some("shop-1:80"), true), Ok("shop-1:80".into()));
+        for (listening, advertise, secret, part) in [
+            ("10.0.0.1:80", None, false, "HEADWATER_PEER_SECRET"),
+            ("0.0.0.0:80", Some("127.0.0.1:80"), false, "0.0.0.0:80"),
+            ("127.0.0.1:80", Some("shop-1:80"), false, "shop-1:80"),
+            ("0.0.0.0:80", None, true, "--advertise"),
+        ] {
+            let refused = told(listening, advertise, secret).expect_err(listening);
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
 }

@@ -49,7 +49,10 @@ async fn answer(
     let within_ms = text(&headers, &WITHIN).parse().unwrap_or(0);
     let nonce = key.check(text(&headers, &SIGNATURE), (&app, within_ms), now_ms(), &body);
     let nonce = nonce.ok_or_else(|| {
-        tracing::warn!(app, "a question that no instance with this secret has signed, or whose clock is far off");
+        tracing::warn!(
+            app,
+            "a question that no instance with this secret has signed, or whose clock is far off"
+        );
         Problem::new(&codes::UNAUTHENTICATED, "only instances that share the secret are answered here")
     })?;
     let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).map(str::to_owned);

@@ -18,8 +18,8 @@ use super::Shared;
 use super::body::{AnswerBody, RequestBody};
 use super::connection::Connection;
 use super::stopping::Stopping;
-use crate::peers;
 use crate::codes;
+use crate::peers;
 use crate::problem::{Problem, of_bare_error};
 use crate::traceparent::TraceParent;
 

@@ -40,6 +40,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::outage::Outage;
 use chunk::Budget;
 use cursor::Lease;
 use partition::{Partition, Tailing};
@@ -73,6 +74,7 @@ struct Shared {
     tails: Mutex<HashMap<i32, Arc<Tail>>>,
     /// The tasks of the tails, which end with the reader.
     tasks: Mutex<JoinSet<()>>,
+    outage: Outage,
 }
 
 #[derive(Default)]
@@ -104,6 +106,7 @@ impl Reader {
                 partitions: Mutex::default(),
                 tails: Mutex::default(),
                 tasks: Mutex::default(),
+                outage: Outage::default(),
             }),
         }
     }
@@ -116,10 +119,12 @@ impl Reader {
         limit: ReadLimit,
         wait: Wait,
     ) -> Result<ReadBatch, LogError> {
-        let partition = self.shared.partition(partition);
+        let known = self.shared.partition(partition);
         let from = i64::try_from(from.0).unwrap_or(i64::MAX);
-        let mut read = Read::new(Arc::clone(&self.shared), partition, from, limit, wait);
-        read.answer().await
+        let mut read = Read::new(Arc::clone(&self.shared), known, from, limit, wait);
+        let answer = read.answer().await;
+        self.shared.outage.note(partition, &answer);
+        answer
     }
 
     /// Lets go of a topic that was just deleted: reads that wait for it are told, and nothing of it is answered.

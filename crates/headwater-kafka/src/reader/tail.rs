@@ -127,6 +127,8 @@ impl Tail {
             };
             match answer {
                 Answer::Batches(mut batches) => {
+                    // Nothing new is an answer, too, which the reads that wait are not told.
+                    shared.outage.answers(&partition.name);
                     if crowded {
                         batches.bytes = Bytes::copy_from_slice(&batches.bytes);
                     }

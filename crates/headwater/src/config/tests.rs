@@ -276,12 +276,6 @@ fn one_replica_is_asked_for_by_one_setting() {
 }
 
 #[test]
-fn other_instances_are_told_the_listening_address_unless_another_is_set() {
-    assert_eq!(flags(&["--listen", "127.0.0.1:9000"]).load().unwrap().advertised(), "127.0.0.1:9000");
-    assert_eq!(flags(&["--advertise", "shop-1:80"]).load().unwrap().advertised(), "shop-1:80");
-}
-
-#[test]
 fn a_later_source_overrides_an_earlier_one() {
     let files = &[("headwater.toml", "listen = \"127.0.0.1:1\"\nexpose = true")];
     let environment = &[("HEADWATER_LISTEN", "127.0.0.1:2")];

@@ -1,9 +1,9 @@
 //! Moving an app from one log to another: its topics, its shards' heads, its outcomes.
 //!
-//! - [`map`]: where each old record lies in the new log, kept there in a topic of its own.
-//! - [`copy`]: records, in transactions that carry how far the copy has come.
-//! - [`verify`]: whether what was copied is equal, by count and digest.
-//! - [`heads`]: the shards' positions, rewritten by the map.
+//! - `map`: where each old record lies in the new log, kept there in a topic of its own.
+//! - `copy`: records, in transactions that carry how far the copy has come.
+//! - `verify`: whether what was copied is equal, by count and digest.
+//! - `heads`: the shards' positions, rewritten by the map.
 //!
 //! A migration may end at any point and is run again by the same command: its one writer is fenced like a shard's, and
 //! each of its transactions holds records and progress together, so nothing is copied twice or left out. While it lasts

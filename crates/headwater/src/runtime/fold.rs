@@ -111,7 +111,10 @@ impl Fold {
         let provenance = self.shell.provenance(&[&self.source]).await?;
         let bounds = self.shell.bounds(&source).await?;
         let input = Input { partition: source.clone(), bounds, is_kept: true };
-        let state = self.shell.shard_state(&self.store, cell, &provenance, &[input]).await?;
+        let state = self.shell.shard_state(&self.store, cell, &provenance, &[input], stop).await?;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
         let mut run = FoldRun::begin(self, part, cell.clone(), source, provenance, state).await?;
         loop {
             let read = self.shell.log.read(&run.source, run.next, run.limit, Wait::UntilMore);

@@ -42,6 +42,7 @@ pub struct Headwater {
     shell: Shell,
     stores: Stores,
     apps: Arc<Mutex<HashSet<String>>>,
+    name: Option<Arc<str>>,
 }
 
 impl Headwater {
@@ -103,7 +104,7 @@ impl Headwater {
             replaced: Replaced::default(),
             _held: None,
         };
-        Self { shell, stores, apps: Arc::default() }
+        Self { shell, stores, apps: Arc::default(), name: None }
     }
 
     /// The same with a log that tells what is damaged.
@@ -119,6 +120,20 @@ impl Headwater {
         self
     }
 
+    /// The same under this instance's name: its alone among those that share the log, and the same after a restart.
+    ///
+    /// [`open`](Headwater::open) names an instance on Kafka by what it keeps in the data directory.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// This instance's name among those that share the log; `None` for a log that is one process's own.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// The same as one of several instances that share a log: each answers everything, by asking the others for what is
     /// not its own.
     ///
@@ -126,7 +141,9 @@ impl Headwater {
     /// [`peer_service`](Headwater::peer_service) answers.
     #[must_use]
     pub fn among(mut self, name: impl Into<String>, address: PeerAddress, peers: Arc<dyn Peers>) -> Self {
-        let cluster = Cluster { name: name.into(), address, peers, registry: Arc::default() };
+        let name = name.into();
+        self.name = Some(name.as_str().into());
+        let cluster = Cluster { name, address, peers, registry: Arc::default() };
         self.shell.cluster = Some(Arc::new(cluster));
         self
     }

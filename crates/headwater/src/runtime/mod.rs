@@ -15,8 +15,8 @@ pub(crate) mod observe;
 mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
-mod replaced;
 pub(crate) mod peers;
+mod replaced;
 mod shell;
 mod standby;
 pub(crate) mod start;
@@ -29,8 +29,8 @@ pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
 pub use headwater::{Headwater, InstanceReport, Running, ShardStatus, Stores, TopologyReport};
-pub(crate) use open::connect;
 pub use open::OpenLogError;
+pub(crate) use open::connect;
 pub use peers::{
     FRAME_BYTES_MAX, LinkFault, NotServed, PeerAddress, PeerError, PeerErrorKind, PeerQuestion, PeerService,
     Peers, Switchboard,

@@ -20,8 +20,8 @@ use crate::command::{Outcome, SendError};
 use crate::metric_names::{
     COMMAND_DURATION, COMMANDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION,
     LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS,
-    SHARDS_GAINED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, USER_CODE_PANICS, VIEW_LAG_RECORDS,
-    VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    SHARDS_GAINED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN,
+    USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -170,6 +170,12 @@ pub(crate) fn view_records(view: &str) -> Counter {
 /// Queries that a view has answered.
 pub(crate) fn view_reads(view: &str) -> Counter {
     counter!(VIEW_READS.name, "view" => view.to_owned())
+}
+
+/// A shard's state was taken from another instance, or could not be.
+pub(crate) fn state_taken(store: &str, taken: bool) {
+    let outcome = if taken { "taken" } else { "not_taken" };
+    counter!(STATES_TAKEN.name, "store" => store.to_owned(), "outcome" => outcome).increment(1);
 }
 
 /// A shard's state was of another log, and is kept aside.

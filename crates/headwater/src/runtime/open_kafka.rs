@@ -38,11 +38,12 @@ pub(super) async fn open(servers: &str, config: &Config) -> Result<Headwater, Op
     let directory = Directory::hold(&config.data)?;
     let folder = config.data.join(FOLDER);
     fs::create_dir_all(&folder).map_err(|error| OpenLogError::File(folder.clone(), error))?;
-    let log = connect(settings(servers, instance(&folder)?, &config.kafka)?).await?;
+    let name = instance(&folder)?;
+    let log = connect(settings(servers, name.clone(), &config.kafka)?).await?;
     belongs_to(&folder, servers, &log.id().to_string())?;
     let stores = LmdbStores::new(&folder, LmdbOptions::default())?;
     let headwater = Headwater::observed(log, Arc::new(stores), Arc::new(SystemClock), "kafka", None);
-    Ok(headwater.holding(directory))
+    Ok(headwater.holding(directory).named(name))
 }
 
 /// Connects to a cluster's log alone, for a process that does one thing and ends.

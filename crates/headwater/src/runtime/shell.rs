@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::replaced::Replaced;
+use super::transfer::CopySource;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -50,6 +51,8 @@ pub(crate) struct NamedStore {
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) tables: Arc<[String]>,
     pub(crate) stores: Arc<dyn StateStores>,
+    /// Where other instances have the same store, if there may be any.
+    pub(crate) source: Option<Arc<CopySource>>,
 }
 
 impl std::ops::Deref for NamedStore {
@@ -117,6 +120,7 @@ impl Shell {
 
     /// Opens a shard's writer; waits while the log is not available.
     pub(crate) async fn regain(&self, claim: &dyn Claim, stop: &CancellationToken) -> Regained {
+        let mut refusals = Refusals::default();
         loop {
             let opened = tokio::select! {
                 biased;
@@ -126,7 +130,7 @@ impl Shell {
             match opened {
                 Ok(opened) => return Regained::Ours(opened),
                 Err(error) if error.kind() == LogErrorKind::Fenced => return Regained::Gone,
-                Err(error) => tracing::warn!(%error, "cannot open a shard's writer; trying again"),
+                Err(error) => refusals.tell(&error, "cannot open a shard's writer; trying again"),
             }
             if self.pause(stop).await {
                 return Regained::Gone;
@@ -144,6 +148,22 @@ impl Shell {
     }
 }
 
+/// Refusals of one thing that is tried again and again: the first is an operator's concern, the others are noise.
+#[derive(Default)]
+struct Refusals {
+    told: bool,
+}
+
+impl Refusals {
+    fn tell(&mut self, error: &LogError, what: &str) {
+        if std::mem::replace(&mut self.told, true) {
+            tracing::debug!(%error, "{what}");
+        } else {
+            tracing::warn!(%error, "{what}");
+        }
+    }
+}
+
 /// After a read failed: waits if that may help.
 ///
 /// # Errors
@@ -157,7 +177,8 @@ pub(crate) async fn pause_after(
     if error.kind() != LogErrorKind::Unavailable {
         return Err(Stop(format!("{partition} cannot be read: {error}")));
     }
-    tracing::warn!(%partition, %error, "cannot read; trying again");
+    // The log tells of an outage itself, once for all who read.
+    tracing::debug!(%partition, %error, "cannot read; trying again");
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
@@ -204,11 +225,12 @@ impl Shell {
         at: &TopicPartition,
         stop: &CancellationToken,
     ) -> Result<Committed, Stop> {
+        let mut refusals = Refusals::default();
         loop {
             match self.commit(writer, transaction.clone()).await {
                 Ok(_) => return Ok(Committed::Yes),
                 Err(CommitError::NotWritten { retry: true, error }) => {
-                    tracing::warn!(partition = %at, %error, "a commit was refused; trying again");
+                    refusals.tell(&error, &format!("a commit to {at} was refused; trying again"));
                     if self.pause(stop).await {
                         return Ok(Committed::Stopped);
                     }

@@ -20,6 +20,7 @@ use super::membership::{RunShard, run_group};
 use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
 use super::standby::{StandbyBoard, keep_assigned};
+use super::transfer::{Copies, CopySource};
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
 use crate::migrate::map::OffsetMap;
@@ -105,6 +106,7 @@ pub(crate) struct StartedApp {
     /// Where the records of the log lie that the app ran on before.
     pub(crate) moved: Option<OffsetMap>,
     pub(crate) standbys: StandbyBoard,
+    pub(crate) copies: Copies,
     pub(crate) stop: CancellationToken,
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
     /// The lives of topics that receipts were of.
@@ -155,7 +157,7 @@ impl Starting {
 
     /// Starts everything that `app` has and `wanted` selects.
     pub(crate) async fn start(mut self, app: &App, wanted: Parts) -> Result<StartedApp, StartError> {
-        tracing::info!(app = app.name(), ?wanted, "starting");
+        tracing::info!(app = app.name(), commands = wanted.commands, queries = wanted.queries, "starting");
         for line in app.describe().to_string().lines() {
             tracing::info!("{line}");
         }
@@ -174,6 +176,7 @@ impl Starting {
             topologies: Vec::new(),
             moved,
             standbys: self.standbys.clone(),
+            copies: Copies::default(),
             stop: self.stop.clone(),
             groups: Mutex::default(),
             topic_ids: Mutex::default(),
@@ -292,7 +295,8 @@ impl Starting {
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
         let source = self.resolve(&definition.source);
-        let store = self.open_store(&self.store_name(definition), &[&definition.name])?;
+        let store =
+            self.open_store(&definition.versioned_name(), &self.store_name(definition), &[&definition.name])?;
         let cells = self.cells();
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
@@ -363,7 +367,12 @@ impl Starting {
     }
 
     /// Opens a store; a damaged one is thrown away, since its state is folded again from the log.
-    pub(crate) fn open_store(&self, name: &str, tables: &[&str]) -> Result<NamedStore, StartError> {
+    pub(crate) fn open_store(
+        &self,
+        topology: &str,
+        name: &str,
+        tables: &[&str],
+    ) -> Result<NamedStore, StartError> {
         let store = match self.stores.open(name, tables) {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 tracing::error!(store = name, %error, "a damaged store is thrown away and built again from the log");
@@ -373,7 +382,13 @@ impl Starting {
             opened => opened?,
         };
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
-        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone() })
+        // What was kept aside for others in an earlier life.
+        self.stores.remove(&format!("{name}@copy"))?;
+        let source = self.routes.clone().map(|routes| {
+            let (topology, worth) = (topology.to_owned(), self.options.copy_from_records);
+            Arc::new(CopySource { routes, topology, worth })
+        });
+        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone(), source })
     }
 
     /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.

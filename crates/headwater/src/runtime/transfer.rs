@@ -1,13 +1,111 @@
-//! Moving a shard's rows from one store to another.
+//! Moving a shard's rows from one store to another, in this process or from another instance's.
+//!
+//! An instance that gains a shard, or is to keep a copy of it, and has no state of it, asks all that have one: the
+//! owner, the one that owned it before, a standby. Of their offers it takes the one that spares it most, unless the log
+//! is the shorter way. The giver copies the shard's rows aside, all of them as of one checkpoint, and is then asked for
+//! page after page, each with a checksum: so memory is bounded on both sides, and nobody's writes wait for the network.
+//! The checkpoint is written last, here as there: a copy that was cut off is none, and the log has everything anyway.
 
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
+use headwater_core::clock::Timestamp;
+use headwater_core::position::Position;
 use headwater_core::store::{Checkpoint, KeyRange, StateBatch, StateChange, StateStore, StoreError, TableId};
 use headwater_core::topic::Partition;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-/// Copies a shard that nobody writes to, `chunk` rows at a time; its checkpoint comes last, so that a copy that was cut
-/// off is none.
+use super::cell::{Phase, ShardCell};
+use super::instances::Routes;
+use super::observe;
+use super::peers::question::{Question, Reply};
+use super::peers::{Frame, FrameError, PeerAddress, PeerQuestion};
+use super::shell::{NamedStore, Stop};
+use super::start::{StartedApp, TopologyStatus};
+use super::trust::Input;
+use crate::digest::{digest, hex};
+use crate::store::overlay::ShardState;
+
+/// Rows that are copied at once within a process.
+pub(crate) const COPY_CHUNK: usize = 10_000;
+/// Rows and bytes of one page between instances.
+const PAGE_ROWS: usize = 5_000;
+const PAGE_BYTES: usize = 1 << 20;
+/// How long an offer is waited for, a copy may take to be made, a page to come, and all of it.
+const OFFER_WITHIN: Duration = Duration::from_secs(1);
+const BEGIN_WITHIN: Duration = Duration::from_secs(20);
+const PAGE_WITHIN: Duration = Duration::from_secs(5);
+const ALL_WITHIN: Duration = Duration::from_secs(120);
+/// Reading a record of the log and folding it costs about as much as taking so many rows.
+const ROWS_PER_RECORD: u64 = 2;
+
+/// Where a store's shards can be had from other instances.
+pub(crate) struct CopySource {
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) topology: String,
+    /// Records of the log below which it is not worth asking.
+    pub(crate) worth: u64,
+}
+
+/// What is asked of an instance that has a state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CopyAsk {
+    /// What is there?
+    Offer,
+    /// Copy the shard aside.
+    Begin,
+    /// The rows of a table behind the key that is the first part; from the beginning without one.
+    Page { copy: u64, table: u8 },
+    /// The copy is not needed any more.
+    End { copy: u64 },
+}
+
+/// What is answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CopyTold {
+    /// A state of so many rows that stands at this position.
+    Offered { rows: u64, position: Position },
+    /// A copy was made, with so many rows in each table; its checkpoint's note is the only part.
+    Begun { copy: u64, rows: Vec<u64>, position: Position },
+    /// Keys and values in turn, and their digest; none behind the last.
+    Page { digest: String },
+    /// There is no such state or copy here.
+    Nothing,
+}
+
+/// The copies that were made for others: of each shard of a store the last one.
+#[derive(Default)]
+pub(crate) struct Copies(Mutex<Vec<(String, Partition, u64)>>);
+
+impl Copies {
+    /// A number for a copy that no other one ever had, not in an earlier life of the instance either.
+    fn begin(&self, store: &str, shard: Partition, now: Timestamp) -> u64 {
+        let mut copies = self.0.lock();
+        let last = copies.iter().map(|(.., copy)| *copy).max().unwrap_or(0);
+        let copy = now.0.unsigned_abs().max(last + 1);
+        copies.retain(|(name, of, _)| (name.as_str(), *of) != (store, shard));
+        copies.push((store.to_owned(), shard, copy));
+        copy
+    }
+
+    fn has(&self, store: &str, shard: Partition, copy: u64) -> bool {
+        self.0.lock().iter().any(|(name, of, id)| (name.as_str(), *of, *id) == (store, shard, copy))
+    }
+
+    fn end(&self, store: &str, shard: Partition, copy: u64) {
+        self.0.lock().retain(|(name, of, id)| (name.as_str(), *of, *id) != (store, shard, copy));
+    }
+}
+
+/// Copies a shard that nobody writes to, `chunk` rows at a time; its checkpoint comes last.
 ///
 /// # Errors
 ///
@@ -20,10 +118,10 @@ pub(crate) fn copy_shard(
     chunk: usize,
 ) -> Result<(), StoreError> {
     for table in 0..tables {
-        let table = TableId(u8::try_from(table).expect("a store has at most 256 tables"));
+        let table = table_id(table);
         let mut range = KeyRange::all();
         loop {
-            let changes = rows(from, shard, table, &range, chunk)?;
+            let changes = rows(from, shard, table, &range, chunk, usize::MAX)?;
             let Some(last) = changes.last().map(|change| change.key.clone()) else { break };
             range.from = Bound::Excluded(last);
             to.apply(&[StateBatch { shard, changes, checkpoint: Checkpoint::default() }])?;
@@ -33,6 +131,10 @@ pub(crate) fn copy_shard(
     to.apply(&[StateBatch { shard, changes: Vec::new(), checkpoint }])
 }
 
+fn table_id(table: usize) -> TableId {
+    TableId(u8::try_from(table).expect("a store has at most 256 tables"))
+}
+
 /// The first rows of a range, as changes.
 fn rows(
     from: &dyn StateStore,
@@ -40,12 +142,311 @@ fn rows(
     table: TableId,
     range: &KeyRange,
     limit: usize,
+    bytes_max: usize,
 ) -> Result<Vec<StateChange>, StoreError> {
-    let mut changes = Vec::new();
+    let (mut changes, mut bytes) = (Vec::new(), 0);
     from.scan(shard, table, range, &mut |key, value| {
+        bytes += key.len() + value.len();
         let (key, value) = (Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
         changes.push(StateChange { table, key, value });
-        if changes.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let full = changes.len() == limit || bytes >= bytes_max;
+        if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(changes)
+}
+
+fn digest_of(parts: &[Option<Bytes>]) -> String {
+    hex(digest(parts.iter().map(|part| part.as_deref().unwrap_or_default())))
+}
+
+/// What a store keeps aside for others; no topology can be called so.
+fn copy_name(store: &NamedStore) -> String {
+    format!("{}@copy", store.name)
+}
+
+fn opened_copy(store: &NamedStore) -> Result<Arc<dyn StateStore>, StoreError> {
+    let tables: Vec<&str> = store.tables.iter().map(String::as_str).collect();
+    store.stores.open(&copy_name(store), &tables)
+}
+
+impl StartedApp {
+    /// Answers an instance that wants a shard's rows.
+    pub(crate) async fn answer_copy(
+        &self,
+        store: &str,
+        shard: Partition,
+        ask: CopyAsk,
+        parts: &[Option<Bytes>],
+    ) -> Result<Bytes, FrameError> {
+        let of =
+            |topology: &&TopologyStatus| topology.store.as_ref().is_some_and(|named| named.name == store);
+        let topology = self.topologies.iter().find(of);
+        let Some((topology, named)) = topology.and_then(|topology| Some((topology, topology.store.clone()?)))
+        else {
+            return Reply::Done(CopyTold::Nothing).with(vec![]);
+        };
+        let told = match ask {
+            CopyAsk::Offer => Ok((offer(topology, &named, shard).unwrap_or(CopyTold::Nothing), vec![])),
+            CopyAsk::Begin => self.begin_copy(topology, named, shard).await,
+            CopyAsk::Page { copy, table } if self.copies.has(store, shard, copy) => {
+                let after = parts.first().cloned().flatten();
+                blocking(move || page(&named, shard, table, after)).await
+            }
+            CopyAsk::Page { .. } => Ok((CopyTold::Nothing, vec![])),
+            CopyAsk::End { copy } => {
+                if self.copies.has(store, shard, copy) {
+                    self.copies.end(store, shard, copy);
+                    let cleared = blocking(move || opened_copy(&named)?.clear(shard)).await;
+                    log_failed(store, shard, cleared.err());
+                }
+                Ok((CopyTold::Nothing, vec![]))
+            }
+        };
+        let (told, parts) = told.unwrap_or_else(|error| {
+            log_failed(store, shard, Some(error));
+            (CopyTold::Nothing, vec![])
+        });
+        Reply::Done(told).with(parts)
+    }
+
+    async fn begin_copy(
+        &self,
+        topology: &TopologyStatus,
+        store: NamedStore,
+        shard: Partition,
+    ) -> Result<(CopyTold, Vec<Option<Bytes>>), StoreError> {
+        let Some(state) = given(topology, shard) else { return Ok((CopyTold::Nothing, vec![])) };
+        let copy = self.copies.begin(&store.name, shard, self.shell.clock.now());
+        blocking(move || {
+            let tables = store.tables.len();
+            state.flush()?;
+            let aside = opened_copy(&store)?;
+            aside.clear(shard)?;
+            state.at_rest(|from| copy_shard(from, &*aside, shard, tables, COPY_CHUNK))?;
+            let checkpoint = aside.checkpoint(shard)?.unwrap_or_default();
+            let rows = counts(&*aside, shard, tables)?;
+            Ok((CopyTold::Begun { copy, rows, position: checkpoint.position }, vec![Some(checkpoint.note)]))
+        })
+        .await
+    }
+}
+
+/// The state of a shard that can be given to others.
+fn given(topology: &TopologyStatus, shard: Partition) -> Option<Arc<ShardState>> {
+    let state = topology.cells.get(shard.0 as usize)?.state()?;
+    let stands = state.checkpoint().is_some_and(|checkpoint| !checkpoint.position.is_empty());
+    (state.is_open() && stands).then_some(state)
+}
+
+/// What can be said of a shard's state without reading it: rows that are not flushed yet are not counted.
+fn offer(topology: &TopologyStatus, store: &NamedStore, shard: Partition) -> Option<CopyTold> {
+    let position = given(topology, shard)?.checkpoint()?.position;
+    let rows = counts(&**store, shard, store.tables.len()).ok()?.iter().sum();
+    Some(CopyTold::Offered { rows, position })
+}
+
+fn counts(store: &dyn StateStore, shard: Partition, tables: usize) -> Result<Vec<u64>, StoreError> {
+    (0..tables).map(|table| store.count(shard, table_id(table))).collect()
+}
+
+/// Runs what blocks on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| {
+        let kind = headwater_core::store::StoreErrorKind::Unavailable;
+        Err(StoreError::new(kind, format!("a copy of a shard ended badly: {panic}")))
+    })
+}
+
+fn log_failed(store: &str, shard: Partition, error: Option<StoreError>) {
+    if let Some(error) = error {
+        tracing::warn!(store, %shard, %error, "a copy for another instance failed");
+    }
+}
+
+fn page(
+    store: &NamedStore,
+    shard: Partition,
+    table: u8,
+    after: Option<Bytes>,
+) -> Result<(CopyTold, Vec<Option<Bytes>>), StoreError> {
+    if usize::from(table) >= store.tables.len() {
+        return Ok((CopyTold::Nothing, vec![]));
+    }
+    let mut range = KeyRange::all();
+    if let Some(after) = after {
+        range.from = Bound::Excluded(after);
+    }
+    let rows = rows(&*opened_copy(store)?, shard, TableId(table), &range, PAGE_ROWS, PAGE_BYTES)?;
+    let parts: Vec<_> = rows.into_iter().flat_map(|row| [Some(row.key), row.value]).collect();
+    Ok((CopyTold::Page { digest: digest_of(&parts) }, parts))
+}
+
+/// Why a shard was not taken from another instance.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("{0} has no such state")]
+    Nothing(PeerAddress),
+    #[error("{0}: {1}")]
+    Peer(PeerAddress, String),
+    #[error("{0}: what came does not match its checksum")]
+    Damaged(PeerAddress),
+    #[error("the local store: {0}")]
+    Store(#[from] StoreError),
+    #[error("it took too long, or the shard was given up")]
+    Stopped,
+}
+
+/// Takes a shard's rows from an instance that has them into a store that has none; answers whether it did.
+///
+/// # Errors
+///
+/// [`Stop`] if the local store cannot be cleared of what came in part.
+pub(crate) async fn take_copy(
+    store: &NamedStore,
+    cell: &ShardCell,
+    inputs: &[Input],
+    stop: &CancellationToken,
+) -> Result<bool, Stop> {
+    let Some(source) = &store.source else { return Ok(false) };
+    let records = inputs.iter().map(|input| input.bounds.end.0 - input.bounds.start.0).sum();
+    if records <= source.worth {
+        return Ok(false);
+    }
+    let from = |address| Taking { store, source, cell, address };
+    let asked = source.routes.copies_of(&source.topology, cell.shard).into_iter().map(|address| async move {
+        let cost = from(address.clone()).cost(inputs).await;
+        cost.inspect_err(|why| tracing::info!(store = store.name, shard = %cell.shard, %why, "no offer"))
+            .ok()
+            .map(|cost| (cost, address))
+    });
+    let offers = join_all(asked).await.into_iter().flatten().filter(|(cost, _)| *cost < records);
+    let Some((_, address)) = offers.min() else { return Ok(false) };
+    let begun = Instant::now();
+    let taking = from(address.clone());
+    let taken = tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(NotTaken::Stopped),
+        taken = tokio::time::timeout(ALL_WITHIN, taking.take()) => taken.unwrap_or(Err(NotTaken::Stopped)),
+    };
+    observe::state_taken(&store.name, taken.is_ok());
+    match taken {
+        Ok(rows) => {
+            let (shard, took) = (cell.shard, begun.elapsed());
+            tracing::info!(store = store.name, %shard, from = %address, rows, ?took, "a shard's state was taken over");
+            Ok(true)
+        }
+        Err(why) => {
+            tracing::warn!(store = store.name, shard = %cell.shard, %why, "a shard's state is not taken over");
+            store.clear(cell.shard).map_err(Stop::new)?;
+            Ok(false)
+        }
+    }
+}
+
+struct Taking<'a> {
+    store: &'a NamedStore,
+    source: &'a CopySource,
+    cell: &'a ShardCell,
+    address: PeerAddress,
+}
+
+impl Taking<'_> {
+    /// What it takes to get there from the state that is offered, in records of the log.
+    async fn cost(&self, inputs: &[Input]) -> Result<u64, NotTaken> {
+        let CopyTold::Offered { rows, position } = self.ask(CopyAsk::Offer, None, OFFER_WITHIN).await?.head
+        else {
+            return Err(NotTaken::Nothing(self.address.clone()));
+        };
+        let missing = |input: &Input| {
+            let from = position.get(&input.partition).unwrap_or(input.bounds.start);
+            input.bounds.end.0.saturating_sub(from.0)
+        };
+        Ok(rows / ROWS_PER_RECORD + inputs.iter().map(missing).sum::<u64>())
+    }
+
+    async fn take(&self) -> Result<u64, NotTaken> {
+        let begun = self.ask(CopyAsk::Begin, None, BEGIN_WITHIN).await?;
+        let CopyTold::Begun { copy, rows, position } = begun.head else {
+            return Err(NotTaken::Nothing(self.address.clone()));
+        };
+        let note = begun.parts.into_iter().next().flatten().unwrap_or_default();
+        if rows.len() != self.store.tables.len() {
+            return Err(NotTaken::Nothing(self.address.clone()));
+        }
+        let total = rows.iter().sum();
+        let mut done = 0;
+        for (table, expected) in rows.iter().enumerate() {
+            let taken = self.table(copy, table_id(table), done, total).await?;
+            if taken != *expected {
+                return Err(NotTaken::Damaged(self.address.clone()));
+            }
+            done += taken;
+        }
+        let checkpoint = Checkpoint { position, note };
+        self.apply(Vec::new(), checkpoint).await?;
+        // Whoever made the copy drops it with the next one otherwise.
+        let _ = self.ask(CopyAsk::End { copy }, None, PAGE_WITHIN).await;
+        Ok(total)
+    }
+
+    /// Takes one table, and counts its rows.
+    async fn table(&self, copy: u64, table: TableId, before: u64, total: u64) -> Result<u64, NotTaken> {
+        let (mut after, mut taken) = (None, 0);
+        loop {
+            self.tell(before + taken, total);
+            let page = self.ask(CopyAsk::Page { copy, table: table.0 }, after.take(), PAGE_WITHIN).await?;
+            let CopyTold::Page { digest } = page.head else {
+                return Err(NotTaken::Nothing(self.address.clone()));
+            };
+            if digest != digest_of(&page.parts) || page.parts.len() % 2 != 0 {
+                return Err(NotTaken::Damaged(self.address.clone()));
+            }
+            let change = |pair: &[Option<Bytes>]| {
+                Some(StateChange { table, key: pair[0].clone()?, value: Some(pair[1].clone()?) })
+            };
+            let changes: Option<Vec<_>> = page.parts.chunks(2).map(change).collect();
+            let changes = changes.ok_or_else(|| NotTaken::Damaged(self.address.clone()))?;
+            let Some(last) = changes.last() else { return Ok(taken) };
+            after = Some(last.key.clone());
+            taken += changes.len() as u64;
+            self.apply(changes, Checkpoint::default()).await?;
+        }
+    }
+
+    async fn apply(&self, changes: Vec<StateChange>, checkpoint: Checkpoint) -> Result<(), NotTaken> {
+        let (store, shard) = (self.store.store.clone(), self.cell.shard);
+        Ok(blocking(move || store.apply(&[StateBatch { shard, changes, checkpoint }])).await?)
+    }
+
+    fn tell(&self, done: u64, total: u64) {
+        if !self.cell.is_standby() {
+            self.cell.set_phase(Phase::Restoring { done, total });
+        }
+    }
+
+    async fn ask(
+        &self,
+        ask: CopyAsk,
+        key: Option<Bytes>,
+        within: Duration,
+    ) -> Result<Frame<CopyTold>, NotTaken> {
+        let failed = |why: String| NotTaken::Peer(self.address.clone(), why);
+        let head = Question::Copy { store: self.store.name.clone(), shard: self.cell.shard, ask };
+        let body = Frame { head, parts: vec![key] }.encode().map_err(|error| failed(error.to_string()))?;
+        let app = self.source.routes.app.clone();
+        let question = PeerQuestion { app, body, within, traceparent: None };
+        let answer = self.source.routes.cluster.peers.ask(&self.address, question);
+        let answer = tokio::time::timeout(within, answer).await;
+        let answer = answer.map_err(|_| failed("it did not answer in time".to_owned()))?;
+        let answer = answer.map_err(|error| failed(error.to_string()))?;
+        let frame: Frame<Reply<CopyTold>> =
+            Frame::decode(answer).map_err(|error| failed(error.to_string()))?;
+        match frame.head {
+            Reply::Done(head) => Ok(Frame { head, parts: frame.parts }),
+            Reply::Moved | Reply::Late => Err(failed("it did not answer in time".to_owned())),
+        }
+    }
 }

@@ -17,10 +17,12 @@ use headwater_core::log::{Bounds, LogErrorKind, LogId};
 use headwater_core::store::{Checkpoint, StoreError, StoreErrorKind};
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::cell::ShardCell;
 use super::observe;
 use super::shell::{NamedStore, Shell, Stop};
+use super::transfer::{COPY_CHUNK, copy_shard, take_copy};
 use crate::store::overlay::ShardState;
 
 /// What the first version's notes said of a state that had once caught up.
@@ -189,6 +191,7 @@ impl Shell {
         cell: &ShardCell,
         provenance: &Provenance,
         inputs: &[Input],
+        stop: &CancellationToken,
     ) -> Result<Arc<ShardState>, Stop> {
         if let Some(open) = cell.state() {
             match open.checkpoint().map(|checkpoint| distrust(&checkpoint, provenance, inputs)) {
@@ -200,7 +203,15 @@ impl Shell {
                 }
             }
         }
-        self.trusted(store, cell.shard, provenance, inputs).await?;
+        let trusted = self.trusted(store, cell.shard, provenance, inputs).await?;
+        if trusted.is_none() && take_copy(store, cell, inputs, stop).await? {
+            // What came may stand further than the log did when it was asked: it is asked again.
+            let mut inputs = inputs.to_vec();
+            for input in &mut inputs {
+                input.bounds = self.bounds(&input.partition).await?;
+            }
+            self.trusted(store, cell.shard, provenance, &inputs).await?;
+        }
         self.open_state(store, cell.shard)
     }
 
@@ -227,9 +238,6 @@ impl Shell {
     }
 }
 
-/// Rows that are copied at once.
-const COPY_CHUNK: usize = 10_000;
-
 impl NamedStore {
     /// The store that keeps what was quarantined of this one; no topology can be called so.
     pub(crate) fn quarantine_name(&self) -> String {
@@ -240,7 +248,7 @@ impl NamedStore {
         let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
         let aside = self.stores.open(&self.quarantine_name(), &tables)?;
         aside.clear(shard)?;
-        super::transfer::copy_shard(&*self.store, &*aside, shard, tables.len(), COPY_CHUNK)
+        copy_shard(&*self.store, &*aside, shard, tables.len(), COPY_CHUNK)
     }
 }
 

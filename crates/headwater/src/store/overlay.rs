@@ -210,6 +210,14 @@ impl ShardState {
         Ok(())
     }
 
+    /// Reads the shard's rows in the store while they stand still: nothing is flushed meanwhile.
+    ///
+    /// To be over soon, on a thread that may block: commits go on, and gather in memory.
+    pub fn at_rest<T>(&self, read: impl FnOnce(&dyn StateStore) -> T) -> T {
+        let _standstill = self.flushing.read();
+        read(&*self.store)
+    }
+
     /// Ends the writing to the store: no flush is under way afterwards, and none will be.
     ///
     /// What was committed stays readable. To be called before the shard's rows in the store are written by another.

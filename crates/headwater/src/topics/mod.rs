@@ -1,11 +1,11 @@
 //! The topics of an app: declared as a value, planned against what is there, made, altered or refused.
 //!
-//! - [`declared`]: what the app needs: names, settings, and why each topic exists.
-//! - [`registry`]: what the app's definitions topic remembers: topologies as they were defined, topics by their ids.
-//! - [`plan`]: what is missing, differs or contradicts; pure.
-//! - [`begin_anew`]: what stood on a topic that was lost, and begins anew with it.
-//! - [`own`]: a group's shards taken for a moment, to say where each stands.
-//! - [`prepare`]: asks a log, and does what a plan says: little at a start, more when an operator asks.
+//! - `declared`: what the app needs: names, settings, and why each topic exists.
+//! - `registry`: what the app's definitions topic remembers: topologies as they were defined, topics by their ids.
+//! - `plan`: what is missing, differs or contradicts; pure.
+//! - `begin_anew`: what stood on a topic that was lost, and begins anew with it.
+//! - `own`: a group's shards taken for a moment, to say where each stands.
+//! - `prepare`: asks a log, and does what a plan says: little at a start, more when an operator asks.
 
 mod begin_anew;
 mod declared;

@@ -4,6 +4,7 @@
 //! definition pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use headwater_core::clock::Clock;
 use headwater_core::log::{Log, LogError, LogErrorKind, TopicDescription};
@@ -16,8 +17,10 @@ use super::plan::{Action, DefinitionConflict, Known, Place, Plan};
 use super::registry::{Facts, Registry, topic_key, topology_key};
 use crate::app::App;
 
-/// How often a plan is made again because topics appeared while they were being made.
-const ROUNDS: u32 = 3;
+/// How often a plan is made again because topics appeared while they were being made: other instances start, too.
+const ROUNDS: u32 = 40;
+/// How long the others are left alone before that.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// An app's topics as they are, and what is remembered of them.
 pub(crate) struct Survey {
@@ -184,6 +187,7 @@ pub(crate) async fn prepare(
             return Ok(Prepared::Refused(survey.plan));
         }
         if survey.carry_out(log, reach == Reach::Alter).await? {
+            tokio::time::sleep(PAUSE).await;
             continue;
         }
         if reach == Reach::Alter {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater::core::clock::SystemClock;
 use headwater::core::store::StateStores;
 use headwater::log::memory::{MemoryLog, MemoryOptions};
-use headwater::peers::{PeerAddress, Switchboard};
+use headwater::peers::{PeerAddress, Peers, Switchboard};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
 use headwater::{AppOptions, Parts, ViewQuery};
@@ -144,15 +144,29 @@ impl Fixture {
     }
     /// One of several instances on a log, reached at `name` by the others.
     pub async fn among(board: &Switchboard, log: &MemoryLog, name: &str, parts: Parts) -> Self {
+        Self::asking(Arc::new(board.clone()), board, log, name, parts, |_| {}).await
+    }
+
+    /// The same with other settings, and a transport of its own to the others.
+    pub async fn asking(
+        peers: Arc<dyn Peers>,
+        board: &Switchboard,
+        log: &MemoryLog,
+        name: &str,
+        parts: Parts,
+        change: impl FnOnce(&mut AppOptions),
+    ) -> Self {
         let stores = MemoryStores::new();
         let address = PeerAddress::new(name);
         let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone())).among(
             name,
             address.clone(),
-            Arc::new(board.clone()),
+            peers,
         );
         board.connect(address, headwater.peer_service().unwrap());
-        Self::parts_on(headwater, log.clone(), stores, shop(1), parts).await
+        let shop = shop(1);
+        let shop = Shop { app: shop.app.with(change), ..shop };
+        Self::parts_on(headwater, log.clone(), stores, shop, parts).await
     }
 
     async fn parts_on(

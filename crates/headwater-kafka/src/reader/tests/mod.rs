@@ -2,6 +2,7 @@
 
 mod faults;
 mod ground;
+mod random;
 
 use std::sync::Arc;
 use std::time::Duration;

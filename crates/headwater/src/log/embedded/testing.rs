@@ -85,7 +85,10 @@ impl Faults {
 
     pub(super) fn take_image(&self, data: &Path) {
         if let Some(image) = &*self.0.image.lock() {
-            std::fs::copy(data, image).expect("the image of the synced file can be written");
+            // By a rename: a test that reads the image while the committer goes on gets a whole one.
+            let next = image.with_extension("next");
+            std::fs::copy(data, &next).expect("the image of the synced file can be written");
+            std::fs::rename(&next, image).expect("the image of the synced file can be replaced");
         }
     }
 

@@ -154,7 +154,7 @@ fn run_here<A: Aggregate>(
 ) -> Result<TopologyStatus, StartError> {
     let version = A::STATE_VERSION;
     let store_name = format!("{}.{}", starting.app, crate::topology::versioned(A::NAME, version));
-    let store = starting.open_store(&store_name, &TABLES)?;
+    let store = starting.open_store(A::NAME, &store_name, &TABLES)?;
     starting.remove_other_versions(A::NAME, version)?;
     let status = TopologyStatus::new(A::NAME, topics.events.name.clone(), store.clone(), cells);
     let group = Group {

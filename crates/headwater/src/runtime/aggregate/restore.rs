@@ -64,7 +64,7 @@ impl<A: Aggregate> AggregateShards<A> {
     ) -> Result<Option<Restored>, Stop> {
         let partitions = self.partitions(shard);
         let ground = self.ground(&partitions).await?;
-        let state = self.state(shard, &partitions, &ground).await?;
+        let state = self.state(shard, &partitions, &ground, stop).await?;
         let begin = match &head {
             Some(head) => begin_at(head, A::STATE_VERSION, &partitions, &ground)?,
             None => {
@@ -102,12 +102,13 @@ impl<A: Aggregate> AggregateShards<A> {
         shard: Partition,
         partitions: &Partitions,
         ground: &Ground,
+        stop: &CancellationToken,
     ) -> Result<Arc<ShardState>, Stop> {
         let inputs = [
             Input { partition: partitions.events.clone(), bounds: ground.events, is_kept: true },
             Input { partition: partitions.outcomes.clone(), bounds: ground.outcomes, is_kept: false },
         ];
-        self.shell.shard_state(&self.store, self.cell(shard), &ground.provenance, &inputs).await
+        self.shell.shard_state(&self.store, self.cell(shard), &ground.provenance, &inputs, stop).await
     }
 
     /// Without a head nothing else of the shard may be there: its commands would be decided a second time.

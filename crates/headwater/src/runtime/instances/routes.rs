@@ -11,13 +11,12 @@ use headwater_core::header::Headers;
 use headwater_core::log::{LogErrorKind, ReadLimit, Wait};
 use headwater_core::record::{Append, Record, StoredRecord};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{HEARTBEAT, InstanceRecord, SILENCE, Table};
-use crate::runtime::cell::{Bell, Phase};
+use crate::runtime::cell::{Bell, Phase, ShardCell};
 use crate::runtime::peers::{PeerAddress, Peers, Registry};
 use crate::runtime::shell::Shell;
 use crate::runtime::start::{Parts, TopologyStatus};
@@ -60,7 +59,6 @@ pub(crate) struct Routes {
     run: String,
     table: watch::Sender<Table>,
     caught_up: watch::Sender<bool>,
-    copies: Mutex<BTreeMap<String, BTreeSet<u32>>>,
     /// When the log last answered, in milliseconds, and whether it refused since.
     reached: AtomicI64,
     refused: AtomicBool,
@@ -85,7 +83,6 @@ impl Routes {
             run: now.0.to_string(),
             table: watch::Sender::new(Table::default()),
             caught_up: watch::Sender::new(false),
-            copies: Mutex::default(),
             reached: AtomicI64::new(now.0),
             refused: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
@@ -113,20 +110,17 @@ impl Routes {
         }
     }
 
+    /// The other instances that have a state of a shard: those that hold copies, and its owner.
+    pub(crate) fn copies_of(&self, topology: &str, shard: Partition) -> BTreeSet<PeerAddress> {
+        let table = self.table.borrow();
+        let all = table.holders(topology, shard).chain(table.owner(topology, shard));
+        let others = all.filter(|(name, _)| *name != self.cluster.name);
+        others.map(|(_, record)| PeerAddress::new(&record.address)).collect()
+    }
+
     /// Tells of every change of the table.
     pub(crate) fn watch(&self) -> watch::Receiver<Table> {
         self.table.subscribe()
-    }
-
-    /// Tells others that this instance holds a copy of a shard, or no longer does.
-    #[allow(dead_code, reason = "standbys will tell of their copies here")]
-    pub(crate) fn set_copy(&self, topology: &str, shard: Partition, holds: bool) {
-        let mut copies = self.copies.lock();
-        let shards = copies.entry(topology.to_owned()).or_default();
-        let changed = if holds { shards.insert(shard.0) } else { shards.remove(&shard.0) };
-        if changed {
-            self.bell.ring();
-        }
     }
 
     /// For how long the log has not answered, where that is longer than it should be.
@@ -240,7 +234,7 @@ impl Routes {
     /// Brings the record up to date; whether it changed.
     fn renew(&self, line: &mut InstanceRecord, topologies: &[TopologyStatus]) -> bool {
         let mut shards: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
-        let mut copies = self.copies.lock().clone();
+        let mut copies: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
         for topology in topologies {
             let has = |phase: &Phase| {
                 if topology.replicated { *phase == Phase::Running } else { *phase != Phase::Waiting }
@@ -249,6 +243,13 @@ impl Routes {
             if topology.replicated {
                 copies.entry(topology.name.clone()).or_default().extend(mine.map(|shard| shard.0));
                 continue;
+            }
+            // Of shards that moved away, too: their state is at hand for whoever has them now.
+            let has_state = |cell: &ShardCell| cell.state().is_some_and(|state| state.is_open());
+            let copied = topology.cells.iter().filter(|cell| !has(&cell.phase()) && has_state(cell));
+            let copied: BTreeSet<u32> = copied.map(|cell| cell.shard.0).collect();
+            if !copied.is_empty() {
+                copies.insert(topology.name.clone(), copied);
             }
             let former = line.shards.get(&topology.name);
             let term = |shard: Partition| {

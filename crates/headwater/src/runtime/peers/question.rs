@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Frame, FrameError};
 use crate::command::{CommandId, Origin, Version};
+use crate::runtime::transfer::CopyAsk;
 
 /// A question to the owner of a shard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub(crate) enum Question {
     View { name: String, version: u32, shard: Partition, needed: Option<Offset>, ask: ViewAsk },
     /// Wait until a topology that feeds others has committed up to an offset of its source.
     Reach { topology: String, shard: Partition, next: Offset },
+    /// The rows of a shard of a store, for one that is to have them as well.
+    Copy { store: String, shard: Partition, ask: CopyAsk },
 }
 
 impl Question {
@@ -36,6 +39,7 @@ impl Question {
             Self::View { ask: ViewAsk::Changes { .. }, .. } => "changes",
             Self::View { .. } => "query",
             Self::Reach { .. } => "reach",
+            Self::Copy { .. } => "copy",
         }
     }
 }

@@ -94,6 +94,7 @@ impl StartedApp {
                 Some(emitter) => emitter.answer_peer(shard, next, deadline).await,
                 None => Reply::<()>::Moved.with(vec![]),
             },
+            Question::Copy { store, shard, ask } => self.answer_copy(&store, shard, ask, &parts).await,
         }
     }
 }
