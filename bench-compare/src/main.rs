@@ -2,9 +2,15 @@
 //!
 //! See `docs/performance.md`, section "Peers", for what is measured and how to repeat it.
 
+// Without the peers, some of what only they need is left: what may meet a conflict, where their servers are.
+#![cfg_attr(not(feature = "peers"), allow(dead_code))]
+
+#[cfg(feature = "peers")]
 mod cluster;
+#[cfg(feature = "peers")]
 mod cqrs_es_postgres;
 mod drive;
+#[cfg(feature = "peers")]
 mod evento_fjall;
 mod headwater;
 mod machine;
@@ -20,8 +26,10 @@ use clap::{Parser, Subcommand};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "peers")]
 use crate::cqrs_es_postgres::{CqrsEs, Extra};
 use crate::drive::{Figures, Schedule, WORKLOADS, Workload};
+#[cfg(feature = "peers")]
 use crate::evento_fjall::Evento;
 use crate::headwater::Embedded;
 use crate::machine::Machine;
@@ -100,16 +108,22 @@ async fn compare_peers(options: Options) -> anyhow::Result<()> {
 }
 
 fn peers(options: &Options) -> Vec<Box<dyn Peer>> {
+    let mut peers: Vec<Box<dyn Peer>> =
+        vec![Box::new(Embedded { with_view: false }), Box::new(Embedded { with_view: true })];
+    peers.extend(others(options));
+    peers
+}
+
+#[cfg(feature = "peers")]
+fn others(options: &Options) -> Vec<Box<dyn Peer>> {
     let Options { connections, ref postgres_bin, .. } = *options;
     let cqrs_es = |extra| Box::new(CqrsEs { extra, connections, postgres_bin: postgres_bin.clone() });
-    vec![
-        Box::new(Embedded { with_view: false }),
-        Box::new(Embedded { with_view: true }),
-        cqrs_es(Extra::Nothing),
-        cqrs_es(Extra::View),
-        cqrs_es(Extra::Snapshots),
-        Box::new(Evento),
-    ]
+    vec![cqrs_es(Extra::Nothing), cqrs_es(Extra::View), cqrs_es(Extra::Snapshots), Box::new(Evento)]
+}
+
+#[cfg(not(feature = "peers"))]
+fn others(_: &Options) -> Vec<Box<dyn Peer>> {
+    Vec::new()
 }
 
 async fn compare(options: &Options) -> anyhow::Result<Report> {

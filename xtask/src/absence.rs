@@ -137,6 +137,7 @@ pub(crate) fn check(tools: &Tools) -> Result<(), String> {
         findings.extend(names_higher(root, package, higher)?);
     }
     findings.extend(foreign_clients(root)?);
+    findings.extend(public_clients(root)?);
     findings.extend(unlayered(root)?);
     findings.extend(unsafe_places(root)?);
     if findings.is_empty() { Ok(()) } else { Err(findings.join("\n")) }
@@ -215,6 +216,27 @@ fn foreign_clients(root: &Path) -> Result<Vec<String>, String> {
                 }));
             }
         }
+    }
+    Ok(findings)
+}
+
+/// Whoever uses the crate with the client never meets the client: its public items show none of its types.
+fn public_clients(root: &Path) -> Result<Vec<String>, String> {
+    let own = root.join(KAFKA_CRATE).join("src");
+    let mut findings = Vec::new();
+    let is_program = |file: &&PathBuf| !file.strip_prefix(&own).is_ok_and(source::is_tests);
+    for file in source::files(&own, "rs")?.iter().filter(is_program) {
+        let (code, unread) = (read(file)?, |error| format!("{} {error}", file.display()));
+        let named = source::named(&code).map_err(unread)?;
+        let is_client = |path: &source::Named| KAFKA_CLIENTS.contains(&path.segments[0].as_str());
+        let imported: Vec<&String> =
+            named.iter().filter(|path| is_client(path)).filter_map(|path| path.segments.last()).collect();
+        let shown = source::shown(&code).map_err(unread)?;
+        let found = shown.iter().filter(|path| is_client(path) || imported.contains(&&path.segments[0]));
+        findings.extend(found.map(|path| {
+            let what = format!("shows {}, a type of the client, in public", path.segments.join("::"));
+            at(root, file, path.line, &what)
+        }));
     }
     Ok(findings)
 }

@@ -1,5 +1,7 @@
 //! Reading the project's source: its files, and the paths (`std::fs::read`) that their code names.
 //!
+//! What code shows is what its public items say before their bodies: whoever uses them has to know it.
+//!
 //! Code is read as tokens, so comments and strings name nothing, and `use std::{fs, io}` names `std::fs`. What stands
 //! under `#[cfg(test)]` is left out, as are files of tests alone.
 
@@ -32,6 +34,17 @@ pub(crate) fn named(code: &str) -> Result<Vec<Named>, String> {
     let tokens = TokenStream::from_str(code).map_err(|error| format!("is not Rust: {error}"))?;
     let mut found = Vec::new();
     collect(tokens, &[], &mut found);
+    Ok(found)
+}
+
+/// Every path that public items show: in a signature, in the type of a field, in a variant, behind a `pub use`.
+///
+/// # Errors
+/// Says that the text is not Rust.
+pub(crate) fn shown(code: &str) -> Result<Vec<Named>, String> {
+    let tokens = TokenStream::from_str(code).map_err(|error| format!("is not Rust: {error}"))?;
+    let mut found = Vec::new();
+    show(tokens, &mut found);
     Ok(found)
 }
 
@@ -108,6 +121,55 @@ fn path(tokens: &[TokenTree], prefix: &[String], found: &mut Vec<Named>) -> usiz
     length
 }
 
+/// Walks the tokens for public items; those within others are found by themselves.
+fn show(tokens: TokenStream, found: &mut Vec<Named>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        at = match &tokens[at] {
+            TokenTree::Punct(_) if is_test_attribute(&tokens[at..]) => at + item_length(&tokens[at..]),
+            TokenTree::Ident(word) if word == "pub" && !is_parenthesis(tokens.get(at + 1)) => {
+                let length = signature_length(&tokens[at..]);
+                collect(tokens[at..at + length].iter().cloned().collect(), &[], found);
+                at + length
+            }
+            TokenTree::Group(group) => {
+                show(group.stream(), found);
+                at + 1
+            }
+            _ => at + 1,
+        };
+    }
+}
+
+/// A function's or a structure's ends before its body; the body of an enumeration or a trait shows all of itself, as
+/// does the list of a `pub use`. A field's ends at the comma behind its type.
+fn signature_length(tokens: &[TokenTree]) -> usize {
+    let shows_its_body = ["enum", "trait", "use"].iter().any(|word| tokens[1].to_string() == *word);
+    let mut depth = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                return if shows_its_body { at + 1 } else { at };
+            }
+            TokenTree::Punct(punct) => match punct.as_char() {
+                ';' => return at,
+                '<' => depth += 1,
+                '>' => depth -= 1,
+                ',' if depth <= 0 => return at,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    tokens.len()
+}
+
+/// Whether it stands behind `pub` in `pub(crate)`.
+fn is_parenthesis(token: Option<&TokenTree>) -> bool {
+    matches!(token, Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis)
+}
+
 fn is_test_attribute(tokens: &[TokenTree]) -> bool {
     matches!(tokens, [TokenTree::Punct(hash), TokenTree::Group(group), ..] if hash.as_char() == '#' && is_cfg_test(group))
 }
@@ -162,6 +224,37 @@ mod tests {
             "#[cfg(test)]\n#[allow(unused)]\nuse std::fs;",
         ] {
             assert_eq!(lines_that_name("std::fs", code), [0; 0], "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_public_shows_its_types_and_what_is_not_does_not() {
+        let shows = |code: &str| shown(code).unwrap().iter().any(|named| named.contains("Client"));
+        for code in [
+            "pub use client::Client;",
+            "pub use client::{Error, Client};",
+            "pub fn f(a: u8, client: Client) {}",
+            "impl S { pub async fn f(&self) -> Result<Option<u8>, Client> { todo!() } }",
+            "pub struct S { a: u8, pub b: HashMap<u8, Client>, }",
+            "pub enum E { A(u8), B { client: Client } }",
+            "pub trait T { fn f(&self) -> Client; }",
+            "pub type A = Vec<Client>;",
+            "mod m { pub const C: Client = Client::new(); }",
+        ] {
+            assert!(shows(code), "{code}");
+        }
+        for code in [
+            "use client::Client;",
+            "pub(crate) fn f(client: Client) {}",
+            "fn f(client: Client) {}",
+            "pub fn f() { let client = Client::new(); }",
+            "pub struct S { a: u8, client: Client }",
+            "pub struct S { pub a: u8, pub(crate) client: Client }",
+            "enum E { A(Client) }",
+            "/// See [`Client`].\npub fn f() {}",
+            "#[cfg(test)] mod tests { pub fn f(client: Client) {} }",
+        ] {
+            assert!(!shows(code), "{code}");
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::contender::{Contender, Job, Memory, Progress, Side};
 use super::table::{Better, Table, mebibytes, micros, millis, per_second, seconds};
@@ -11,42 +13,61 @@ use super::{Ground, Options};
 use crate::drive::{self, Figures, Schedule, Workload};
 use crate::headwater::OnKafka;
 
+/// The rows of the table that can be asked for. B4 is measured with B1, and a part of B8.
+pub(super) const ROWS: [&str; 8] = ["B1", "B2", "B3", "B4", "B6", "B8", "B9", "B12"];
+/// How long one bench may take, whatever happens.
+const BENCH_MAX: Duration = Duration::from_secs(900);
 /// Records a second of B3.
 const STEADY: u32 = 5_000;
 /// How long B3 runs before it is measured: the time that a JVM needs to compile what is hot.
-const WARM_UP: Duration = Duration::from_secs(5);
+const WARM_UP: Duration = Duration::from_secs(6);
+/// Records that tell B3 that a contender runs.
+const FIRST: u64 = 10;
 /// How long a contender may take until it serves again.
 const SERVING_MAX: Duration = Duration::from_secs(300);
 /// How long a contender settles before its idle memory is read.
 const SETTLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
+const MANY_KEYS: u32 = 1_000_000;
+const FEW_KEYS: u32 = 100_000;
 
 /// Runs every bench that is asked for. One that fails does not keep the others from running.
 pub(super) async fn run_all(ground: &Ground, options: &Options, table: &mut Table) {
     macro_rules! bench {
-        ($name:literal, $run:expr) => {
-            if options.only.is_empty() || $name.starts_with(&format!("{} ", options.only)) {
+        ($rows:expr, $name:literal, $run:expr) => {
+            if options.asks_for(&$rows) {
                 eprintln!("{} ...", $name);
-                if let Err(error) = $run.await {
+                let late = Err(anyhow!("it took longer than {} s", BENCH_MAX.as_secs()));
+                if let Err(error) = timeout(BENCH_MAX, $run).await.unwrap_or(late) {
                     table.failed($name, &error);
                 }
             }
         };
     }
-    let bench = Bench { ground, options };
-    bench!("B1 1 M keys", bench.count(table, "1 M keys", 1_000_000, true));
-    bench!("B1 100 k keys", bench.count(table, "100 k keys", 100_000, false));
-    bench!("B2 map", bench.map(table));
-    bench!("B3 latency", bench.latency(table));
-    bench!("B8 idle", bench.idle(table));
-    bench!("B9 read", bench.read(table));
-    bench!("B6 commands", bench.commands(table));
-    bench!("B12 takeover", bench.takeover(table));
+    let bench = Bench { ground, options, many: OnceCell::new(), few: OnceCell::new() };
+    bench!(["B1", "B4", "B8"], "B1 1 M keys", bench.count(table, "1 M keys", MANY_KEYS, true));
+    bench!(["B1"], "B1 100 k keys", bench.count(table, "100 k keys", FEW_KEYS, false));
+    bench!(["B2"], "B2 map", bench.map(table));
+    bench!(["B3"], "B3 latency", bench.latency(table));
+    bench!(["B8"], "B8 idle", bench.idle(table));
+    bench!(["B9"], "B9 read", bench.read(table));
+    bench!(["B6"], "B6 commands", bench.commands(table));
+    bench!(["B12"], "B12 takeover", bench.takeover(table));
+}
+
+impl Options {
+    fn asks_for(&self, rows: &[&str]) -> bool {
+        self.only.is_empty() || self.only.iter().any(|row| rows.contains(&row.as_str()))
+    }
 }
 
 struct Bench<'a> {
     ground: &'a Ground,
     options: &'a Options,
+    /// The topic of many keys, once one was needed.
+    many: OnceCell<Filled>,
+    /// The topic of few keys, likewise.
+    few: OnceCell<Filled>,
 }
 
 /// What B1 and B4 tell of one side.
@@ -65,12 +86,20 @@ impl Bench<'_> {
         Traffic::connect(&self.ground.bootstrap).await
     }
 
+    /// A topic of records with so many keys, filled when it is first asked for.
+    async fn filled(&self, keys: u32) -> anyhow::Result<&Filled> {
+        let cell = if keys == MANY_KEYS { &self.many } else { &self.few };
+        let fill = || async {
+            self.traffic().await?.fill(&format!("keys-{keys}"), self.options.records(), keys).await
+        };
+        cell.get_or_try_init(fill).await
+    }
+
     /// B1: counts per key into a queryable view. B8: its memory. B4: killed then, and asked again for all of it.
     async fn count(&self, table: &Table, what: &str, keys: u32, restart: bool) -> anyhow::Result<()> {
-        let topic = format!("count-{keys}");
-        let filled = self.traffic().await?.fill(&topic, self.options.records, keys).await?;
-        let theirs = self.count_with(self.streams(), &filled, restart).await?;
-        let ours = self.count_with(Side::Headwater, &filled, restart).await?;
+        let filled = self.filled(keys).await?;
+        let theirs = self.count_with(self.streams(), filled, restart).await?;
+        let ours = self.count_with(Side::Headwater, filled, restart).await?;
         let line = |name: &str, figure: fn(&Counted) -> f64, show, better, mark: &str| {
             table.both(&format!("{name}, {what}"), figure(&theirs), figure(&ours), show, better, mark);
         };
@@ -109,8 +138,7 @@ impl Bench<'_> {
 
     /// B2: maps a topic to a topic, exactly once.
     async fn map(&self, table: &Table) -> anyhow::Result<()> {
-        let traffic = self.traffic().await?;
-        let filled = traffic.fill("map", self.options.records, 100_000).await?;
+        let (traffic, filled) = (self.traffic().await?, self.filled(FEW_KEYS).await?);
         let mut rates = Vec::new();
         for side in [self.streams(), Side::Headwater] {
             let name = format!("{}-map", name_of(side));
@@ -160,19 +188,19 @@ impl Bench<'_> {
             Job { work: "map", input: input.clone(), output: Some(output.clone()), data: name.clone(), name };
         let contender = Contender::start(self.ground, side, &job)?;
         // It runs once the first result is there.
-        let first = traffic.send_steadily(&input, 10, Duration::from_secs(1)).await?;
-        let came = traffic.latencies(&output, 0, first).await?.len();
-        ensure!(came as u64 == first, "{came} results of {first} records came");
-        let during = WARM_UP + Duration::from_secs(self.options.seconds);
-        let expected = u64::from(STEADY) * during.as_secs();
+        traffic.send_steadily(&input, 10, FIRST).await?;
+        let came = traffic.latencies(&output, 0, FIRST).await?.len();
+        ensure!(came as u64 == FIRST, "{came} results of {FIRST} records came");
+        let warm_up = self.options.size(None, WARM_UP, WARM_UP / 2);
+        let records = u64::from(STEADY) * (warm_up.as_secs() + self.options.seconds());
         let (sent, latencies) = tokio::join!(
-            traffic.send_steadily(&input, STEADY, during),
-            traffic.latencies(&output, came, expected)
+            traffic.send_steadily(&input, STEADY, records),
+            traffic.latencies(&output, came, records)
         );
-        let (sent, latencies) = (sent?, latencies?);
+        let (_, latencies) = (sent?, latencies?);
         contender.kill().await?;
-        ensure!(latencies.len() as u64 + 1_000 > sent, "{} results of {sent} records came", latencies.len());
-        let warm = (WARM_UP.as_secs() * u64::from(STEADY)) as usize;
+        ensure!(latencies.len() as u64 == records, "{} results of {records} records came", latencies.len());
+        let warm = (warm_up.as_secs() * u64::from(STEADY)) as usize;
         let mut measured = latencies.get(warm..).context("nothing came after the warm-up")?.to_vec();
         measured.sort_unstable();
         let quantile = |q: f64| measured[((measured.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
@@ -202,7 +230,7 @@ impl Bench<'_> {
 
     /// B9: reads a topic into user code.
     async fn read(&self, table: &Table) -> anyhow::Result<()> {
-        let filled = self.traffic().await?.fill("read", self.options.records, 100_000).await?;
+        let filled = self.filled(FEW_KEYS).await?;
         let mut rates = Vec::new();
         for side in [self.streams(), Side::Headwater] {
             let name = format!("{}-read", name_of(side));
@@ -219,8 +247,8 @@ impl Bench<'_> {
     /// B6: commands a second, each durable with version check and outcome.
     async fn commands(&self, table: &Table) -> anyhow::Result<()> {
         for (callers, mark) in [(1_000, "≥ 10 k/s, p99 ≤ 80 ms"), (1, "")] {
-            let workload = Workload { name: "on Kafka", callers, accounts: self.options.aggregates };
-            let measured = Duration::from_secs(self.options.seconds);
+            let workload = Workload { name: "on Kafka", callers, accounts: self.options.aggregates() };
+            let measured = Duration::from_secs(self.options.seconds());
             let schedule = Schedule { warm_up: Duration::from_secs(3), measured };
             let data = self.ground.scratch.path().join(format!("commands-{callers}"));
             let bank = format!("bank-{callers}");
@@ -245,8 +273,9 @@ impl Bench<'_> {
             name: "takeover".into(),
             data: data.to_owned(),
         };
+        let aggregates = self.options.aggregates().saturating_mul(10);
         let mut one = Contender::start(self.ground, Side::Headwater, &job("one"))?;
-        one.fill(self.options.aggregates).await?;
+        one.fill(aggregates).await?;
         one.kill().await?;
         let killed = Instant::now();
         let mut one = Contender::start(self.ground, Side::Headwater, &job("one"))?;
@@ -262,7 +291,11 @@ impl Bench<'_> {
             seconds(another.as_secs_f64()),
             "≤ 8 s",
         );
-        other.stop().await
+        other.stop().await?;
+        let filled = u64::from(aggregates);
+        let written = self.traffic().await?.count("takeover.account.events", 12, filled).await?;
+        ensure!(written >= filled, "{written} events for {filled} acknowledged commands");
+        Ok(())
     }
 }
 

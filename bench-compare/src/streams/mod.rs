@@ -12,9 +12,9 @@ mod worker;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use kafka_broker::{Broker, Jars};
 use tempfile::TempDir;
@@ -23,6 +23,7 @@ pub(crate) use worker::WorkerOptions;
 pub(crate) use worker::run as run_worker;
 
 use self::table::Table;
+use crate::interrupted;
 
 const POM: &str = include_str!("../../kafka-streams/pom.xml");
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(120);
@@ -30,27 +31,48 @@ const COMPILE_TIME_MAX: Duration = Duration::from_secs(120);
 /// How long and how much the comparison with Kafka Streams runs.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Records of each filled topic.
-    #[arg(long, value_name = "COUNT", default_value_t = 3_000_000)]
-    records: u64,
-    /// Length of each measured window of latencies and commands.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    seconds: u64,
-    /// Runs only benches whose name contains this: B1, B2, B3, B6, B8, B9, B12; B4 belongs to B1.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    only: String,
+    /// Looks whether everything works, in about two minutes on an idle machine; its figures are no figures to tell.
+    #[arg(long)]
+    quick: bool,
+    /// Records of each filled topic [default: 5000000, quick: 500000].
+    #[arg(long, value_name = "COUNT")]
+    records: Option<u64>,
+    /// Length of each measured window of latencies and commands [default: 10, quick: 3].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: Option<u64>,
+    /// Aggregates that B6 spreads its commands over, and a tenth of those of B12 [default: 100000, quick: 10000].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    aggregates: Option<u32>,
+    /// Runs these rows alone, as in `--only B1,B6`; some are measured together.
+    #[arg(long, value_name = "ROW", value_delimiter = ',', value_parser = benches::ROWS)]
+    only: Vec<String>,
     /// Threads of Kafka Streams.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     threads: u32,
-    /// Aggregates that B6 and B12 spread their commands over.
-    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
-    aggregates: u32,
     /// A broker that runs already, instead of one that is started.
     #[arg(long, value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// Keeps the data of both sides below this directory while it runs.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
+}
+
+impl Options {
+    fn size<T>(&self, asked: Option<T>, full: T, quick: T) -> T {
+        asked.unwrap_or(if self.quick { quick } else { full })
+    }
+
+    fn records(&self) -> u64 {
+        self.size(self.records, 5_000_000, 500_000)
+    }
+
+    fn seconds(&self) -> u64 {
+        self.size(self.seconds, 10, 3)
+    }
+
+    fn aggregates(&self) -> u32 {
+        self.size(self.aggregates, 100_000, 10_000)
+    }
 }
 
 /// What every bench needs.
@@ -70,9 +92,15 @@ struct Ground {
 /// A broker or a Java compiler that is missing. A bench that fails is a line of the table.
 pub(crate) async fn compare(options: &Options) -> anyhow::Result<()> {
     let ground = prepare(options)?;
+    let began = Instant::now();
     let mut table = Table::begin();
-    benches::run_all(&ground, options, &mut table).await;
-    ensure!(table.failures() == 0, "{} benches failed", table.failures());
+    tokio::select! {
+        () = benches::run_all(&ground, options, &mut table) => {}
+        // Dropping the comparison ends the processes that it started, and removes their directories.
+        () = interrupted() => bail!("interrupted"),
+    }
+    eprintln!("took {} s", began.elapsed().as_secs());
+    ensure!(table.failures() == 0, "{} benches could not be measured", table.failures());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ pub(super) enum Better {
     Lower,
 }
 
-/// Prints lines, and counts those that failed.
+/// Prints lines, and counts the benches that have none.
 pub(super) struct Table {
     failures: usize,
 }
@@ -39,7 +39,7 @@ impl Table {
     /// Prints why a bench has no figures.
     pub(super) fn failed(&mut self, what: &str, error: &anyhow::Error) {
         self.failures += 1;
-        println!("| {what} | failed: {} | | | |", format!("{error:#}").replace(['\n', '|'], " "));
+        println!("| {what} | not measured: {} | | | |", format!("{error:#}").replace(['\n', '|'], " "));
     }
 
     pub(super) fn failures(&self) -> usize {

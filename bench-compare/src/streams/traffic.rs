@@ -68,24 +68,24 @@ impl Traffic {
         Ok(Filled { topic: topic.to_owned(), records, probes: probes.collect() })
     }
 
-    /// Sends at a steady rate for so long, each record with the time at which it was sent.
+    /// Sends so many records at a steady rate, each with the time at which it was sent.
     pub(super) async fn send_steadily(
         &self,
         topic: &str,
         per_second: u32,
-        during: Duration,
-    ) -> anyhow::Result<u64> {
+        records: u64,
+    ) -> anyhow::Result<()> {
         let producer = self.producer(Duration::ZERO).await?;
         let mut rng = fastrand::Rng::with_seed(2);
         let mut deliveries = VecDeque::new();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let began = Instant::now();
-        let mut sent = 0_u64;
-        while began.elapsed() < during {
+        let mut sent = 0;
+        while sent < records {
             ticks.tick().await;
             let due = (began.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
-            for _ in sent..due {
+            for _ in sent..due.min(records) {
                 let mut value = now_micros().to_be_bytes().to_vec();
                 value.resize(VALUE_BYTES, b'.');
                 let record = Record::new(topic, value).key(key_of(rng.u32(..100_000)));
@@ -93,8 +93,10 @@ impl Traffic {
             }
             sent = sent.max(due);
         }
-        producer.close().await?;
-        Ok(sent)
+        for delivery in deliveries {
+            let _offset = delivery.await?;
+        }
+        Ok(producer.close().await?)
     }
 
     /// Reads a topic read-committed until so many records have come or none comes for a while, and answers how long

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use headwater::core::codec::{Raw, Text};
@@ -43,6 +44,7 @@ struct Worker {
     running: Running,
     counts: Option<View<String, u64>>,
     accounts: Option<Aggregates<Account>>,
+    processed: Arc<AtomicU64>,
 }
 
 /// Runs until its input ends.
@@ -55,10 +57,10 @@ pub(crate) async fn run(options: WorkerOptions) -> anyhow::Result<()> {
     let processed = Arc::new(AtomicU64::new(0));
     let (app, counts, accounts) = app(&options, &processed)?;
     let running = Headwater::open(&config).await?.start(app).await?;
-    let worker = Worker { running, counts, accounts };
+    let worker = Worker { running, counts, accounts, processed };
     tokio::select! {
         answered = worker.answer() => answered?,
-        told = worker.tell(&processed) => told?,
+        told = worker.tell() => told?,
     }
     worker.running.stop(Duration::from_secs(10)).await;
     Ok(())
@@ -101,25 +103,25 @@ fn app(options: &WorkerOptions, processed: &Arc<AtomicU64>) -> anyhow::Result<Bu
     Ok((app, counts, None))
 }
 
-fn topic(name: &str) -> Topic<String, Vec<u8>> {
+fn topic(name: &str) -> Topic<String, Bytes> {
     Topic::with(name, Text, Raw)
 }
 
 /// Changes the last byte, as Kafka Streams' worker does.
-fn mapped(value: &[u8]) -> Vec<u8> {
+fn mapped(value: &[u8]) -> Bytes {
     let mut changed = value.to_vec();
     if let Some(last) = changed.last_mut() {
         *last ^= 1;
     }
-    changed
+    changed.into()
 }
 
 impl Worker {
-    async fn tell(&self, processed: &AtomicU64) -> anyhow::Result<()> {
+    async fn tell(&self) -> anyhow::Result<()> {
         let mut told = 0;
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let now = processed.load(Ordering::Relaxed);
+            let now = self.processed.load(Ordering::Relaxed);
             if now != told {
                 say(&format!("processed {now}")).await?;
                 told = now;
@@ -152,7 +154,10 @@ impl Worker {
         let accounts = self.accounts.as_ref().context("there are no accounts")?;
         let deposit = Deposit::random(&mut fastrand::Rng::new());
         match self.running.send(accounts, &key.to_owned(), deposit).await? {
-            Accepted(_) => Ok(()),
+            Accepted(_) => {
+                self.processed.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
             other => Err(anyhow!("the deposit was not accepted: {other:?}")),
         }
     }

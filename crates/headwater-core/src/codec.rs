@@ -74,7 +74,10 @@ pub struct Json;
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
-        serde_json::to_vec(value).map(Bytes::from).map_err(CodecError::encode::<T>)
+        let mut json = serde_json::to_vec(value).map_err(CodecError::encode::<T>)?;
+        // States are many, small and kept for long: none of them may hold the 128 bytes that it was written to.
+        json.shrink_to_fit();
+        Ok(json.into())
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {

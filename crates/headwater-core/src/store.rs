@@ -75,6 +75,19 @@ pub trait StateStore: Send + Sync + 'static {
     /// [`StoreErrorKind::Corrupt`] names store, shard and table.
     fn get(&self, shard: Partition, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
+    /// Calls `with` once, with a look-up of the shard's values as of one moment: for many keys cheaper than a
+    /// [`get`](StateStore::get) for each.
+    ///
+    /// `with` must be quick, and must not write to the store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Unavailable`], without a call of `with`; the look-up itself answers as `get` does.
+    fn look_up(&self, shard: Partition, with: &mut WithLookUp<'_>) -> Result<(), StoreError> {
+        with(&|table, key| self.get(shard, table, key));
+        Ok(())
+    }
+
     /// Visits the pairs of a range in order, until `visit` breaks; all of them as of one moment.
     ///
     /// `visit` must not write to the store.
@@ -117,6 +130,12 @@ pub trait StateStore: Send + Sync + 'static {
 
 /// What a scan calls with each key and value; breaking ends the scan.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// Answers the value under a key of a table.
+pub type LookUp<'a> = dyn Fn(TableId, &[u8]) -> Result<Option<Bytes>, StoreError> + 'a;
+
+/// What is handed a [`LookUp`].
+pub type WithLookUp<'a> = dyn FnMut(&LookUp<'_>) + 'a;
 
 /// A table of a store: the index of its name in the list that the store was opened with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,8 +1,8 @@
 //! Alive or ready, with reasons.
 //!
 //! `/livez` fails when the process should be replaced (a shard that stopped for good); `/readyz` fails while it
-//! should get no traffic (still catching up, a full disk). Both run their checks when asked, so checks have to be
-//! quick: read what something else has measured.
+//! should get no traffic (still catching up, a full disk). What is only to be known beside that is a note. All checks
+//! run when asked, so they have to be quick: read what something else has measured.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +30,7 @@ type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Health {
     alive: Vec<(&'static str, Check)>,
     ready: Vec<(&'static str, Check)>,
+    notes: Vec<(&'static str, Check)>,
 }
 
 impl fmt::Debug for Health {
@@ -39,6 +40,7 @@ impl fmt::Debug for Health {
         f.debug_struct("Health")
             .field("alive", &names(&self.alive))
             .field("ready", &names(&self.ready))
+            .field("notes", &names(&self.notes))
             .finish()
     }
 }
@@ -71,13 +73,24 @@ impl Health {
         self
     }
 
+    /// Adds what `/readyz` tells without being decided by it.
+    #[must_use]
+    pub fn note(
+        mut self,
+        name: &'static str,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.notes.push((name, Box::new(check)));
+        self
+    }
+
     /// The routes `/livez` and `/readyz`; whoever is not alive is not ready either.
     pub fn routes<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let live = Arc::new(self);
         let ready = Arc::clone(&live);
-        Router::new().route("/livez", get(move || async move { answer("alive", &live.alive) })).route(
+        Router::new().route("/livez", get(move || async move { answer("alive", &live.alive, &[]) })).route(
             "/readyz",
-            get(move || async move { answer("ready", ready.alive.iter().chain(&ready.ready)) }),
+            get(move || async move { answer("ready", ready.alive.iter().chain(&ready.ready), &ready.notes) }),
         )
     }
 }
@@ -97,9 +110,15 @@ struct Answer {
     checks: Vec<Report>,
 }
 
-fn answer<'a>(word: &str, checks: impl IntoIterator<Item = &'a (&'static str, Check)>) -> Response {
-    let checks: Vec<Report> = checks.into_iter().map(|(name, check)| report(name, check)).collect();
+fn answer<'a>(
+    word: &str,
+    checks: impl IntoIterator<Item = &'a (&'static str, Check)>,
+    notes: &[(&'static str, Check)],
+) -> Response {
+    let told = |(name, check): &(&'static str, Check)| report(name, check);
+    let mut checks: Vec<Report> = checks.into_iter().map(told).collect();
     let ok = checks.iter().all(|check| check.ok);
+    checks.extend(notes.iter().map(told));
     let (code, status) = match ok {
         true => (StatusCode::OK, word.to_owned()),
         false => (StatusCode::SERVICE_UNAVAILABLE, format!("not {word}")),
@@ -133,6 +152,16 @@ mod tests {
 
     fn health() -> Health {
         Health::new().alive("shards", || Ok(())).ready("items", || Err("1200 records behind".to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_note_is_told_and_decides_nothing() {
+        let health = || Health::new().alive("shards", || Ok(())).note("log", || Err("silent".to_owned()));
+        let shards = json!({"name": "shards", "ok": true});
+        let log = json!({"name": "log", "ok": false, "reason": "silent"});
+        assert_eq!(ask(health(), "/livez").await, (200, json!({"status": "alive", "checks": [shards]})));
+        let ready = json!({"status": "ready", "checks": [shards, log]});
+        assert_eq!(ask(health(), "/readyz").await, (200, ready));
     }
 
     #[tokio::test]

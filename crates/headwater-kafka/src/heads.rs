@@ -136,24 +136,36 @@ pub(crate) struct Heads {
     topics: Arc<Topics>,
     places: Arc<Places>,
     reader: Arc<Reader>,
+    /// Held while a heads topic is made.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Heads {
     pub(crate) fn new(topics: Arc<Topics>, places: Arc<Places>, reader: Arc<Reader>) -> Self {
-        Self { topics, places, reader }
+        Self { topics, places, reader, making: tokio::sync::Mutex::default() }
     }
 
     /// The group's heads topic, which is made if it is not there.
     pub(crate) async fn ensure(&self, group: &Group) -> Result<TopicName, LogError> {
         let name = topic_of(&group.name)?;
         let last = name.partition(group.shards.saturating_sub(1));
-        match self.topics.partition(&last).await {
-            Err(error) if error.kind() == LogErrorKind::UnknownTopic => {}
-            known => return known.map(|_| name),
+        let known = async || match self.topics.partition(&last).await {
+            Err(error) if error.kind() == LogErrorKind::UnknownTopic => Ok(None),
+            known => known.map(Some),
+        };
+        if known().await?.is_some() {
+            return Ok(name);
+        }
+        // One makes it for all: the shards of a first start would otherwise all ask the controller for it at once.
+        let _making = self.making.lock().await;
+        if known().await?.is_some() {
+            return Ok(name);
         }
         match self.topics.create(&name, settings_of(group)).await {
             Ok(_) => Ok(name),
+            // Another instance has just made it, and the brokers may not have heard of it yet.
             Err(error) if error.kind() == LogErrorKind::TopicExists => {
+                self.topics.await_made(&name).await?;
                 self.topics.partition(&last).await.map(|_| name)
             }
             Err(error) => Err(error),

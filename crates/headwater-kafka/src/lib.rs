@@ -3,8 +3,26 @@
 //! [`KafkaLog::connect`] is the way in; everything else is the contract of [`headwater_core::log`]. No type of the
 //! client that speaks to the brokers is public.
 //!
-//! A shard's writer is a transactional producer of the name `<group>.<shard>`. Each of its transactions carries records,
-//! positions and the shard's head, which is the truth about how far the shard has come; the group's offsets follow it.
+//! ```no_run
+//! use headwater_core::log::Log;
+//! use headwater_core::topic::TopicName;
+//! use headwater_kafka::{KafkaLog, KafkaSettings, Mechanism, Sasl, Security, Tls};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let security = Security {
+//!     tls: Some(Tls { ca: Some("/etc/kafka/ca.pem".into()), client: None }),
+//!     sasl: Some(Sasl { mechanism: Mechanism::ScramSha512, user: "me".into(), password: "secret".into() }),
+//! };
+//! let settings = KafkaSettings { security, ..KafkaSettings::new("kafka-1:9093,kafka-2:9093", "instance-1") };
+//! let log = KafkaLog::connect(settings).await?;
+//! println!("{:?}", log.describe(&TopicName::new("orders")?).await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A shard's writer has two transactional producers that take turns, `<group>.<shard>` and `<group>.<shard>~2`. Each
+//! transaction carries records, positions and the shard's head, which is the truth about how far the shard has come; the
+//! group's offsets follow it.
 
 mod append;
 mod bounds;
@@ -27,6 +45,7 @@ mod settings;
 mod simulated;
 mod topics;
 mod transaction;
+mod turns;
 mod writer;
 
 pub use errors::{KafkaError, KafkaErrorKind};

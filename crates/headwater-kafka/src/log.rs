@@ -46,9 +46,13 @@ impl fmt::Debug for KafkaLog {
 impl KafkaLog {
     /// Connects to a cluster, and checks that it has what the log needs.
     ///
+    /// Nothing is made on the cluster yet. From now on brokers may come and go: calls answer that the log is unavailable,
+    /// and are served again when it is back.
+    ///
     /// # Errors
     ///
-    /// [`KafkaError`] says why the cluster cannot be used, and what to do.
+    /// [`KafkaError`] says in one line why the cluster cannot be used, and what to do: within about twice the settings'
+    /// [`patience`](KafkaSettings::patience) for each address.
     pub async fn connect(settings: KafkaSettings) -> Result<Arc<Self>, KafkaError> {
         let connection = Connection::open(settings).await?;
         let id = cluster::check(&connection).await?;

@@ -8,6 +8,10 @@
 //! A shard that is to move is told as revoked, and goes on to its next owner when its claim and its writers are dropped,
 //! or when whoever holds them has had time enough. One that the group has given away already is told as lost.
 //!
+//! That a member was fenced does not say by whom: one whose session ended joins anew under its name, and a heartbeat that
+//! was still under way under its old id is answered as if another process had taken the name. So each member has a client
+//! id of its own, and the group is asked who bears the name before the membership is ended for good.
+//!
 //! A member has sockets of its own: joining is held back by the broker until the other members have come, and other
 //! groups' heartbeats must not wait behind it.
 
@@ -20,6 +24,7 @@ use headwater_core::BoxFuture;
 use headwater_core::log::{Group, LogError, LogErrorKind, Membership, ShardChange};
 use headwater_core::position::Position;
 use headwater_core::topic::{Partition, TopicPartition};
+use krafka::admin::DescribeConsumerGroupsOptions;
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, GroupProtocol, OffsetAndMetadata,
     PartitionAssignmentStrategy,
@@ -52,9 +57,9 @@ const HEARTBEATS_PER_SESSION: u32 = 6;
 
 /// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
 ///
-/// One that begins anew in the middle of a join can fence itself. Two processes of one name fence each other in turn, and
-/// the older one is told so first, and so most often.
-const FENCED_MAX: usize = 3;
+/// One that begins anew in the middle of a join can fence itself, on a slow machine more than once. Two processes of one
+/// name fence each other in turn, and the older one is told so first, and so most often; mostly the group says so before.
+const FENCED_MAX: usize = 10;
 const FENCED_WITHIN: Duration = Duration::from_secs(60);
 
 type Change = Result<ShardChange, LogError>;
@@ -77,13 +82,14 @@ impl Member {
         let name = OwnName::take(format!("{} at {}", means.group.name, settings.servers), &settings.instance);
         let (told, changes) = mpsc::unbounded_channel();
         let listener = Arc::new(Listener::new(means.clone(), told));
-        let consumer = Arc::new(consumer(&means, &name, listener.clone()).await?);
+        let client_id = format!("{}-{:08x}", settings.client_id, fastrand::u32(..));
+        let consumer = Arc::new(consumer(&means, &name, &client_id, listener.clone()).await?);
         listener.consumer.set(Arc::downgrade(&consumer)).expect("the listener has just been made");
         let group = means.group.name.clone();
         let subscribed = consumer.subscribe([means.group.topic.as_str()]).await;
         subscribed.map_err(|error| failed_to(&format!("join the group {group}"), error))?;
         let (leave, left) = oneshot::channel();
-        tokio::spawn(Polling { consumer: consumer.clone(), listener, name, means }.run(left));
+        tokio::spawn(Polling { consumer: consumer.clone(), listener, name, client_id, means }.run(left));
         Ok(Box::new(Self { consumer, group, changes, leave: Some(leave) }))
     }
 }
@@ -101,9 +107,14 @@ async fn check(means: &Means) -> Result<(), LogError> {
     Err(LogError::new(LogErrorKind::Invalid, message))
 }
 
-async fn consumer(means: &Means, name: &OwnName, listener: Arc<Listener>) -> Result<Consumer, LogError> {
+async fn consumer(
+    means: &Means,
+    name: &OwnName,
+    client_id: &str,
+    listener: Arc<Listener>,
+) -> Result<Consumer, LogError> {
     let settings = means.connection.settings();
-    let kafka = means.connection.dedicated().await?;
+    let kafka = means.connection.dedicated_as(client_id).await?;
     let consumer = kafka
         .consumer(&*means.group.name)
         .group_protocol(GroupProtocol::Classic)
@@ -158,6 +169,8 @@ struct Polling {
     consumer: Arc<Consumer>,
     listener: Arc<Listener>,
     name: OwnName,
+    /// What the cluster knows this member by, and no other.
+    client_id: String,
     means: Arc<Means>,
 }
 
@@ -172,7 +185,7 @@ impl Polling {
                     // All partitions are paused: there are no records.
                     Ok(_) => {}
                     Err(error) if is_fenced(&error) => {
-                        if fenced.are_too_many(Instant::now()) {
+                        if self.another_bears_the_name().await || fenced.are_too_many(Instant::now()) {
                             break Ended::By(error);
                         }
                         tracing::warn!(group = %self.means.group.name, "the group took this member's name; joining again");
@@ -194,7 +207,13 @@ impl Polling {
                     let _ = answer.send(left);
                 }
             }
-            Ended::By(error) => self.end(error).await,
+            Ended::By(error) => {
+                let error = self.end(error).await;
+                let listener = self.listener.clone();
+                // Whoever hears of the end and joins again finds the name free.
+                drop(self);
+                listener.tell(Err(error));
+            }
         }
     }
 
@@ -215,8 +234,8 @@ impl Polling {
         self.consumer.close_with(options).await
     }
 
-    /// Tells why the membership is over, and takes every shard away.
-    async fn end(&self, error: KrafkaError) {
+    /// Takes every shard away, and answers why the membership is over.
+    async fn end(&self, error: KrafkaError) -> LogError {
         let group = &self.means.group.name;
         self.listener.lose_all();
         let error = if is_fenced(&error) {
@@ -229,12 +248,23 @@ impl Polling {
         } else {
             failed_to(&format!("be a member of the group {group}"), error)
         };
-        self.listener.tell(Err(error));
         // To leave by this name would take the place of whoever bears it now.
         let closed = self.close(GroupMembershipOperation::RemainInGroup).await;
         if let Err(error) = closed {
             tracing::debug!(group, %error, "a member that had ended could not be closed");
         }
+        error
+    }
+
+    /// Whether the group counts another process under this member's name; that nobody answers proves nothing.
+    async fn another_bears_the_name(&self) -> bool {
+        let group = &*self.means.group.name;
+        let admin = self.means.connection.admin();
+        let groups = admin.describe_consumer_groups([group], DescribeConsumerGroupsOptions::default()).await;
+        let groups = groups.into_iter().flat_map(HashMap::into_values).flatten();
+        groups.flat_map(|group| group.members).any(|member| {
+            member.instance_id.as_deref() == Some(self.name.as_str()) && member.client_id != self.client_id
+        })
     }
 }
 

@@ -53,6 +53,10 @@ const COMPACTED_SEGMENT_BYTES: u32 = 16 << 20;
 /// Between two looks at whether the brokers have heard of a topic that the controller made or deleted.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Longest that making a topic may take, which nobody waits for but a start: a cluster with much else to do takes longer
+/// than one call may.
+const MAKING_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// The cluster's topics.
 pub(crate) struct Topics {
     connection: Arc<Connection>,
@@ -174,8 +178,24 @@ impl Topics {
     ) -> Result<TopicDescription, LogError> {
         let what = format!("create the topic {name}");
         let topic = self.new_topic(name, settings).map_err(|error| failed_to(&what, error))?;
-        let made = self.connection.admin().create_topics([topic], CreateTopicsOptions::default()).await;
-        only(made).map_err(|error| failed_to(&what, error))?;
+        let deadline = Instant::now() + MAKING_TIME_MAX;
+        loop {
+            let topic = [topic.clone()];
+            let made = self.connection.admin().create_topics(topic, CreateTopicsOptions::default()).await;
+            match only(made).map_err(|error| failed_to(&what, error)) {
+                Ok(_) => break,
+                Err(error) if error.kind() == LogErrorKind::Unavailable && Instant::now() < deadline => {
+                    sleep(LOOK_EVERY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.await_made(name).await
+    }
+
+    /// Waits until the brokers have heard of a topic that somebody has made, and it can be written to.
+    pub(crate) async fn await_made(&self, name: &TopicName) -> Result<TopicDescription, LogError> {
+        let what = format!("create the topic {name}");
         self.forget(name);
         self.wait_for(&what, name, |found| found.filter(|found| found.led).map(|found| found.topic)).await
     }
@@ -261,17 +281,23 @@ impl Topics {
         self.seen.lock().remove(name);
     }
 
-    /// Looks at a topic until it is as it should be, for as long as one call may take.
+    /// Looks at a topic until it is as it should be, for as long as making one may take.
     async fn wait_for<T>(
         &self,
         what: &str,
         name: &TopicName,
         is_so: impl Fn(Option<Found>) -> Option<T> + Send,
     ) -> Result<T, LogError> {
-        let deadline = Instant::now() + self.connection.settings().patience;
+        let deadline = Instant::now() + MAKING_TIME_MAX;
         loop {
-            if let Some(answer) = is_so(self.look(name).await?) {
-                return Ok(answer);
+            match self.look(name).await {
+                Ok(found) => {
+                    if let Some(answer) = is_so(found) {
+                        return Ok(answer);
+                    }
+                }
+                Err(error) if error.kind() == LogErrorKind::Unavailable && Instant::now() < deadline => {}
+                Err(error) => return Err(error),
             }
             if Instant::now() >= deadline {
                 let message = format!("could not {what}: the brokers have not heard of it yet; look again");

@@ -5,7 +5,6 @@
 //! the transaction is its abort, by this producer, by the next one of its name, or by the cluster when its time is
 //! over. A failure of the commit itself is unknown, unless the coordinator answered each attempt with a refusal.
 
-use futures_util::future::join_all;
 use headwater_core::topic::Offset;
 use krafka::KrafkaError;
 use krafka::consumer::ConsumerGroupMetadata;
@@ -74,9 +73,17 @@ async fn send(
     failed.map_or(Ok(offsets), Err)
 }
 
+/// The offsets of records that were flushed, or why the first of them that failed has none.
 async fn offsets(handles: Vec<DeliveryHandle>) -> Result<Vec<Offset>, KrafkaError> {
-    let answers = join_all(handles).await;
-    answers.into_iter().map(|answer| answer.and_then(|written| offset_of(written.offset))).collect()
+    let (mut offsets, mut failed) = (Vec::with_capacity(handles.len()), None);
+    // One after another: the flush has answered them all, and to wait for thousands together costs more than they do.
+    for handle in handles {
+        match handle.await.and_then(|written| offset_of(written.offset)) {
+            Ok(offset) => offsets.push(offset),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(offsets), Err)
 }
 
 /// A broker that dropped a batch as a repeat may not know where it lies: then the batch is taken for lost.

@@ -1,6 +1,6 @@
 //! The one writer of a shard: each transaction carries its records, its positions and the shard's new head.
 //!
-//! It is fenced twice. Opening the next writer of the shard takes the transactional id over, so that nothing of this one
+//! It is fenced twice. Opening the next writer of the shard takes its transactional ids over, so that nothing of this one
 //! is committed any more; and the positions go with this member's place in its group, so that an owner that was paused
 //! for too long is refused even before the next one has opened its writer.
 //!
@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_core::BoxFuture;
 use headwater_core::log::{CommitError, LogError, LogErrorKind, Transaction, Writer};
+use headwater_core::record::Append;
 use headwater_core::topic::{Offset, TopicPartition};
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
-use krafka::producer::{TopicPartitionOffset, TransactionalProducer};
+use krafka::producer::TopicPartitionOffset;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -28,6 +29,7 @@ use crate::heads::{self, Place, StoredHead};
 use crate::record::{outgoing, plain};
 use crate::topics::Topics;
 use crate::transaction::{self, Failure};
+use crate::turns::Turns;
 
 /// Before a transaction is tried again that was refused for the member's old place in its group.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -38,7 +40,7 @@ pub(crate) struct KafkaWriter(Arc<Shard>);
 struct Shard {
     hold: Arc<Hold>,
     topics: Arc<Topics>,
-    producer: TransactionalProducer,
+    producers: Turns,
     /// Where the shard's heads go.
     heads: TopicPartition,
     /// The places of the last head; held while a transaction is under way.
@@ -51,13 +53,13 @@ impl KafkaWriter {
     pub(crate) fn new(
         hold: Arc<Hold>,
         topics: Arc<Topics>,
-        producer: TransactionalProducer,
+        producers: Turns,
         heads: TopicPartition,
         last: StoredHead,
         patience: Duration,
     ) -> Self {
         let last = Mutex::new(last);
-        Self(Arc::new(Shard { hold, topics, producer, heads, last, dead: AtomicBool::new(false), patience }))
+        Self(Arc::new(Shard { hold, topics, producers, heads, last, dead: AtomicBool::new(false), patience }))
     }
 }
 
@@ -112,8 +114,8 @@ impl Shard {
             let message = format!("could not {}: a transaction needs a position", self.what());
             return Err(refused(LogError::new(LogErrorKind::Invalid, message)));
         }
-        for append in &transaction.appends {
-            self.topics.partition(&append.to).await.map_err(refused)?;
+        for to in targets(&transaction.appends) {
+            self.topics.partition(to).await.map_err(refused)?;
         }
         let mut places = last.places.clone();
         for (at, next) in transaction.positions.iter() {
@@ -141,7 +143,7 @@ impl Shard {
             };
             let mut records: Vec<_> = transaction.appends.iter().map(outgoing).collect();
             records.push(plain(&self.heads, heads::KEY.into(), head.clone()));
-            match transaction::run(&self.producer, records, Some((&positions, &place))).await {
+            match transaction::run(self.producers.next(), records, Some((&positions, &place))).await {
                 Ok(mut offsets) => {
                     offsets.pop();
                     return Ok(offsets);
@@ -187,6 +189,18 @@ impl Shard {
             }
         }
     }
+}
+
+/// Where records go, each partition once: a transaction has thousands of records and few of them.
+fn targets(appends: &[Append]) -> Vec<&TopicPartition> {
+    let mut targets: Vec<&TopicPartition> = Vec::new();
+    for Append { to, .. } in appends {
+        // The partition first: it is the cheaper of the two to compare.
+        if !targets.iter().any(|seen| seen.partition == to.partition && seen.topic == to.topic) {
+            targets.push(to);
+        }
+    }
+    targets
 }
 
 fn refused(error: LogError) -> CommitError {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -152,6 +153,50 @@ async fn a_cluster_without_transactions_of_version_2_is_refused() {
     let broker = Setup::default().feature("transaction.version", 1).start().unwrap();
     let connected = connect(&broker.bootstrap(), Security::default()).await;
     told(connected, Unsupported, "upgrade --feature transaction.version=2");
+}
+
+/// Answers as Kafka 0.10 does: it knows few requests, and those in their first versions.
+fn old_broker() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || answer_as_old(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// An error code, and for each request its key and its versions (KIP-35, `ApiVersions` in version 0; KIP-511).
+fn answer_as_old(mut stream: std::net::TcpStream) -> Option<()> {
+    const API_VERSIONS: i16 = 18;
+    const UNSUPPORTED_VERSION: i16 = 35;
+    let mut length = [0; 4];
+    loop {
+        stream.read_exact(&mut length).ok()?;
+        let mut request = vec![0; u32::from_be_bytes(length) as usize];
+        stream.read_exact(&mut request).ok()?;
+        let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
+        if number(0) != API_VERSIONS {
+            return None;
+        }
+        let error = if number(2) == 0 { 0 } else { UNSUPPORTED_VERSION };
+        let mut answer = request[4..8].to_vec();
+        answer.extend(error.to_be_bytes());
+        answer.extend(3_i32.to_be_bytes());
+        for [key, first, last] in [[0_i16, 0, 2], [3, 0, 1], [API_VERSIONS, 0, 0]] {
+            [key, first, last].iter().for_each(|number| answer.extend(number.to_be_bytes()));
+        }
+        stream.write_all(&(answer.len() as u32).to_be_bytes()).ok()?;
+        stream.write_all(&answer).ok()?;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_is_too_old_is_told_to_be() {
+    let servers = old_broker().to_string();
+    let told = told(connect(&servers, Security::default()).await, Unsupported, "Kafka 4.0 or later");
+    assert!(told.contains(&servers), "`{told}` does not say where");
 }
 
 /// The one line that says why, after a look at its kind and at what it must contain.

@@ -8,8 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Command, Fixture, Order};
-use headwater::core::clock::SystemClock;
+use headwater::core::clock::{SystemClock, Timestamp};
+use headwater::core::header::Headers;
+use headwater::core::log::{Log, ReadLimit, Wait};
+use headwater::core::record::{Append, Record, StoredRecord};
+use headwater::core::topic::{Offset, Partition, TopicName, TopicPartition};
 use headwater::log::memory::{MemoryLog, MemoryOptions};
 use headwater::peers::{LinkFault, PeerAddress, Switchboard};
 use headwater::prelude::*;
@@ -310,6 +315,62 @@ async fn an_instance_tells_of_the_others_and_forgets_those_who_left() {
     while cluster.any(0).running.instances().len() > 1 {
         assert!(tokio::time::Instant::now() < deadline, "it said that it left");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cluster.stop().await;
+}
+
+/// Appends to the topic in which instances tell of themselves; answers where.
+async fn write(log: &MemoryLog, key: &str, value: Option<&str>) -> Offset {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let record = Record {
+        key: Some(bytes(key)),
+        value: value.map(bytes),
+        headers: Headers::builder().build(),
+        timestamp: Timestamp(1),
+    };
+    let appended = log.append(vec![Append { to: instances_topic(), record }]).await.unwrap();
+    appended[0]
+}
+
+fn instances_topic() -> TopicPartition {
+    TopicPartition { topic: TopicName::new("shop.instances").unwrap(), partition: Partition(0) }
+}
+
+/// Waits until an instance has told of itself after an offset.
+async fn told_again(log: &MemoryLog, name: &str, after: Offset) {
+    let told = async {
+        let mut next = after;
+        loop {
+            let read =
+                log.read(&instances_topic(), next, ReadLimit::default(), Wait::UntilMore).await.unwrap();
+            let of = |stored: &StoredRecord| {
+                let key = stored.record.key.as_deref();
+                stored.offset > after && key == Some(name.as_bytes()) && stored.record.value.is_some()
+            };
+            if read.records.iter().any(of) {
+                return;
+            }
+            next = read.next;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{name} tells of itself again"));
+}
+
+#[tokio::test]
+async fn what_is_deleted_from_or_damaged_in_the_instances_topic_is_told_again() {
+    let cluster = Cluster::of(&[Parts::ALL, Parts::ALL]).await;
+    write(&cluster.log, "nobody", Some("{}")).await;
+    write(&cluster.log, "i1", Some("no record of an instance")).await;
+    write(&cluster.log, "i0", None).await;
+    let last = write(&cluster.log, "i1", None).await;
+    for name in ["i0", "i1"] {
+        told_again(&cluster.log, name, last).await;
+    }
+    for n in 0..12 {
+        let placed = cluster.any(n).place(&format!("o{n}"), "alice", "kettle", 5).await.unwrap();
+        let receipt = placed.accepted().unwrap();
+        let items = cluster.any(n + 1).items().after(&receipt).of(&"alice".to_owned()).await.unwrap();
+        assert_eq!(items.value, [("kettle".to_owned(), n as u64 + 1)]);
     }
     cluster.stop().await;
 }

@@ -95,3 +95,24 @@ fn unsafe_code_is_allowed_in_one_file() {
     let two = [("crates/low/src/open.rs", lift), ("apps/app/src/main.rs", lift)];
     assert_eq!(unsafe_places(tree(&two).path()).unwrap().len(), 2);
 }
+
+#[test]
+fn a_type_of_the_client_is_found_where_it_is_public() {
+    let root = tree(&[
+        (
+            "crates/headwater-kafka/src/lib.rs",
+            "use krafka::{Kafka, error::ErrorCode};\npub fn f(code: ErrorCode) {}\npub(crate) fn g(kafka: Kafka) {}\n",
+        ),
+        (
+            "crates/headwater-kafka/src/log.rs",
+            "pub struct Log {\n    kafka: Kafka,\n}\npub type K = krafka::Kafka;\n",
+        ),
+    ]);
+    assert_eq!(
+        public_clients(root.path()).unwrap(),
+        [
+            "crates/headwater-kafka/src/lib.rs:2: shows ErrorCode, a type of the client, in public",
+            "crates/headwater-kafka/src/log.rs:4: shows krafka::Kafka, a type of the client, in public",
+        ]
+    );
+}

@@ -11,6 +11,8 @@ mod request;
 mod spending;
 mod stream;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -89,12 +91,21 @@ fn topology(description: Description) -> Router {
 }
 
 /// Alive as long as no shard has stopped for good; ready once every shard runs, on a log without damage.
+///
+/// Orders need a log that answers; queries alone go on from what is here, and only tell.
 fn health(shop: Shop) -> Health {
-    let (running, log) = (shop.running.clone(), shop.running.clone());
-    Health::new()
+    let takes_orders = shop.parts.commands;
+    let (running, log, answers) = (shop.running.clone(), shop.running.clone(), shop.running.clone());
+    let answers = move || answers.log_silence().map_or(Ok(()), silent);
+    let health = Health::new()
         .alive("shards", move || none_of(stopped(&shop)))
         .ready("topologies", move || none_of(running.troubles()))
-        .ready("log", move || none_of(log.log_damage()))
+        .ready("log", move || none_of(log.log_damage()));
+    if takes_orders { health.ready("log-answers", answers) } else { health.note("log-answers", answers) }
+}
+
+fn silent(silence: Duration) -> Result<(), String> {
+    Err(format!("the log has not answered for {} ms", silence.as_millis()))
 }
 
 fn stopped(shop: &Shop) -> Vec<String> {

@@ -60,7 +60,11 @@ pub(super) fn of_query(error: QueryError) -> Problem {
             Problem::new(&common::INVALID_HEADER, detail).field("headwater-after")
         }
         QueryError::Building { .. } => Problem::new(&common::VIEW_BUILDING, detail).retry_after(SOON),
-        QueryError::Unavailable { .. } => Problem::new(&common::UNAVAILABLE, detail).retry_after(SOON),
+        QueryError::Unavailable { view, .. } => {
+            tracing::warn!(%detail, "a question was not answered");
+            let detail = format!("no instance that has the view \"{view}\" can be asked now: ask again");
+            Problem::new(&common::UNAVAILABLE, detail).retry_after(SOON)
+        }
         QueryError::NotHere(_) => Problem::new(&codes::NOT_HERE, detail),
         QueryError::Stopped { .. } => Problem::new(&common::UNAVAILABLE, detail).retry_after(LATER),
         other => Problem::internal(&other),

@@ -44,12 +44,10 @@ fn tool(broker: &Broker, class: &str, args: &[&str]) -> String {
     run(broker.jars().tool(&class, &args), TOOL_TIME_MAX).expect("the tool does its work")
 }
 
-/// Adds or removes access control lists, on names that begin with `ordering.` where `resource` has names.
-fn change_rights(broker: &Broker, change: [&str; 2], resource: &str, operations: &[&str]) {
-    let mut args = vec![change[0], change[1], "User:alice", resource];
-    if resource != "--cluster" {
-        args.extend(["ordering.", "--resource-pattern-type", "prefixed"]);
-    }
+/// Adds or removes an access control list, on resources whose name begins as given.
+fn change_rights(broker: &Broker, change: [&str; 2], resource: [&str; 2], operations: &[&str]) {
+    let mut args = vec![change[0], change[1], "User:alice", "--resource-pattern-type", "prefixed"];
+    args.extend(resource);
     operations.iter().for_each(|operation| args.extend(["--operation", operation]));
     if change[0] == "--remove" {
         args.push("--force");
@@ -121,7 +119,7 @@ fn what_was_acknowledged_outlives_a_kill_and_stays_with_its_cluster() {
         [
             "ce_type:order.Placed ce_source:/ordering/order ce_subject:o1 ce_sequence:1 content-type:application/json",
             "o1",
-            "kettle",
+            "\"kettle\"",
         ]
     );
 
@@ -159,8 +157,8 @@ fn shown_by_kafka(broker: &Broker) -> [String; 3] {
     let header = |name: &&str| headers.split(',').find(|header| header.starts_with(*name));
     let headers: Vec<&str> = names.iter().filter_map(header).collect();
     let value: serde_json::Value = serde_json::from_str(value).expect("a value is JSON");
-    let label = value.pointer("/Placed/label").or(value.pointer("/label"));
-    [headers.join(" "), key.to_owned(), label.and_then(|label| label.as_str()).unwrap_or_default().to_owned()]
+    let label = value.pointer("/Placed/order/label").unwrap_or(&value).to_string();
+    [headers.join(" "), key.to_owned(), label]
 }
 
 /// The rights are those of `docs/kafka.md`, less the two that `topics apply` needs.
@@ -172,10 +170,10 @@ fn the_documented_rights_are_enough_and_one_that_is_taken_away_is_named() {
     let allow = |resource, operations: &[&str]| {
         change_rights(&broker, ["--add", "--allow-principal"], resource, operations);
     };
-    allow("--topic", &["Read", "Write", "Describe", "DescribeConfigs", "Create"]);
-    allow("--group", &["Read", "Describe"]);
-    allow("--transactional-id", &["Write", "Describe"]);
-    allow("--cluster", &["IdempotentWrite"]);
+    allow(["--topic", "ordering."], &["Read", "Write", "Describe", "DescribeConfigs", "Create"]);
+    allow(["--group", "ordering."], &["Read", "Describe"]);
+    allow(["--transactional-id", "ordering."], &["Write", "Describe"]);
+    allow(["--transactional-id", "headwater-append."], &["Write", "Describe"]);
 
     let mut command = on_kafka(data.path(), &broker.bootstrap_of(Listener::SaslPlaintext));
     command.env("HEADWATER_KAFKA_SECURITY", "sasl_plaintext");
@@ -189,7 +187,7 @@ fn the_documented_rights_are_enough_and_one_that_is_taken_away_is_named() {
     accepted("o1");
     assert_eq!(service.quantity_once(&["ada".to_owned()], 1), 1);
 
-    change_rights(&broker, ["--add", "--deny-principal"], "--topic", &["Write"]);
+    change_rights(&broker, ["--add", "--deny-principal"], ["--topic", "ordering."], &["Write"]);
     let detail = within_patience("an order is refused", || {
         let answer = service.place(&order("o2", "ada", "kettle"));
         (answer.status == 503).then(|| answer.json()["detail"].to_string())
@@ -197,7 +195,7 @@ fn the_documented_rights_are_enough_and_one_that_is_taken_away_is_named() {
     assert!(detail.contains("grant it Write"), "{detail}");
     assert_eq!(service.get("/livez").status, 200);
 
-    change_rights(&broker, ["--remove", "--deny-principal"], "--topic", &["Write"]);
+    change_rights(&broker, ["--remove", "--deny-principal"], ["--topic", "ordering."], &["Write"]);
     accepted("o2");
     assert_eq!(service.quantity_once(&["ada".to_owned()], 2), 2);
     service.kill();

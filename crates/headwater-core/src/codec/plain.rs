@@ -23,8 +23,9 @@ impl<K: Key> Codec<K> for Text {
 
 impl<K: Key> KeyCodec<K> for Text {
     /// The first component of a tuple, so that all keys of one partition part lie in one partition.
-    fn partition_part(&self, key: &K, _: &Bytes) -> Result<Bytes, KeyError> {
-        partition_text(key)
+    fn partition_part(&self, key: &K, encoded: &Bytes) -> Result<Bytes, KeyError> {
+        // Only the text of a tuple, an array, has a part of its own.
+        if encoded.first() == Some(&b'[') { partition_text(key) } else { Ok(encoded.clone()) }
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use headwater_core::store::{StateChange, StoreError, TableId};
 
 /// Reads of a shard's committed state.
-pub(crate) trait StateRead: Send + Sync {
+pub(crate) trait StateRead {
     /// The value under a key.
     fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
-use super::shell::{Committed, Regained, Shell, Stop, pause_after};
+use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after};
 use crate::engine::command_batch::whole_commands;
 use crate::engine::flow::{Flow, writer_of};
 use crate::engine::operators::{Failure, RecordSink, run_batch};
@@ -94,7 +94,7 @@ impl Emitter {
         let mut next = next;
         let place = ShardPlace { shard: source.partition, to: self.to.clone() };
         let mut chain = (self.definition.chain)(&place);
-        let mut limit = ReadLimit::default();
+        let (mut limit, mut refusals) = (ReadLimit::default(), Refusals::default());
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
         cell.set_phase(Phase::Running);
@@ -121,10 +121,12 @@ impl Emitter {
             let to = batch.records.get(whole).map_or(batch.next, |record| record.offset);
             let appends = self.process(&mut *chain, &batch.records[..whole], source)?;
             let transaction = transaction(source, to, appends);
-            match self.shell.commit_until(&mut *writer, transaction, source, stop).await? {
-                Committed::Yes => next = to,
-                Committed::WriterDied => return Ok(WriterEnd::Died),
-                Committed::Stopped => return Ok(WriterEnd::Stopped),
+            match self.shell.commit_once(&mut *writer, transaction, source, &mut refusals, stop).await? {
+                Some(Committed::Yes) => (next, refusals) = (to, Refusals::default()),
+                Some(Committed::WriterDied) => return Ok(WriterEnd::Died),
+                Some(Committed::Stopped) => return Ok(WriterEnd::Stopped),
+                // Read and processed again, which costs less than keeping a copy of every transaction until its answer.
+                None => continue,
             }
             cell.set_end_seen(batch.end);
             cell.set_committed(next);

@@ -216,10 +216,11 @@ impl<'a> FoldRun<'a> {
 
     fn fold_records(&mut self, records: &[StoredRecord]) -> Result<Delta, Failure> {
         let mut delta = Delta::default();
-        let layered = Layered { delta: &mut delta, in_flight: None, committed: &*self.state };
-        let mut flow = Flow::new(Some(layered));
-        run_batch(&mut *self.chain, records, &mut flow)?;
-        drop(flow);
+        let run = self.state.look_up(|committed| {
+            let layered = Layered { delta: &mut delta, in_flight: None, committed };
+            run_batch(&mut *self.chain, records, &mut Flow::new(Some(layered)))
+        });
+        run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
         Ok(delta)
     }
 

@@ -340,18 +340,15 @@ impl Running {
         self.app.topologies.iter().map(report).collect()
     }
 
-    /// What keeps the app from being ready: one line per topology that does not run whole, here or elsewhere, and one for
-    /// a log that does not answer; empty when it is ready.
+    /// What keeps the app from being ready: one line per topology that does not run whole, here or elsewhere; empty when
+    /// it is ready. A log that does not answer is told by [`log_silence`](Running::log_silence).
     pub fn troubles(&self) -> Vec<String> {
         let of = |topology: &TopologyStatus| {
             let mine = topology.cells.iter().filter(|cell| !self.app.is_elsewhere(topology, cell));
             let troubles: Vec<_> = mine.filter_map(|cell| trouble(cell)).collect();
             (!troubles.is_empty()).then(|| format!("{}: {}", topology.name, troubles.join("; ")))
         };
-        let silence = self
-            .log_silence()
-            .map(|silence| format!("the log has not answered for {} ms", silence.as_millis()));
-        self.app.topologies.iter().filter_map(of).chain(silence).collect()
+        self.app.topologies.iter().filter_map(of).collect()
     }
 
     /// Whether this is one of several instances, which are asked for what is not here.

@@ -150,7 +150,7 @@ impl Shell {
 
 /// Refusals of one thing that is tried again and again: the first is an operator's concern, the others are noise.
 #[derive(Default)]
-struct Refusals {
+pub(crate) struct Refusals {
     told: bool,
 }
 
@@ -227,17 +227,30 @@ impl Shell {
     ) -> Result<Committed, Stop> {
         let mut refusals = Refusals::default();
         loop {
-            match self.commit(writer, transaction.clone()).await {
-                Ok(_) => return Ok(Committed::Yes),
-                Err(CommitError::NotWritten { retry: true, error }) => {
-                    refusals.tell(&error, &format!("a commit to {at} was refused; trying again"));
-                    if self.pause(stop).await {
-                        return Ok(Committed::Stopped);
-                    }
-                }
-                Err(CommitError::NotWritten { retry: false, error }) => return Err(Stop::new(error)),
-                Err(CommitError::Fenced | CommitError::Unknown(_)) => return Ok(Committed::WriterDied),
+            let once = self.commit_once(writer, transaction.clone(), at, &mut refusals, stop).await?;
+            if let Some(committed) = once {
+                return Ok(committed);
             }
+        }
+    }
+
+    /// Commits a transaction; `None`, after a moment, if it was refused and another one may not be.
+    pub(crate) async fn commit_once(
+        &self,
+        writer: &mut dyn Writer,
+        transaction: Transaction,
+        at: &TopicPartition,
+        refusals: &mut Refusals,
+        stop: &CancellationToken,
+    ) -> Result<Option<Committed>, Stop> {
+        match self.commit(writer, transaction).await {
+            Ok(_) => Ok(Some(Committed::Yes)),
+            Err(CommitError::NotWritten { retry: true, error }) => {
+                refusals.tell(&error, &format!("a commit to {at} was refused; trying again"));
+                Ok(self.pause(stop).await.then_some(Committed::Stopped))
+            }
+            Err(CommitError::NotWritten { retry: false, error }) => Err(Stop::new(error)),
+            Err(CommitError::Fenced | CommitError::Unknown(_)) => Ok(Some(Committed::WriterDied)),
         }
     }
 

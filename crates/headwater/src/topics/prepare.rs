@@ -10,6 +10,7 @@ use headwater_core::clock::Clock;
 use headwater_core::log::{Log, LogError, LogErrorKind, TopicDescription};
 use headwater_core::topic::TopicName;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::begin_anew::Lost;
 use super::declared::{Purpose, TopicDeclaration, WritingGroup, definitions};
@@ -17,8 +18,9 @@ use super::plan::{Action, DefinitionConflict, Known, Place, Plan};
 use super::registry::{Facts, Registry, topic_key, topology_key};
 use crate::app::App;
 
-/// How often a plan is made again because topics appeared while they were being made: other instances start, too.
-const ROUNDS: u32 = 40;
+/// For how long a plan is made again because topics appeared while they were being made, or are not known to all brokers
+/// yet: other instances start, too.
+const MAKING_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long the others are left alone before that.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -177,30 +179,49 @@ pub(crate) async fn prepare(
     place: &Place,
     (reach, word): (Reach, &Word),
 ) -> Result<Prepared, LogError> {
-    for _ in 0..ROUNDS {
-        let mut survey = Survey::of(log, app, place, word).await?;
-        let refused = match reach {
-            Reach::Create => survey.plan.refuses(),
-            Reach::Alter => survey.plan.is_stuck(),
-        };
-        if refused {
-            return Ok(Prepared::Refused(survey.plan));
+    let deadline = Instant::now() + MAKING_TIME_MAX;
+    loop {
+        match prepare_once(log, clock, app, place, (reach, word)).await {
+            Ok(Some(prepared)) => return Ok(prepared),
+            Err(error) if error.kind() != LogErrorKind::Unavailable => return Err(error),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Ok(None) if Instant::now() >= deadline => {
+                let message =
+                    format!("the topics of app {} change while they are being made: try again", app.name);
+                return Err(LogError::new(LogErrorKind::Unavailable, message));
+            }
+            Ok(None) | Err(_) => tokio::time::sleep(PAUSE).await,
         }
-        if survey.carry_out(log, reach == Reach::Alter).await? {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        }
-        if reach == Reach::Alter {
-            survey.go_on_without(log, app).await?;
-        }
-        survey.record(log, app, clock).await?;
-        // Whoever stated something else at the same moment and came first is right.
-        let conflicts = conflicts(app, place, &survey.registry, &Word::default());
-        if conflicts.is_empty() {
-            return Ok(Prepared::Ready(survey));
-        }
-        return Ok(Prepared::Refused(Plan { conflicts, ..survey.plan }));
     }
-    let message = format!("the topics of app {} change while they are being made: try again", app.name);
-    Err(LogError::new(LogErrorKind::Unavailable, message))
+}
+
+/// One plan, carried out; `None` if topics appeared meanwhile.
+async fn prepare_once(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    app: &App,
+    place: &Place,
+    (reach, word): (Reach, &Word),
+) -> Result<Option<Prepared>, LogError> {
+    let mut survey = Survey::of(log, app, place, word).await?;
+    let refused = match reach {
+        Reach::Create => survey.plan.refuses(),
+        Reach::Alter => survey.plan.is_stuck(),
+    };
+    if refused {
+        return Ok(Some(Prepared::Refused(survey.plan)));
+    }
+    if survey.carry_out(log, reach == Reach::Alter).await? {
+        return Ok(None);
+    }
+    if reach == Reach::Alter {
+        survey.go_on_without(log, app).await?;
+    }
+    survey.record(log, app, clock).await?;
+    // Whoever stated something else at the same moment and came first is right.
+    let conflicts = conflicts(app, place, &survey.registry, &Word::default());
+    if conflicts.is_empty() {
+        return Ok(Some(Prepared::Ready(survey)));
+    }
+    Ok(Some(Prepared::Refused(Plan { conflicts, ..survey.plan })))
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use bytes::Bytes;
 use headwater_core::codec::{Codec, Json};
 use headwater_core::key::{Key, ordered};
 use headwater_core::store::TableId;
@@ -20,7 +21,13 @@ type Step<K, V, S> = Arc<dyn Fn(&mut S, Keyed<'_, K, V>) + Send + Sync>;
 pub(crate) struct FoldInto<K, V, S> {
     table: TableId,
     step: Step<K, V, S>,
-    batch: AHashMap<K, S>,
+    batch: AHashMap<K, Row<S>>,
+}
+
+/// A key as the store has it, and its state so far.
+struct Row<S> {
+    key: Bytes,
+    state: S,
 }
 
 impl<K: Key, V, S> FoldInto<K, V, S> {
@@ -35,20 +42,20 @@ where
     S: Default + Serialize + DeserializeOwned + Send,
 {
     fn push(&mut self, item: Keyed<'_, K, V>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        if let Some(sum) = self.batch.get_mut(item.key) {
-            (self.step)(sum, item);
+        if let Some(row) = self.batch.get_mut(item.key) {
+            (self.step)(&mut row.state, item);
             return Ok(());
         }
-        let mut sum = load(self.table, item.key, flow)?;
-        (self.step)(&mut sum, item);
-        self.batch.insert(item.key.clone(), sum);
+        let key = ordered(item.key).map_err(|e| ProcessError::Record(e.to_string()))?;
+        let mut state = load(self.table, &key, flow)?;
+        (self.step)(&mut state, item);
+        self.batch.insert(item.key.clone(), Row { key, state });
         Ok(())
     }
 
     fn close(&mut self, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        for (key, sum) in self.batch.drain() {
-            let key = ordered(&key).map_err(|e| ProcessError::Record(e.to_string()))?;
-            let value = Json.encode(&sum).map_err(|e| ProcessError::Record(e.to_string()))?;
+        for Row { key, state } in self.batch.drain().map(|(_, row)| row) {
+            let value = Json.encode(&state).map_err(|e| ProcessError::Record(e.to_string()))?;
             flow.put(self.table, key, Some(value));
         }
         Ok(())
@@ -59,13 +66,12 @@ where
     }
 }
 
-fn load<K: Key, S: Default + Serialize + DeserializeOwned>(
+fn load<S: Default + Serialize + DeserializeOwned>(
     table: TableId,
-    key: &K,
+    key: &[u8],
     flow: &Flow<'_>,
 ) -> Result<S, ProcessError> {
-    let key = ordered(key).map_err(|e| ProcessError::Record(e.to_string()))?;
-    match flow.get(table, &key)? {
+    match flow.get(table, key)? {
         None => Ok(S::default()),
         Some(value) => Json.decode(&value).map_err(|e| {
             ProcessError::Record(format!(

@@ -1,5 +1,6 @@
 //! A store that is open: its environment, its tables, and how it reads and writes them.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::ops::{Bound, ControlFlow};
@@ -11,7 +12,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use headwater_core::store::{
     Checkpoint, Direction, KeyRange, StateBatch, StateChange, StateStore, StoreError, StoreErrorKind,
-    TableId, Visit,
+    TableId, Visit, WithLookUp,
 };
 use headwater_core::topic::Partition;
 use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
@@ -427,6 +428,21 @@ impl LmdbStore {
         Self { store, tables }
     }
 
+    fn get_in(
+        &self,
+        txn: &RoTxn<'_, WithoutTls>,
+        rows: &Rows,
+        (shard, table, key): (Partition, TableId, &[u8]),
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let table = number(&self.tables, table);
+        let row_key = rows::value_key(shard, table, key, buffer);
+        let unreadable = |error: heed::Error| self.store.named().failed("cannot be read", error.into());
+        let Some(sealed) = rows.get(txn, row_key).map_err(unreadable)? else { return Ok(None) };
+        let value = rows::unseal(row_key, sealed).map(|value| Some(Bytes::copy_from_slice(value)));
+        value.ok_or_else(|| self.store.broken(shard, Some(table)))
+    }
+
     fn shard_row(&self, shard: Partition) -> Result<Option<ShardRow>, StoreError> {
         let key = rows::checkpoint_key(shard);
         self.store.read(|txn, rows| {
@@ -456,13 +472,15 @@ impl StateStore for LmdbStore {
     }
 
     fn get(&self, shard: Partition, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let table = number(&self.tables, table);
         let mut buffer = Vec::with_capacity(64);
-        let row_key = rows::value_key(shard, table, key, &mut buffer);
+        self.store.read(|txn, rows| Ok(self.get_in(txn, rows, (shard, table, key), &mut buffer)))
+    }
+
+    fn look_up(&self, shard: Partition, with: &mut WithLookUp<'_>) -> Result<(), StoreError> {
+        let buffer = RefCell::new(Vec::with_capacity(64));
         self.store.read(|txn, rows| {
-            let Some(sealed) = rows.get(txn, row_key)? else { return Ok(Ok(None)) };
-            let value = rows::unseal(row_key, sealed).map(|value| Some(Bytes::copy_from_slice(value)));
-            Ok(value.ok_or_else(|| self.store.broken(shard, Some(table))))
+            with(&|table, key| self.get_in(txn, rows, (shard, table, key), &mut buffer.borrow_mut()));
+            Ok(Ok(()))
         })
     }
 
