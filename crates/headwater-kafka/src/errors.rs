@@ -89,7 +89,7 @@ fn advice(kind: LogErrorKind, what: &str, error: &KrafkaError) -> String {
 
 /// The right that a call needs: by what the cluster denies it on, and by the first words of what it was to do. A name
 /// takes the place of `{}`.
-const RIGHTS: [(ErrorCode, &str, &str); 15] = [
+const RIGHTS: [(ErrorCode, &str, &str); 16] = [
     (ErrorCode::TopicAuthorizationFailed, "create", "Create on topic {}"),
     (ErrorCode::TopicAuthorizationFailed, "alter", "AlterConfigs on topic {}"),
     (ErrorCode::TopicAuthorizationFailed, "delete", "Delete on topic {}"),
@@ -112,6 +112,7 @@ const RIGHTS: [(ErrorCode, &str, &str); 15] = [
     ),
     (ErrorCode::TransactionalIdAuthorizationFailed, "", "Write and Describe on transactional ids {}.*"),
     (ErrorCode::ClusterAuthorizationFailed, "create", "Create on the cluster"),
+    (ErrorCode::ClusterAuthorizationFailed, "alter", "Alter on the cluster, to add replicas"),
     (ErrorCode::ClusterAuthorizationFailed, "", "Write on the topic, or IdempotentWrite on the cluster"),
 ];
 
