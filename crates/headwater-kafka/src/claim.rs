@@ -13,13 +13,13 @@ use headwater_core::log::{Claim, Group, LogError, LogErrorKind, Opened};
 use headwater_core::topic::Partition;
 use krafka::admin::{ConsumerGroupMember, DescribeConsumerGroupsOptions};
 use krafka::consumer::{Consumer, ConsumerGroupMetadata};
-use krafka::producer::TransactionalProducer;
 use tokio::sync::oneshot;
 
 use crate::connection::Connection;
 use crate::errors::failed_to;
 use crate::heads::Heads;
 use crate::topics::Topics;
+use crate::turns::Turns;
 use crate::writer::KafkaWriter;
 
 /// What every claim of a member needs.
@@ -110,7 +110,7 @@ async fn open(hold: &Arc<Hold>) -> Result<Opened, LogError> {
     }
     let heads_topic = heads.ensure(group).await?;
     ask_the_coordinator(hold).await?;
-    let producer = open_producer(hold).await?;
+    let producers = open_producers(hold).await?;
     if !hold.is_held() {
         return Err(hold.gone());
     }
@@ -119,27 +119,25 @@ async fn open(hold: &Arc<Hold>) -> Result<Opened, LogError> {
     let head = found.as_ref().map(|found| found.head());
     let patience = connection.settings().patience;
     let last = found.unwrap_or_default();
-    let writer = KafkaWriter::new(hold.clone(), topics.clone(), producer, at, last, patience);
+    let writer = KafkaWriter::new(hold.clone(), topics.clone(), producers, at, last, patience);
     Ok(Opened { writer: Box::new(writer), head })
 }
 
-/// Takes the transactional id over: fences whoever had it, and settles what that one left open.
-async fn open_producer(hold: &Hold) -> Result<TransactionalProducer, LogError> {
+/// Takes the transactional ids over: fences whoever had it, and settles what that one left open.
+async fn open_producers(hold: &Hold) -> Result<Turns, LogError> {
     let connection = &hold.means.connection;
     let what = format!("open the writer of shard {} of {}", hold.shard, hold.group());
     let kafka = connection.dedicated().await?;
-    let producer = connection
-        .producer(&kafka)
-        .transaction_timeout(connection.settings().transaction_timeout)
-        .build_transactional(format!("{}.{}", hold.group(), hold.shard))
+    let name = format!("{}.{}", hold.group(), hold.shard);
+    let producers = Turns::open(connection, &kafka, &name, connection.settings().transaction_timeout)
         .await
         .map_err(|error| failed_to(&what, error))?;
-    if !producer.transaction_version().is_v2() {
+    if !producers.have_epochs() {
         // The cluster has it, as was found when connecting; a broker could not be asked.
         let message = format!("could not {what}: not every broker answers; it is tried again");
         return Err(LogError::new(LogErrorKind::Unavailable, message));
     }
-    Ok(producer)
+    Ok(producers)
 }
 
 /// Answers an error unless the group still counts this member, and does not count the shard as another's.

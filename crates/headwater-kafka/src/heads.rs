@@ -167,7 +167,9 @@ impl Heads {
         };
         match self.topics.create(&name, settings, &TOPIC_CONFIGS).await {
             Ok(_) => Ok(name),
+            // Another instance has just made it, and the brokers may not have heard of it yet.
             Err(error) if error.kind() == LogErrorKind::TopicExists => {
+                self.topics.await_made(&name).await?;
                 self.topics.partition(&last).await.map(|_| name)
             }
             Err(error) => Err(error),

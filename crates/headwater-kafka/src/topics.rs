@@ -179,6 +179,12 @@ impl Topics {
                 Err(error) => return Err(error),
             }
         }
+        self.await_made(name).await
+    }
+
+    /// Waits until the brokers have heard of a topic that somebody has made, and it can be written to.
+    pub(crate) async fn await_made(&self, name: &TopicName) -> Result<TopicDescription, LogError> {
+        let what = format!("create the topic {name}");
         self.forget(name);
         self.wait_for(&what, name, |found| found.filter(|found| found.led).map(|found| found.topic)).await
     }

@@ -86,7 +86,9 @@ impl HttpPeers {
             let not_served = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
             let kind = if not_served { PeerErrorKind::NotSent } else { PeerErrorKind::Lost };
             let hint = match status {
-                StatusCode::UNAUTHORIZED => ": set the same HEADWATER_PEER_SECRET for all, and their clocks right",
+                StatusCode::UNAUTHORIZED => {
+                    ": set the same HEADWATER_PEER_SECRET for all, and their clocks right"
+                }
                 _ => "",
             };
             return Err(PeerError::new(kind, format!("{to} answered {status}{hint}")));
