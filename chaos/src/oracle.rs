@@ -221,19 +221,25 @@ fn price_group(pence: u64) -> &'static str {
     }
 }
 
-/// A partition has one transactional producer, whose epochs never go back: who was fenced appends nothing after.
+/// Producers of one writer: they take turns.
+const PRODUCERS: usize = 2;
+
+/// A partition has one writer, whose producers' epochs never go back: who was fenced appends nothing after.
 fn one_writer_at_a_time(batches: &[Batch], violations: &mut Vec<String>) {
-    let mut last: BTreeMap<&str, &Batch> = BTreeMap::new();
+    let mut last: BTreeMap<&str, BTreeMap<i64, &Batch>> = BTreeMap::new();
     for batch in batches {
         if !batch.transactional {
             violations.push(format!("{batch:?} was appended outside of a transaction"));
         }
-        if let Some(before) = last.insert(&batch.place, batch) {
-            if before.producer != batch.producer {
-                violations.push(format!("{batch:?} is by another producer than {before:?}"));
-            } else if before.epoch > batch.epoch {
+        let of_place = last.entry(&batch.place).or_default();
+        match of_place.insert(batch.producer, batch) {
+            Some(before) if before.epoch > batch.epoch => {
                 violations.push(format!("a fenced writer appended {batch:?} after {before:?}"));
             }
+            None if of_place.len() > PRODUCERS => {
+                violations.push(format!("{batch:?} is by another producer than the writer's"));
+            }
+            _ => {}
         }
     }
 }

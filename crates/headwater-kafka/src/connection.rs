@@ -69,11 +69,6 @@ impl Connection {
         connect(&self.settings).await
     }
 
-    /// A client with sockets of its own, which the cluster can tell from all others.
-    pub(crate) async fn dedicated_as(&self, client_id: &str) -> Result<Kafka, KafkaError> {
-        connect(&KafkaSettings { client_id: client_id.to_owned(), ..self.settings.clone() }).await
-    }
-
     /// Makes the shared client anew, once for all who ask at the same time.
     pub(crate) async fn rebuild(&self) -> Result<(), KafkaError> {
         let age = self.current().1;

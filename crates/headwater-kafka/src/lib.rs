@@ -38,6 +38,7 @@ mod names;
 mod outage;
 mod reader;
 mod record;
+mod replicas;
 mod security;
 mod settings;
 #[cfg(test)]

@@ -9,8 +9,8 @@
 //! or when whoever holds them has had time enough. One that the group has given away already is told as lost.
 //!
 //! That a member was fenced does not say by whom: one whose session ended joins anew under its name, and a heartbeat that
-//! was still under way under its old id is answered as if another process had taken the name. So each member has a client
-//! id of its own, and the group is asked who bears the name before the membership is ended for good.
+//! was still under way under its old id is answered as if another process had taken the name. The group cannot be asked
+//! either: a member that takes its name back is described with the client of the life before. So it is counted.
 //!
 //! A member has sockets of its own: joining is held back by the broker until the other members have come, and other
 //! groups' heartbeats must not wait behind it.
@@ -24,7 +24,6 @@ use headwater_core::BoxFuture;
 use headwater_core::log::{Group, LogError, LogErrorKind, Membership, ShardChange};
 use headwater_core::position::Position;
 use headwater_core::topic::{Partition, TopicPartition};
-use krafka::admin::DescribeConsumerGroupsOptions;
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, GroupProtocol, OffsetAndMetadata,
     PartitionAssignmentStrategy,
@@ -58,8 +57,8 @@ const HEARTBEATS_PER_SESSION: u32 = 6;
 /// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
 ///
 /// One that begins anew in the middle of a join can fence itself, on a slow machine more than once. Two processes of one
-/// name fence each other in turn, and the older one is told so first, and so most often; mostly the group says so before.
-const FENCED_MAX: usize = 10;
+/// name fence each other in turn, and the older one is told so first, and so most often.
+const FENCED_MAX: usize = 6;
 const FENCED_WITHIN: Duration = Duration::from_secs(60);
 
 type Change = Result<ShardChange, LogError>;
@@ -82,14 +81,13 @@ impl Member {
         let name = OwnName::take(format!("{} at {}", means.group.name, settings.servers), &settings.instance);
         let (told, changes) = mpsc::unbounded_channel();
         let listener = Arc::new(Listener::new(means.clone(), told));
-        let client_id = format!("{}-{:08x}", settings.client_id, fastrand::u32(..));
-        let consumer = Arc::new(consumer(&means, &name, &client_id, listener.clone()).await?);
+        let consumer = Arc::new(consumer(&means, &name, listener.clone()).await?);
         listener.consumer.set(Arc::downgrade(&consumer)).expect("the listener has just been made");
         let group = means.group.name.clone();
         let subscribed = consumer.subscribe([means.group.topic.as_str()]).await;
         subscribed.map_err(|error| failed_to(&format!("join the group {group}"), error))?;
         let (leave, left) = oneshot::channel();
-        tokio::spawn(Polling { consumer: consumer.clone(), listener, name, client_id, means }.run(left));
+        tokio::spawn(Polling { consumer: consumer.clone(), listener, name, means }.run(left));
         Ok(Box::new(Self { consumer, group, changes, leave: Some(leave) }))
     }
 }
@@ -107,14 +105,9 @@ async fn check(means: &Means) -> Result<(), LogError> {
     Err(LogError::new(LogErrorKind::Invalid, message))
 }
 
-async fn consumer(
-    means: &Means,
-    name: &OwnName,
-    client_id: &str,
-    listener: Arc<Listener>,
-) -> Result<Consumer, LogError> {
+async fn consumer(means: &Means, name: &OwnName, listener: Arc<Listener>) -> Result<Consumer, LogError> {
     let settings = means.connection.settings();
-    let kafka = means.connection.dedicated_as(client_id).await?;
+    let kafka = means.connection.dedicated().await?;
     let consumer = kafka
         .consumer(&*means.group.name)
         .group_protocol(GroupProtocol::Classic)
@@ -169,8 +162,6 @@ struct Polling {
     consumer: Arc<Consumer>,
     listener: Arc<Listener>,
     name: OwnName,
-    /// What the cluster knows this member by, and no other.
-    client_id: String,
     means: Arc<Means>,
 }
 
@@ -185,7 +176,7 @@ impl Polling {
                     // All partitions are paused: there are no records.
                     Ok(_) => {}
                     Err(error) if is_fenced(&error) => {
-                        if self.another_bears_the_name().await || fenced.are_too_many(Instant::now()) {
+                        if fenced.are_too_many(Instant::now()) {
                             break Ended::By(error);
                         }
                         tracing::warn!(group = %self.means.group.name, "the group took this member's name; joining again");
@@ -254,17 +245,6 @@ impl Polling {
             tracing::debug!(group, %error, "a member that had ended could not be closed");
         }
         error
-    }
-
-    /// Whether the group counts another process under this member's name; that nobody answers proves nothing.
-    async fn another_bears_the_name(&self) -> bool {
-        let group = &*self.means.group.name;
-        let admin = self.means.connection.admin();
-        let groups = admin.describe_consumer_groups([group], DescribeConsumerGroupsOptions::default()).await;
-        let groups = groups.into_iter().flat_map(HashMap::into_values).flatten();
-        groups.flat_map(|group| group.members).any(|member| {
-            member.instance_id.as_deref() == Some(self.name.as_str()) && member.client_id != self.client_id
-        })
     }
 }
 

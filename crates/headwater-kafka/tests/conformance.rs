@@ -9,6 +9,8 @@ use headwater_core::conformance::log::{Harness, run_all};
 use headwater_core::log::Log;
 use headwater_kafka::{KafkaLog, KafkaSettings};
 use kafka_broker::Broker;
+use krafka::Kafka;
+use krafka::admin::ListTransactionsOptions;
 
 /// Rules that ask of a broker what it cannot be made to do when asked.
 const NOT_ON_DEMAND: [&str; 3] = [
@@ -33,6 +35,26 @@ impl OnBroker {
         };
         KafkaLog::connect(settings).await.expect("the broker runs")
     }
+
+    /// Waits until the markers of every transaction that is decided are written.
+    ///
+    /// The only broker of a cluster that dies before them forgets them: its coordinator finds no leader for the partitions
+    /// when it comes back, takes them for deleted, and leaves the transaction open there for ever. With replicas there is
+    /// a leader elsewhere; here nothing that a client does could help.
+    async fn let_markers_be_written(&self) {
+        let kafka = Kafka::builder(self.broker.bootstrap()).connect().await.expect("the broker runs");
+        let admin = kafka.admin().metrics_push(false);
+        for _ in 0..500 {
+            let listed = admin.list_transactions(ListTransactionsOptions::default()).await;
+            let listed: Vec<_> = listed.expect("the broker runs").into_values().collect();
+            let mut all = listed.into_iter().flat_map(|listed| listed.expect("the broker coordinates"));
+            if !all.any(|transaction| transaction.state.starts_with("Prepare")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the markers of a transaction are not written");
+    }
 }
 
 impl Harness for OnBroker {
@@ -55,6 +77,7 @@ impl Harness for OnBroker {
     fn crash(&self, log: Arc<dyn Log>) -> BoxFuture<'_, Option<Arc<dyn Log>>> {
         drop(log);
         Box::pin(async {
+            self.let_markers_be_written().await;
             tokio::task::block_in_place(|| {
                 self.broker.kill().expect("the broker runs");
                 self.broker.restart().expect("the broker starts again");
