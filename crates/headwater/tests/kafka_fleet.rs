@@ -479,17 +479,30 @@ mod dbg_sub {
     }
     impl tracing::Subscriber for Sub {
         fn enabled(&self, m: &tracing::Metadata<'_>) -> bool {
-            m.is_event() && (m.target().starts_with("headwater") || m.target().starts_with("krafka::consumer"))
+            m.is_event()
+                && (m.target().starts_with("headwater") || m.target().starts_with("krafka::consumer"))
         }
-        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id { tracing::span::Id::from_u64(1) }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
         fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
         fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
         fn event(&self, e: &tracing::Event<'_>) {
             let mut v = V(String::new());
             e.record(&mut v);
             let t = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-            let mut f = std::fs::OpenOptions::new().append(true).create(true).open("/tmp/k5trace.txt").unwrap();
-            writeln!(f, "{} {:?} {} {} {}", t, std::thread::current().id(), e.metadata().level(), e.metadata().target(), v.0).unwrap();
+            let mut f =
+                std::fs::OpenOptions::new().append(true).create(true).open("/tmp/k5trace.txt").unwrap();
+            writeln!(
+                f,
+                "{} {:?} {} {} {}",
+                t,
+                std::thread::current().id(),
+                e.metadata().level(),
+                e.metadata().target(),
+                v.0
+            )
+            .unwrap();
         }
         fn enter(&self, _: &tracing::span::Id) {}
         fn exit(&self, _: &tracing::span::Id) {}
