@@ -64,6 +64,8 @@ fn sound() -> Evidence {
             (won.clone(), vec![Told::Unknown, Told::Accepted]),
             (lost, vec![Told::Refused]),
             (by_topic.clone(), vec![Told::Appended]),
+            // Another direct one under this order's id came first, and was refused, too.
+            (direct(order("t-1", "c1")), vec![Told::Refused]),
             (direct(order("d-1", "c1")), vec![Told::Unknown]),
         ]),
         events: vec![event(0, &won, 1), event(2, &by_topic, 1)],
