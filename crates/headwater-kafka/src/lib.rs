@@ -34,6 +34,7 @@ mod heads;
 mod log;
 mod membership;
 mod names;
+mod pulse;
 mod outage;
 mod reader;
 mod record;
