@@ -35,6 +35,7 @@ mod heads;
 mod log;
 mod membership;
 mod names;
+mod pulse;
 mod outage;
 mod reader;
 mod record;

@@ -39,6 +39,7 @@ use crate::bounds::partition_id;
 use crate::claim::{Hold, KafkaClaim, Means};
 use crate::errors::{code_of, failed_to, kind_of};
 use crate::names::OwnName;
+use crate::pulse;
 use crate::settings::KafkaSettings;
 use crate::topics::unknown;
 
@@ -47,12 +48,6 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// After a poll that failed.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// Heartbeats in the time of a session: members hear by them that others come and go.
-///
-/// One that is sent while this member waits for the others to join is read by the broker after that, and is of a
-/// generation that has passed: the member then begins anew. So they are rarer than a join takes.
-const HEARTBEATS_PER_SESSION: u32 = 6;
 
 /// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
 ///
@@ -114,7 +109,7 @@ async fn consumer(means: &Means, name: &OwnName, listener: Arc<Listener>) -> Res
         .group_instance_id(name.as_str())
         .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
         .session_timeout(settings.session_timeout)
-        .heartbeat_interval(settings.session_timeout / HEARTBEATS_PER_SESSION)
+        .heartbeat_interval(pulse::rare(settings.session_timeout))
         .max_poll_interval(settings.rebalance_timeout)
         .enable_auto_commit(false)
         .auto_offset_reset(AutoOffsetReset::None)
@@ -168,10 +163,16 @@ struct Polling {
 impl Polling {
     async fn run(self, mut left: oneshot::Receiver<oneshot::Sender<Result<(), LogError>>>) {
         let mut fenced = Fences::default();
+        // Of its own, since a poll lasts as long as the shards that it takes away need to be given up.
+        let mut beating = tokio::spawn(pulse::beat(Arc::downgrade(&self.consumer), self.means.clone()));
         let ended = loop {
             tokio::select! {
                 biased;
                 answer = &mut left => break Ended::Left(answer.ok()),
+                gone = &mut beating => {
+                    let code = gone.ok().flatten().unwrap_or(ErrorCode::UnknownMemberId);
+                    break Ended::By(KrafkaError::broker(code, "the group does not have this member any more"));
+                }
                 polled = self.consumer.poll(POLL) => match polled {
                     // All partitions are paused: there are no records.
                     Ok(_) => {}
@@ -190,6 +191,7 @@ impl Polling {
                 },
             }
         };
+        beating.abort();
         match ended {
             Ended::Left(answer) => {
                 let left = self.leave().await;
@@ -236,6 +238,9 @@ impl Polling {
                 self.name.as_str()
             );
             LogError::new(LogErrorKind::Fenced, message).with_source(error)
+        } else if is_lost(&error) {
+            let message = format!("the group {group} has lost sight of this member, which has to join again");
+            LogError::new(LogErrorKind::Closed, message).with_source(error)
         } else {
             failed_to(&format!("be a member of the group {group}"), error)
         };
@@ -251,6 +256,10 @@ impl Polling {
 fn is_the_end(error: &KrafkaError) -> bool {
     matches!(error, KrafkaError::Closed { .. })
         || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
+}
+
+fn is_lost(error: &KrafkaError) -> bool {
+    matches!(code_of(error), Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration))
 }
 
 fn is_fenced(error: &KrafkaError) -> bool {
