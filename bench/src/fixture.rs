@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater::config::{Config, LogChoice};
+use headwater::config::{Config, KafkaConfig, LogChoice};
 use headwater::prelude::*;
+use kafka_broker::Broker;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -45,7 +46,7 @@ impl Aggregate for Account {
     }
 }
 
-/// A running bank on the embedded log.
+/// A running bank.
 pub(crate) struct Bank {
     pub(crate) running: Running,
     pub(crate) accounts: Aggregates<Account>,
@@ -70,19 +71,50 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be built")
 }
 
+fn temporary() -> Arc<TempDir> {
+    let dir = tempfile::Builder::new().prefix(".bench-").tempdir_in(".");
+    Arc::new(dir.expect("the current directory is writable"))
+}
+
+/// The cluster that `HEADWATER_LOG` names; without it, one broker of this process's own, which shares the processors.
+pub(crate) struct Kafka {
+    servers: String,
+    _own: Option<Broker>,
+}
+
+impl Kafka {
+    pub(crate) fn find() -> Self {
+        let named = std::env::var("HEADWATER_LOG").ok();
+        match named.as_deref().and_then(|log| log.strip_prefix("kafka://")) {
+            Some(servers) => Self { servers: servers.to_owned(), _own: None },
+            None => {
+                let own = Broker::start().expect("a broker can be started");
+                Self { servers: own.bootstrap(), _own: Some(own) }
+            }
+        }
+    }
+}
+
 impl Bank {
     /// A new bank; with a view that counts each account's entries, or without.
     pub(crate) async fn open(with_view: bool) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix(".bench-")
-            .tempdir_in(".")
-            .expect("the current directory is writable");
-        Self::open_in(Arc::new(dir), with_view).await
+        Self::open_in(temporary(), with_view).await
     }
 
     pub(crate) async fn open_in(dir: Arc<TempDir>, with_view: bool) -> Self {
-        let config = Config { data: dir.path().to_owned(), log: LogChoice::Embedded, ..Config::default() };
-        let mut app = App::new("bank").with(|options| options.snapshot_distance = 1_000_000);
+        Self::open_on(LogChoice::Embedded, App::new("bank"), dir, with_view).await
+    }
+
+    /// A bank of its own on a cluster, beside those of other runs.
+    pub(crate) async fn open_on_kafka(kafka: &Kafka, name: &str) -> Self {
+        let app = App::new(format!("bank-{}-{name}", std::process::id()));
+        Self::open_on(LogChoice::Kafka(kafka.servers.clone()), app, temporary(), false).await
+    }
+
+    async fn open_on(log: LogChoice, app: App, dir: Arc<TempDir>, with_view: bool) -> Self {
+        let kafka = KafkaConfig { replication: 1, ..KafkaConfig::default() };
+        let config = Config { data: dir.path().to_owned(), log, kafka, ..Config::default() };
+        let mut app = app.with(|options| options.snapshot_distance = 1_000_000);
         let accounts = app.aggregate::<Account>();
         let entries =
             with_view.then(|| app.view(accounts.events().group_by_key().count(Store::named("entries"))));

@@ -1,7 +1,8 @@
 //! Headwater's own benchmarks: one table of figures, each beside its mark.
 //!
 //! `cargo run --release -p headwater-bench` runs all; names after `--` choose. Every durable figure is measured on the
-//! embedded log in a temporary directory under the current one, so that it is a disk's and not memory's.
+//! embedded log in a temporary directory under the current one, so that it is a disk's and not memory's, or on the Kafka
+//! cluster that `HEADWATER_LOG` names, or on a broker of its own where it names none.
 
 mod commands;
 mod fixture;
@@ -17,10 +18,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A benchmark: its name, what it measures, how.
 type Benchmark = (&'static str, fn(&mut Report));
 
-const BENCHMARKS: [Benchmark; 6] = [
+const BENCHMARKS: [Benchmark; 7] = [
     ("commands", commands::many_callers),
     ("latency", commands::one_caller),
     ("hot", commands::hot_aggregate),
+    ("kafka", commands::on_kafka),
     ("reads", reads::point_reads),
     ("reads-under-writes", reads::under_writes),
     ("rebuild", rebuild::rebuild),

@@ -116,6 +116,22 @@ impl Instance {
         self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
+    /// Starts it again if it ended by itself because it could not open its log; answers whether it did.
+    ///
+    /// # Errors
+    /// When it ended for another reason, or cannot be started.
+    pub fn revive(&mut self) -> Result<bool, String> {
+        if !self.has_ended() {
+            return Ok(false);
+        }
+        let output = self.output();
+        let last = output.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        if !last.contains(": the log: ") {
+            return Err(format!("{} ended by itself; it said last: {last}", self.name));
+        }
+        self.start().map(|()| true).map_err(|error| error.to_string())
+    }
+
     /// Ends it at once (`kill -9`).
     ///
     /// # Errors
@@ -203,7 +219,7 @@ fn bound(program: &Path) -> Command {
 
 /// An address that nobody listens on, below the ports that systems give to outgoing connections.
 fn free_address() -> io::Result<SocketAddr> {
-    const PORTS: std::ops::Range<u16> = 20_800..20_899;
+    const PORTS: std::ops::Range<u16> = 12_000..20_900;
     let free = std::iter::repeat_with(|| fastrand::u16(PORTS)).take(1_000).find_map(|port| {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         TcpListener::bind(address).is_ok().then_some(address)

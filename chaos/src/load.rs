@@ -46,6 +46,8 @@ pub struct Load {
     instances: Vec<SocketAddr>,
     over: AtomicBool,
     only_direct: AtomicBool,
+    held: AtomicBool,
+    under_way: AtomicU64,
     contested: AtomicU64,
 }
 
@@ -57,6 +59,8 @@ impl Load {
             instances,
             over: AtomicBool::new(false),
             only_direct: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            under_way: AtomicU64::new(0),
             contested: AtomicU64::new(0),
         })
     }
@@ -64,6 +68,22 @@ impl Load {
     /// Sends nothing by the topic while this is so.
     pub fn only_direct(&self, only: bool) {
         self.only_direct.store(only, Ordering::Relaxed);
+    }
+
+    /// Sends nothing while this is so; what is under way goes on.
+    pub fn hold(&self, hold: bool) {
+        self.held.store(hold, Ordering::Relaxed);
+    }
+
+    /// How many direct commands wait for their answers.
+    pub fn under_way(&self) -> u64 {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    async fn while_held(&self) {
+        while self.held.load(Ordering::Relaxed) && !self.is_over() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Lets every caller end after the command that it is at.
@@ -91,6 +111,7 @@ impl Load {
             let order = self.order(&mut rng, &format!("d-{caller}-{number}"), caller + number);
             let command = Command { way: Way::Direct, order };
             for _attempt in 0..=rng.u8(..3) {
+                self.while_held().await;
                 let client = rng.usize(..clients.len());
                 if self.place(&mut clients[client], &command).await != Told::Unknown {
                     break;
@@ -119,7 +140,9 @@ impl Load {
     /// Sends a command and notes what is told.
     async fn place(&self, client: &mut Client, command: &Command) -> Told {
         self.history.sends(command);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
         let answer = client.post("/orders", &command.order.body()).await;
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
         let told = match answer.as_ref().map(|answer| answer.status) {
             Some(202) => Told::Accepted,
             Some(409) => Told::Refused,
@@ -198,6 +221,7 @@ impl TopicSender {
         let mut sent = 0;
         while !load.is_over() {
             pause(&mut rng, TOPIC_PAUSE_MS_MAX).await;
+            load.while_held().await;
             if load.only_direct.load(Ordering::Relaxed) {
                 continue;
             }

@@ -64,11 +64,13 @@ fn sound() -> Evidence {
             (won.clone(), vec![Told::Unknown, Told::Accepted]),
             (lost, vec![Told::Refused]),
             (by_topic.clone(), vec![Told::Appended]),
+            // Another direct one under this order's id came first, and was refused, too.
+            (direct(order("t-1", "c1")), vec![Told::Refused]),
             (direct(order("d-1", "c1")), vec![Told::Unknown]),
         ]),
         events: vec![event(0, &won, 1), event(2, &by_topic, 1)],
         outcomes: vec![outcome(0, &won, PLACED), outcome(2, &by_topic, PLACED)],
-        batches: vec![batch(0, 7, 3), batch(2, 7, 3), batch(4, 7, 4)],
+        batches: vec![batch(0, 7, 3), batch(2, 8, 0), batch(4, 7, 4)],
         views: vec![answered(2)],
     }
 }
@@ -111,7 +113,7 @@ fn every_broken_history_is_told() {
         (after(|e| e.views.push(answered(1))), "instance-0 says c1 ordered"),
         (after(|e| e.views[0].spent.clear()), "instance-0 says c1 spent"),
         (after(|e| e.batches.push(batch(5, 7, 3))), "a fenced writer appended"),
-        (after(|e| e.batches.push(batch(5, 8, 4))), "is by another producer"),
+        (after(|e| e.batches.push(batch(5, 9, 4))), "is by another producer"),
         (after(|e| e.batches[0].transactional = false), "outside of a transaction"),
     ];
     for (violations, words) in cases {

@@ -25,9 +25,9 @@ use crate::records::{self, Record};
 use crate::schedule::{Kind, schedule};
 
 /// Longest that instances take to be ready, from nothing or after the last fault.
-const READY_TIME_MAX: Duration = Duration::from_secs(90);
+const READY_TIME_MAX: Duration = Duration::from_secs(120);
 /// Longest that the ends of all commands take once nothing strikes any more.
-const FINISH_TIME_MAX: Duration = Duration::from_secs(90);
+const FINISH_TIME_MAX: Duration = Duration::from_secs(120);
 /// How often what has to come is looked for.
 const LOOKS: u32 = 60;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -108,7 +108,7 @@ async fn attempt(plan: &Plan, folder: &Path, said: &Said) -> Result<String, Stri
 
     let mut ground = start(plan, folder).await?;
     let broker = ground.broker.clone();
-    ready(&ground.instances).await?;
+    ready(&mut ground, said).await?;
     let sender = TopicSender::start(broker.jars(), &broker.bootstrap(), ground.load.clone());
     let sender = sender.map_err(|error| format!("the sender of commands by topic: {error}"))?;
     let callers = ground.load.start_callers(plan.seed);
@@ -122,7 +122,7 @@ async fn attempt(plan: &Plan, folder: &Path, said: &Said) -> Result<String, Stri
     }
     let by_topic = by_topic.await.map_err(|error| format!("the sender by topic: {error}"))?;
     let result = match (struck, by_topic) {
-        (Ok(()), Ok(_)) => judged(&ground, folder, said).await,
+        (Ok(()), Ok(_)) => judged(&mut ground, folder, said).await,
         (Err(error), _) => Err(error),
         (_, Err(error)) => Err(format!("the sender by topic: {error}")),
     };
@@ -167,18 +167,22 @@ fn service(plan: &Plan, number: usize, proxy: &Proxy) -> Service {
 }
 
 /// Waits until every instance says that it is ready.
-async fn ready(instances: &[Instance]) -> Result<(), String> {
+async fn ready(ground: &mut Ground, said: &Said) -> Result<(), String> {
     let deadline = Instant::now() + READY_TIME_MAX;
-    for instance in instances {
-        let mut client = Client::new(instance.address(), Duration::from_secs(5));
+    for number in 0..ground.instances.len() {
+        let mut client = Client::new(ground.instances[number].address(), Duration::from_secs(5));
         loop {
+            ground.all_live(|line| said.say(line))?;
             let answer = client.get("/readyz").await;
             if answer.as_ref().is_some_and(|answer| answer.status == 200) {
                 break;
             }
             if Instant::now() > deadline {
                 let said = answer.map_or("nothing".to_owned(), |answer| answer.body);
-                return Err(format!("{} does not become ready; it says: {said}", instance.name()));
+                return Err(format!(
+                    "{} does not become ready; it says: {said}",
+                    ground.instances[number].name()
+                ));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -187,8 +191,9 @@ async fn ready(instances: &[Instance]) -> Result<(), String> {
 }
 
 /// Lets the system come to rest, gathers what is to be seen, and judges it.
-async fn judged(ground: &Ground, folder: &Path, said: &Said) -> Result<String, String> {
-    ready(&ground.instances).await?;
+async fn judged(ground: &mut Ground, folder: &Path, said: &Said) -> Result<String, String> {
+    ready(ground, said).await?;
+    let ground = &*ground;
     let topics = [EVENTS, OUTCOMES];
     let dump = async |name: &str| dump(&ground.broker, &topics, folder.join(name)).await;
     // What the log holds before anything is sent again is what every later answer has to agree with.

@@ -146,20 +146,24 @@ fn show(tokens: TokenStream, found: &mut Vec<Named>) {
 /// does the list of a `pub use`. A field's ends at the comma behind its type.
 fn signature_length(tokens: &[TokenTree]) -> usize {
     let shows_its_body = ["enum", "trait", "use"].iter().any(|word| tokens[1].to_string() == *word);
-    let mut depth = 0;
+    let (mut depth, mut last) = (0, ' ');
     for (at, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
                 return if shows_its_body { at + 1 } else { at };
             }
-            TokenTree::Punct(punct) => match punct.as_char() {
-                ';' => return at,
-                '<' => depth += 1,
-                '>' => depth -= 1,
-                ',' if depth <= 0 => return at,
-                _ => {}
-            },
-            _ => {}
+            TokenTree::Punct(punct) => {
+                match punct.as_char() {
+                    ';' => return at,
+                    '<' => depth += 1,
+                    // Not that of an arrow.
+                    '>' if last != '-' => depth -= 1,
+                    ',' if depth <= 0 => return at,
+                    _ => {}
+                }
+                last = punct.as_char();
+            }
+            _ => last = ' ',
         }
     }
     tokens.len()

@@ -39,6 +39,15 @@ pub trait Log: Send + Sync + 'static {
         None
     }
 
+    /// The topics in which this log keeps what it knows of a group, as it makes them; none where it has another place.
+    ///
+    /// A log makes them itself where they are missing. They are told so that an operator sees them and others can check
+    /// them.
+    fn topics_of(&self, group: &Group) -> Vec<(TopicName, TopicSettings)> {
+        let _ = group;
+        Vec::new()
+    }
+
     /// Describes a topic; `None` if there is none of that name.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! The transactional id is `headwater-append.<instance>`: a restarted instance ends at once what its life before left
 //! open, for which readers would otherwise wait until the cluster ends it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_core::log::{AppendError, LogError, LogErrorKind};
@@ -16,6 +17,7 @@ use krafka::KrafkaError;
 use krafka::error::ErrorCode;
 use krafka::producer::{Producer, TransactionalProducer};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::errors::{code_of, failed_to, kind_of};
@@ -57,7 +59,7 @@ impl Appender {
         for append in &appends {
             self.topics.partition(&append.to).await.map_err(AppendError::NotWritten)?;
         }
-        let topics: Vec<TopicName> = appends.iter().map(|append| append.to.topic.clone()).collect();
+        let topics = appends.iter().map(|append| append.to.topic.clone()).collect::<BTreeSet<_>>();
         let answer = match appends.len() {
             0 => return Ok(Vec::new()),
             1 => self.one(&appends[0]).await.map(|offset| vec![offset]),
@@ -114,14 +116,23 @@ impl Appender {
     }
 
     /// A topic that was deleted meanwhile is told as such: of what was written to it, nothing is left.
-    async fn explained(&self, topics: Vec<TopicName>, error: AppendError) -> AppendError {
-        for topic in topics {
-            self.topics.forget(&topic);
-            if matches!(self.topics.describe(&topic).await, Ok(None)) {
-                return AppendError::NotWritten(unknown(topic.as_str()));
+    /// A cluster that does not answer in time is not asked for longer.
+    async fn explained(&self, topics: BTreeSet<TopicName>, error: AppendError) -> AppendError {
+        let gone = async {
+            for topic in topics {
+                self.topics.forget(&topic);
+                match self.topics.describe(&topic).await {
+                    Ok(None) => return Some(topic),
+                    Ok(Some(_)) => {}
+                    Err(_) => break,
+                }
             }
+            None
+        };
+        match timeout(self.connection.settings().patience, gone).await {
+            Ok(Some(topic)) => AppendError::NotWritten(unknown(topic.as_str())),
+            Ok(None) | Err(_) => error,
         }
-        error
     }
 }
 

@@ -13,13 +13,13 @@ use headwater_core::log::{Claim, Group, LogError, LogErrorKind, Opened};
 use headwater_core::topic::Partition;
 use krafka::admin::{ConsumerGroupMember, DescribeConsumerGroupsOptions};
 use krafka::consumer::{Consumer, ConsumerGroupMetadata};
-use krafka::producer::TransactionalProducer;
 use tokio::sync::oneshot;
 
 use crate::connection::Connection;
 use crate::errors::failed_to;
 use crate::heads::Heads;
 use crate::topics::Topics;
+use crate::turns::Turns;
 use crate::writer::KafkaWriter;
 
 /// What every claim of a member needs.
@@ -77,6 +77,17 @@ impl Hold {
         place.filter(|_| self.is_held())
     }
 
+    /// The group does not count the shard as this member's now. Whether it is gone, the membership says: a member that
+    /// is just joining anew, and keeps its shards, is told of none of them again.
+    fn uncounted(&self) -> LogError {
+        if !self.is_held() {
+            return self.gone();
+        }
+        let message =
+            format!("the group does not count shard {} of {} as this member's now", self.shard, self.group());
+        LogError::new(LogErrorKind::Unavailable, message)
+    }
+
     fn gone(&self) -> LogError {
         let message = format!("shard {} of {} is no longer this member's", self.shard, self.group());
         LogError::new(LogErrorKind::Fenced, message)
@@ -99,7 +110,7 @@ async fn open(hold: &Arc<Hold>) -> Result<Opened, LogError> {
     }
     let heads_topic = heads.ensure(group).await?;
     ask_the_coordinator(hold).await?;
-    let producer = open_producer(hold).await?;
+    let producers = open_producers(hold).await?;
     if !hold.is_held() {
         return Err(hold.gone());
     }
@@ -108,33 +119,33 @@ async fn open(hold: &Arc<Hold>) -> Result<Opened, LogError> {
     let head = found.as_ref().map(|found| found.head());
     let patience = connection.settings().patience;
     let last = found.unwrap_or_default();
-    let writer = KafkaWriter::new(hold.clone(), topics.clone(), producer, at, last, patience);
+    let writer = KafkaWriter::new(hold.clone(), topics.clone(), producers, at, last, patience);
     Ok(Opened { writer: Box::new(writer), head })
 }
 
-/// Takes the transactional id over: fences whoever had it, and settles what that one left open.
-async fn open_producer(hold: &Hold) -> Result<TransactionalProducer, LogError> {
+/// Takes the transactional ids over: fences whoever had it, and settles what that one left open.
+async fn open_producers(hold: &Hold) -> Result<Turns, LogError> {
     let connection = &hold.means.connection;
     let what = format!("open the writer of shard {} of {}", hold.shard, hold.group());
     let kafka = connection.dedicated().await?;
-    let producer = connection
-        .producer(&kafka)
-        .transaction_timeout(connection.settings().transaction_timeout)
-        .build_transactional(format!("{}.{}", hold.group(), hold.shard))
+    let name = format!("{}.{}", hold.group(), hold.shard);
+    let producers = Turns::open(connection, &kafka, &name, connection.settings().transaction_timeout)
         .await
         .map_err(|error| failed_to(&what, error))?;
-    if !producer.transaction_version().is_v2() {
+    if !producers.have_epochs() {
         // The cluster has it, as was found when connecting; a broker could not be asked.
         let message = format!("could not {what}: not every broker answers; it is tried again");
         return Err(LogError::new(LogErrorKind::Unavailable, message));
     }
-    Ok(producer)
+    Ok(producers)
 }
 
 /// Answers an error unless the group still counts this member, and does not count the shard as another's.
 async fn ask_the_coordinator(hold: &Hold) -> Result<(), LogError> {
     let what = format!("ask who has shard {} of {}", hold.shard, hold.group());
-    let place = hold.place().await.ok_or_else(|| hold.gone())?;
+    let Some(place) = hold.place().await else {
+        return Err(hold.uncounted());
+    };
     let admin = hold.means.connection.admin();
     let groups =
         admin.describe_consumer_groups([hold.group()], DescribeConsumerGroupsOptions::default()).await;
@@ -145,10 +156,10 @@ async fn ask_the_coordinator(hold: &Hold) -> Result<(), LogError> {
     let group = group.map_err(|error| failed_to(&what, error))?;
     let me = |member: &&ConsumerGroupMember| member.member_id == place.member_id();
     if !group.members.iter().any(|member| me(&member)) {
-        return Err(hold.gone());
+        return Err(hold.uncounted());
     }
     let others = group.members.iter().filter(|member| !me(member));
-    if others.into_iter().any(|member| has(member, hold)) { Err(hold.gone()) } else { Ok(()) }
+    if others.into_iter().any(|member| has(member, hold)) { Err(hold.uncounted()) } else { Ok(()) }
 }
 
 fn has(member: &ConsumerGroupMember, hold: &Hold) -> bool {

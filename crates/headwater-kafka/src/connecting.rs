@@ -107,9 +107,13 @@ pub(crate) fn explain(servers: &str, security: &Security, error: KrafkaError) ->
     }
     let text = error.to_string();
     let Some(cause) = CAUSES.iter().find(|cause| text.contains(cause.said)) else {
-        let message =
-            format!("the Kafka cluster at {servers} cannot be used; check the address and kafka_security");
-        return KafkaError::new(kind_of(&error), message).with_source(error);
+        let kind = kind_of(&error);
+        let to_do = match kind {
+            KafkaErrorKind::Unsupported => "it is too old; run Kafka 4.0 or later",
+            _ => "check the address and kafka_security",
+        };
+        let message = format!("the Kafka cluster at {servers} cannot be used; {to_do}");
+        return KafkaError::new(kind, message).with_source(error);
     };
     let user = security.sasl.as_ref().map(|sasl| format!(" (user {})", sasl.user)).unwrap_or_default();
     let Cause { kind, happened, to_do, .. } = cause;

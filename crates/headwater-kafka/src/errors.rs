@@ -89,7 +89,7 @@ fn advice(kind: LogErrorKind, what: &str, error: &KrafkaError) -> String {
 
 /// The right that a call needs: by what the cluster denies it on, and by the first words of what it was to do. A name
 /// takes the place of `{}`.
-const RIGHTS: [(ErrorCode, &str, &str); 15] = [
+const RIGHTS: [(ErrorCode, &str, &str); 16] = [
     (ErrorCode::TopicAuthorizationFailed, "create", "Create on topic {}"),
     (ErrorCode::TopicAuthorizationFailed, "alter", "AlterConfigs on topic {}"),
     (ErrorCode::TopicAuthorizationFailed, "delete", "Delete on topic {}"),
@@ -112,6 +112,7 @@ const RIGHTS: [(ErrorCode, &str, &str); 15] = [
     ),
     (ErrorCode::TransactionalIdAuthorizationFailed, "", "Write and Describe on transactional ids {}.*"),
     (ErrorCode::ClusterAuthorizationFailed, "create", "Create on the cluster"),
+    (ErrorCode::ClusterAuthorizationFailed, "alter", "Alter on the cluster, to add replicas"),
     (ErrorCode::ClusterAuthorizationFailed, "", "Write on the topic, or IdempotentWrite on the cluster"),
 ];
 
@@ -127,16 +128,19 @@ pub(crate) fn denied(what: &str, code: Option<ErrorCode>) -> String {
 
 /// Why the cluster refuses for good, in words where it says only a code.
 fn reason(error: &KrafkaError) -> String {
-    match error {
-        KrafkaError::Broker { code: ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge, .. } => {
-            "a record is larger than the topic takes; raise the topic's max.message.bytes or send less"
-                .to_owned()
+    match code_of(error) {
+        Some(ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) => {
+            return "a record is larger than the topic takes; raise the topic's max.message.bytes or send less"
+                .to_owned();
         }
-        KrafkaError::Broker { code: ErrorCode::InvalidReplicationFactor, .. } => {
-            "the cluster has too few brokers for the replication factor; start more, or ask for fewer replicas by \
+        Some(ErrorCode::InvalidReplicationFactor) => {
+            return "the cluster has too few brokers for the replication factor; start more, or ask for fewer replicas by \
              kafka_replication (HEADWATER_KAFKA_REPLICATION), with which a lost machine can lose what was acknowledged"
-                .to_owned()
+                .to_owned();
         }
+        _ => {}
+    }
+    match error {
         KrafkaError::Broker { message, .. } | KrafkaError::Config { message } => message.clone(),
         other => other.to_string(),
     }
@@ -144,8 +148,10 @@ fn reason(error: &KrafkaError) -> String {
 
 /// The contract's kind for what the client says.
 pub(crate) fn kind_of(error: &KrafkaError) -> LogErrorKind {
+    if let Some(code) = code_of(error) {
+        return kind_of_code(code);
+    }
     match error {
-        KrafkaError::Broker { code, .. } => kind_of_code(*code),
         KrafkaError::Auth { .. } => LogErrorKind::Denied,
         KrafkaError::Fenced { .. } => LogErrorKind::Fenced,
         KrafkaError::UnknownTopic { .. } => LogErrorKind::UnknownTopic,
@@ -198,6 +204,23 @@ fn takes_over(code: ErrorCode) -> bool {
 pub(crate) fn code_of(error: &KrafkaError) -> Option<ErrorCode> {
     match error {
         KrafkaError::Broker { code, .. } => Some(*code),
+        KrafkaError::TransactionAbortable { message, .. } => code_in(message),
         _ => None,
     }
+}
+
+/// What a broker refuses for good within a transaction; of it the client keeps the code's name alone.
+const REFUSALS: [ErrorCode; 7] = [
+    ErrorCode::TopicAuthorizationFailed,
+    ErrorCode::MessageTooLarge,
+    ErrorCode::RecordListTooLarge,
+    ErrorCode::UnknownTopicOrPartition,
+    ErrorCode::InvalidRecord,
+    ErrorCode::InvalidTimestamp,
+    ErrorCode::PolicyViolation,
+];
+
+/// The refusal that a text of the client ends with, as in "produce to orders-0 failed with MessageTooLarge".
+fn code_in(message: &str) -> Option<ErrorCode> {
+    REFUSALS.into_iter().find(|code| message.ends_with(&format!(" {code:?}")))
 }

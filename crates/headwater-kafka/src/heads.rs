@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use headwater_core::header::{put_varint, take_varint};
 use headwater_core::log::{
-    Bounds, Cleanup, Group, Head, LogError, LogErrorKind, ReadLimit, RecordTimes, TopicSettings, Wait,
+    Bounds, Cleanup, Group, Head, LogError, LogErrorKind, ReadLimit, TopicSettings, Wait,
 };
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
@@ -40,10 +40,6 @@ const VERSION: u8 = 1;
 /// How far back the first look goes, and by how much each further one goes further.
 const FIRST_STEP: u64 = 64;
 const STEP_GROWTH: u64 = 8;
-
-/// Files are compacted once they are full: heads are small, and only the last one counts.
-const TOPIC_CONFIGS: [(&str, &str); 2] =
-    [("segment.bytes", "16777216"), ("min.cleanable.dirty.ratio", "0.5")];
 
 const TOMBSTONES_MS: u64 = 86_400_000;
 
@@ -130,34 +126,46 @@ pub(crate) fn topic_of(group: &str) -> Result<TopicName, LogError> {
     })
 }
 
+/// How a group's heads topic is kept.
+pub(crate) fn settings_of(group: &Group) -> TopicSettings {
+    TopicSettings::kept(group.shards).cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS })
+}
+
 /// Where heads are kept and found.
 pub(crate) struct Heads {
     topics: Arc<Topics>,
     places: Arc<Places>,
     reader: Arc<Reader>,
+    /// Held while a heads topic is made.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl Heads {
     pub(crate) fn new(topics: Arc<Topics>, places: Arc<Places>, reader: Arc<Reader>) -> Self {
-        Self { topics, places, reader }
+        Self { topics, places, reader, making: tokio::sync::Mutex::default() }
     }
 
     /// The group's heads topic, which is made if it is not there.
     pub(crate) async fn ensure(&self, group: &Group) -> Result<TopicName, LogError> {
         let name = topic_of(&group.name)?;
         let last = name.partition(group.shards.saturating_sub(1));
-        match self.topics.partition(&last).await {
-            Err(error) if error.kind() == LogErrorKind::UnknownTopic => {}
-            known => return known.map(|_| name),
-        }
-        let settings = TopicSettings {
-            partitions: group.shards,
-            cleanup: Cleanup::Compact { tombstones_ms: TOMBSTONES_MS },
-            times: RecordTimes::Producer,
+        let known = async || match self.topics.partition(&last).await {
+            Err(error) if error.kind() == LogErrorKind::UnknownTopic => Ok(None),
+            known => known.map(Some),
         };
-        match self.topics.create(&name, settings, &TOPIC_CONFIGS).await {
+        if known().await?.is_some() {
+            return Ok(name);
+        }
+        // One makes it for all: the shards of a first start would otherwise all ask the controller for it at once.
+        let _making = self.making.lock().await;
+        if known().await?.is_some() {
+            return Ok(name);
+        }
+        match self.topics.create(&name, settings_of(group)).await {
             Ok(_) => Ok(name),
+            // Another instance has just made it, and the brokers may not have heard of it yet.
             Err(error) if error.kind() == LogErrorKind::TopicExists => {
+                self.topics.await_made(&name).await?;
                 self.topics.partition(&last).await.map(|_| name)
             }
             Err(error) => Err(error),

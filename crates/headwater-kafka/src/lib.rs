@@ -20,8 +20,9 @@
 //! # }
 //! ```
 //!
-//! A shard's writer is a transactional producer of the name `<group>.<shard>`. Each of its transactions carries records,
-//! positions and the shard's head, which is the truth about how far the shard has come; the group's offsets follow it.
+//! A shard's writer has two transactional producers that take turns, `<group>.<shard>` and `<group>.<shard>~2`. Each
+//! transaction carries records, positions and the shard's head, which is the truth about how far the shard has come; the
+//! group's offsets follow it.
 
 mod append;
 mod bounds;
@@ -38,12 +39,14 @@ mod pulse;
 mod outage;
 mod reader;
 mod record;
+mod replicas;
 mod security;
 mod settings;
 #[cfg(test)]
 mod simulated;
 mod topics;
 mod transaction;
+mod turns;
 mod writer;
 
 pub use errors::{KafkaError, KafkaErrorKind};

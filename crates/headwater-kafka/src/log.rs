@@ -19,7 +19,7 @@ use crate::claim::Means;
 use crate::cluster;
 use crate::connection::Connection;
 use crate::errors::KafkaError;
-use crate::heads::Heads;
+use crate::heads::{self, Heads};
 use crate::membership::Member;
 use crate::reader::Reader;
 use crate::settings::KafkaSettings;
@@ -81,6 +81,11 @@ impl Log for KafkaLog {
         Some(Replicas { factor: count(factor), min_in_sync: count(min_in_sync) })
     }
 
+    fn topics_of(&self, group: &Group) -> Vec<(TopicName, TopicSettings)> {
+        // A group that cannot have one says so when it is joined.
+        heads::topic_of(&group.name).map(|name| (name, heads::settings_of(group))).into_iter().collect()
+    }
+
     fn describe<'a>(
         &'a self,
         topic: &'a TopicName,
@@ -97,7 +102,7 @@ impl Log for KafkaLog {
         topic: &'a TopicName,
         settings: TopicSettings,
     ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
-        Box::pin(self.topics.create(topic, settings, &[]))
+        Box::pin(self.topics.create(topic, settings))
     }
 
     fn alter<'a>(

@@ -8,6 +8,10 @@
 //! A shard that is to move is told as revoked, and goes on to its next owner when its claim and its writers are dropped,
 //! or when whoever holds them has had time enough. One that the group has given away already is told as lost.
 //!
+//! That a member was fenced does not say by whom: one whose session ended joins anew under its name, and a heartbeat that
+//! was still under way under its old id is answered as if another process had taken the name. The group cannot be asked
+//! either: a member that takes its name back is described with the client of the life before. So it is counted.
+//!
 //! A member has sockets of its own: joining is held back by the broker until the other members have come, and other
 //! groups' heartbeats must not wait behind it.
 
@@ -47,9 +51,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
 ///
-/// One that begins anew in the middle of a join can fence itself. Two processes of one name fence each other in turn, and
-/// the older one is told so first, and so most often.
-const FENCED_MAX: usize = 3;
+/// One that begins anew in the middle of a join can fence itself, on a slow machine more than once. Two processes of one
+/// name fence each other in turn, and the older one is told so first, and so most often.
+const FENCED_MAX: usize = 6;
 const FENCED_WITHIN: Duration = Duration::from_secs(60);
 
 type Change = Result<ShardChange, LogError>;
@@ -196,7 +200,13 @@ impl Polling {
                     let _ = answer.send(left);
                 }
             }
-            Ended::By(error) => self.end(error).await,
+            Ended::By(error) => {
+                let error = self.end(error).await;
+                let listener = self.listener.clone();
+                // Whoever hears of the end and joins again finds the name free.
+                drop(self);
+                listener.tell(Err(error));
+            }
         }
     }
 
@@ -217,8 +227,8 @@ impl Polling {
         self.consumer.close_with(options).await
     }
 
-    /// Tells why the membership is over, and takes every shard away.
-    async fn end(&self, error: KrafkaError) {
+    /// Takes every shard away, and answers why the membership is over.
+    async fn end(&self, error: KrafkaError) -> LogError {
         let group = &self.means.group.name;
         self.listener.lose_all();
         let error = if is_fenced(&error) {
@@ -234,12 +244,12 @@ impl Polling {
         } else {
             failed_to(&format!("be a member of the group {group}"), error)
         };
-        self.listener.tell(Err(error));
         // To leave by this name would take the place of whoever bears it now.
         let closed = self.close(GroupMembershipOperation::RemainInGroup).await;
         if let Err(error) = closed {
             tracing::debug!(group, %error, "a member that had ended could not be closed");
         }
+        error
     }
 }
 

@@ -35,6 +35,8 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::connection::Connection;
 use crate::errors::{code_of, failed_to};
+use crate::replicas::{Assignment, assignment_of, raise};
+use crate::settings::KafkaSettings;
 
 const CLEANUP: &str = "cleanup.policy";
 const RETENTION_MS: &str = "retention.ms";
@@ -43,9 +45,17 @@ const TOMBSTONES_MS: &str = "delete.retention.ms";
 const TIMES: &str = "message.timestamp.type";
 const MIN_IN_SYNC: &str = "min.insync.replicas";
 const SEGMENT_MS: &str = "segment.ms";
+const SEGMENT_BYTES: &str = "segment.bytes";
+
+/// A file is compacted only once it is full, and whoever starts reads those that are not.
+const COMPACTED_SEGMENT_BYTES: u32 = 16 << 20;
 
 /// Between two looks at whether the brokers have heard of a topic that the controller made or deleted.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Longest that making a topic may take, which nobody waits for but a start: a cluster with much else to do takes longer
+/// than one call may.
+const MAKING_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// The cluster's topics.
 pub(crate) struct Topics {
@@ -68,6 +78,7 @@ struct Found {
     topic: TopicDescription,
     /// Whether each of its partitions can be written to.
     led: bool,
+    assignment: Assignment,
 }
 
 impl Topics {
@@ -151,7 +162,12 @@ impl Topics {
         let min_in_sync = configs.number(MIN_IN_SYNC).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
         let replicas = Replicas { factor: u32::try_from(factor).unwrap_or(u32::MAX), min_in_sync };
         let led = topic.partitions.iter().all(|partition| partition.leader.is_some());
-        Some(Found { topic: TopicDescription { name, id, settings, replicas: Some(replicas) }, led })
+        let assignment = assignment_of(topic);
+        Some(Found {
+            topic: TopicDescription { name, id, settings, replicas: Some(replicas) },
+            led,
+            assignment,
+        })
     }
 
     /// As [`Log::create`](headwater_core::log::Log::create); answers when the brokers have heard of it.
@@ -159,31 +175,38 @@ impl Topics {
         &self,
         name: &TopicName,
         settings: TopicSettings,
-        more: &[(&str, &str)],
     ) -> Result<TopicDescription, LogError> {
         let what = format!("create the topic {name}");
-        let topic = self.new_topic(name, settings, more).map_err(|error| failed_to(&what, error))?;
-        let made = self.connection.admin().create_topics([topic], CreateTopicsOptions::default()).await;
-        only(made).map_err(|error| failed_to(&what, error))?;
+        let topic = self.new_topic(name, settings).map_err(|error| failed_to(&what, error))?;
+        let deadline = Instant::now() + MAKING_TIME_MAX;
+        loop {
+            let topic = [topic.clone()];
+            let made = self.connection.admin().create_topics(topic, CreateTopicsOptions::default()).await;
+            match only(made).map_err(|error| failed_to(&what, error)) {
+                Ok(_) => break,
+                Err(error) if error.kind() == LogErrorKind::Unavailable && Instant::now() < deadline => {
+                    sleep(LOOK_EVERY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.await_made(name).await
+    }
+
+    /// Waits until the brokers have heard of a topic that somebody has made, and it can be written to.
+    pub(crate) async fn await_made(&self, name: &TopicName) -> Result<TopicDescription, LogError> {
+        let what = format!("create the topic {name}");
         self.forget(name);
         self.wait_for(&what, name, |found| found.filter(|found| found.led).map(|found| found.topic)).await
     }
 
-    fn new_topic(
-        &self,
-        name: &TopicName,
-        settings: TopicSettings,
-        more: &[(&str, &str)],
-    ) -> Result<NewTopic, KrafkaError> {
+    fn new_topic(&self, name: &TopicName, settings: TopicSettings) -> Result<NewTopic, KrafkaError> {
         let partitions = i32::try_from(settings.partitions)
             .map_err(|_| KrafkaError::config("a topic has at most two billion partitions"))?;
         let replicas = self.connection.settings().replication_factor;
         let mut topic = NewTopic::new(name.as_str(), partitions, replicas)?;
         for (key, value) in configs_of(settings) {
             topic = topic.with_config(key, value);
-        }
-        for (key, value) in more {
-            topic = topic.with_config(*key, *value);
         }
         let min_in_sync = self.connection.settings().min_in_sync_replicas;
         Ok(topic.with_config(MIN_IN_SYNC, min_in_sync.to_string()))
@@ -196,7 +219,7 @@ impl Topics {
         settings: TopicSettings,
     ) -> Result<TopicDescription, LogError> {
         let what = format!("alter the topic {name}");
-        let Some(before) = self.describe(name).await? else {
+        let Some(Found { topic: before, assignment, .. }) = self.look(name).await? else {
             return Err(unknown(name.as_str()));
         };
         if before.settings.partitions != settings.partitions {
@@ -208,18 +231,24 @@ impl Topics {
         }
         let mut changes: Vec<_> =
             configs_of(settings).into_iter().map(|(key, value)| ConfigOp::set(key, value)).collect();
-        let min_in_sync = self.connection.settings().min_in_sync_replicas;
-        changes.push(ConfigOp::set(MIN_IN_SYNC, min_in_sync.to_string()));
-        let changed = self
-            .connection
-            .admin()
+        let KafkaSettings { replication_factor, min_in_sync_replicas, .. } = *self.connection.settings();
+        changes.push(ConfigOp::set(MIN_IN_SYNC, min_in_sync_replicas.to_string()));
+        let admin = self.connection.admin();
+        let factor = usize::try_from(replication_factor).unwrap_or(1);
+        // First: the cluster may have too few brokers, and then nothing is altered.
+        raise(&admin, name.as_str(), &assignment, factor).await.map_err(|error| failed_to(&what, error))?;
+        let changed = admin
             .incremental_alter_configs(
                 [(ConfigResource::topic(name.as_str()), changes)],
                 IncrementalAlterConfigsOptions::default(),
             )
             .await;
         only(changed).map_err(|error| failed_to(&what, error))?;
-        let altered = |found: Found| Some(found.topic).filter(|topic| topic.settings == settings);
+        let is_kept = |found: &Found| found.assignment.values().all(|replicas| replicas.len() >= factor);
+        let altered = |found: Found| {
+            let done = found.topic.settings == settings && is_kept(&found);
+            done.then_some(found.topic)
+        };
         self.wait_for(&what, name, |found| found.and_then(altered)).await
     }
 
@@ -252,17 +281,23 @@ impl Topics {
         self.seen.lock().remove(name);
     }
 
-    /// Looks at a topic until it is as it should be, for as long as one call may take.
+    /// Looks at a topic until it is as it should be, for as long as making one may take.
     async fn wait_for<T>(
         &self,
         what: &str,
         name: &TopicName,
         is_so: impl Fn(Option<Found>) -> Option<T> + Send,
     ) -> Result<T, LogError> {
-        let deadline = Instant::now() + self.connection.settings().patience;
+        let deadline = Instant::now() + MAKING_TIME_MAX;
         loop {
-            if let Some(answer) = is_so(self.look(name).await?) {
-                return Ok(answer);
+            match self.look(name).await {
+                Ok(found) => {
+                    if let Some(answer) = is_so(found) {
+                        return Ok(answer);
+                    }
+                }
+                Err(error) if error.kind() == LogErrorKind::Unavailable && Instant::now() < deadline => {}
+                Err(error) => return Err(error),
             }
             if Instant::now() >= deadline {
                 let message = format!("could not {what}: the brokers have not heard of it yet; look again");
@@ -318,6 +353,7 @@ fn configs_of(settings: TopicSettings) -> Vec<(&'static str, String)> {
         Cleanup::Compact { tombstones_ms } => configs.extend([
             (CLEANUP, "compact".to_owned()),
             (TOMBSTONES_MS, tombstones_ms.min(i64::MAX as u64).to_string()),
+            (SEGMENT_BYTES, COMPACTED_SEGMENT_BYTES.to_string()),
         ]),
     }
     configs

@@ -44,11 +44,7 @@ pub(crate) async fn run(
     match tokio::join!(send(producer, records), positions) {
         (Ok(offsets), Ok(())) => commit(producer).await.map(|()| offsets),
         (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(abort(producer, error).await),
-        (Err(one), Err(other)) => {
-            // The second to fail says no more than that the first did.
-            let first = if one.requires_abort() { other } else { one };
-            Err(abort(producer, first).await)
-        }
+        (Err(one), Err(other)) => Err(abort(producer, first(one, other)).await),
     }
 }
 
@@ -73,17 +69,23 @@ async fn send(
     failed.map_or(Ok(offsets), Err)
 }
 
-/// The offsets of records that were flushed, or why the first of them that failed has none.
+/// The offsets of records that were flushed, or why the first that failed has none.
 async fn offsets(handles: Vec<DeliveryHandle>) -> Result<Vec<Offset>, KrafkaError> {
     let (mut offsets, mut failed) = (Vec::with_capacity(handles.len()), None);
     // One after another: the flush has answered them all, and to wait for thousands together costs more than they do.
     for handle in handles {
         match handle.await.and_then(|written| offset_of(written.offset)) {
             Ok(offset) => offsets.push(offset),
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => failed = failed.into_iter().chain([error]).reduce(first),
         }
     }
     failed.map_or(Ok(offsets), Err)
+}
+
+/// Of two errors the one that was there first: once something of a transaction has failed, all else of it fails with no
+/// more than the word that it must be aborted.
+fn first(one: KrafkaError, other: KrafkaError) -> KrafkaError {
+    if one.requires_abort() { other } else { one }
 }
 
 /// A broker that dropped a batch as a repeat may not know where it lies: then the batch is taken for lost.

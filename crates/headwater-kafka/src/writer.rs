@@ -1,6 +1,6 @@
 //! The one writer of a shard: each transaction carries its records, its positions and the shard's new head.
 //!
-//! It is fenced twice. Opening the next writer of the shard takes the transactional id over, so that nothing of this one
+//! It is fenced twice. Opening the next writer of the shard takes its transactional ids over, so that nothing of this one
 //! is committed any more; and the positions go with this member's place in its group, so that an owner that was paused
 //! for too long is refused even before the next one has opened its writer.
 //!
@@ -18,7 +18,7 @@ use headwater_core::record::Append;
 use headwater_core::topic::{Offset, TopicPartition};
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
-use krafka::producer::{TopicPartitionOffset, TransactionalProducer};
+use krafka::producer::TopicPartitionOffset;
 use tokio::sync::Mutex;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -29,6 +29,7 @@ use crate::heads::{self, Place, StoredHead};
 use crate::record::{outgoing, plain};
 use crate::topics::Topics;
 use crate::transaction::{self, Failure};
+use crate::turns::Turns;
 
 /// Before a transaction is tried again that was refused for the member's old place in its group.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -39,7 +40,7 @@ pub(crate) struct KafkaWriter(Arc<Shard>);
 struct Shard {
     hold: Arc<Hold>,
     topics: Arc<Topics>,
-    producer: TransactionalProducer,
+    producers: Turns,
     /// Where the shard's heads go.
     heads: TopicPartition,
     /// The places of the last head; held while a transaction is under way.
@@ -52,13 +53,13 @@ impl KafkaWriter {
     pub(crate) fn new(
         hold: Arc<Hold>,
         topics: Arc<Topics>,
-        producer: TransactionalProducer,
+        producers: Turns,
         heads: TopicPartition,
         last: StoredHead,
         patience: Duration,
     ) -> Self {
         let last = Mutex::new(last);
-        Self(Arc::new(Shard { hold, topics, producer, heads, last, dead: AtomicBool::new(false), patience }))
+        Self(Arc::new(Shard { hold, topics, producers, heads, last, dead: AtomicBool::new(false), patience }))
     }
 }
 
@@ -142,7 +143,7 @@ impl Shard {
             };
             let mut records: Vec<_> = transaction.appends.iter().map(outgoing).collect();
             records.push(plain(&self.heads, heads::KEY.into(), head.clone()));
-            match transaction::run(&self.producer, records, Some((&positions, &place))).await {
+            match transaction::run(self.producers.next(), records, Some((&positions, &place))).await {
                 Ok(mut offsets) => {
                     offsets.pop();
                     return Ok(offsets);

@@ -5,8 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headwater_core::clock::Timestamp;
-use headwater_core::log::{AppendError, Group, Log, LogError, LogErrorKind, ReadLimit, TopicSettings, Wait};
+use headwater_core::log::{
+    AppendError, CommitError, Group, Log, LogError, LogErrorKind, ReadLimit, TopicSettings, Transaction, Wait,
+};
+use headwater_core::position::Position;
 use headwater_core::record::{Append, Record};
 use headwater_core::topic::{Offset, TopicName};
 use headwater_kafka::{KafkaLog, KafkaSettings, Mechanism, Sasl, Security};
@@ -38,8 +42,12 @@ impl Guarded {
 
     /// Grants operations on resources whose name begins with `shop`; `--cluster` has no name.
     fn grant(&self, resource: &str, operations: &[&str]) {
+        self.change("--add", "--allow-principal", resource, operations);
+    }
+
+    fn change(&self, change: &str, whom: &str, resource: &str, operations: &[&str]) {
         let bootstrap = self.broker.bootstrap();
-        let mut args = vec!["--bootstrap-server", &bootstrap, "--add", "--allow-principal", "User:alice"];
+        let mut args = vec!["--bootstrap-server", &bootstrap, change, whom, "User:alice"];
         match resource {
             "--cluster" => args.push(resource),
             _ => args.extend([resource, "shop", "--resource-pattern-type", "prefixed"]),
@@ -129,6 +137,25 @@ async fn a_denial_names_the_right_that_is_missing() {
     };
     denied(claim.open().await, "grant it Write and Describe on transactional ids shop.orders.*");
     guarded.grant("--transactional-id", &["Write", "Describe"]);
-    guarded.granted(|| claim.open()).await;
+    let mut writer = guarded.granted(|| claim.open()).await.writer;
+
+    let transaction = || Transaction {
+        appends: record(),
+        positions: Position::from_iter([(at.clone(), Offset(1))]),
+        note: Bytes::new(),
+    };
+    writer.commit(transaction()).await.unwrap();
+    guarded.change("--add", "--deny-principal", "--topic", &["Write"]);
+    let mut commit = writer.commit(transaction()).await;
+    // Until the broker has heard of it.
+    for _ in 0..100 {
+        if commit.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        commit = writer.commit(transaction()).await;
+    }
+    let Err(CommitError::NotWritten { retry: false, error }) = commit else { panic!("{commit:?}") };
+    denied::<()>(Err(error), "grant it Write on every topic that it appends to");
     member.leave().await.unwrap();
 }

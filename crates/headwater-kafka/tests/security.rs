@@ -155,40 +155,46 @@ async fn a_cluster_without_transactions_of_version_2_is_refused() {
     told(connected, Unsupported, "upgrade --feature transaction.version=2");
 }
 
-/// Answers as Kafka 0.10 does: it knows few requests, and those in their first versions.
+/// Answers as Kafka 0.10 does: it knows few requests, those in their first versions, and nothing of features.
 fn old_broker() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            std::thread::spawn(move || answer_as_old(stream.unwrap()));
+            std::thread::spawn(move || answer_as_old(stream.unwrap(), address.port()));
         }
     });
     address
 }
 
-/// An error code, and for each request its key and its versions (KIP-35, `ApiVersions` in version 0; KIP-511).
-fn answer_as_old(mut stream: std::net::TcpStream) -> Option<()> {
-    const API_VERSIONS: i16 = 18;
-    const UNSUPPORTED_VERSION: i16 = 35;
+fn answer_as_old(mut stream: std::net::TcpStream, port: u16) -> Option<()> {
     let mut length = [0; 4];
     loop {
         stream.read_exact(&mut length).ok()?;
         let mut request = vec![0; u32::from_be_bytes(length) as usize];
         stream.read_exact(&mut request).ok()?;
-        let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
-        if number(0) != API_VERSIONS {
-            return None;
-        }
-        let error = if number(2) == 0 { 0 } else { UNSUPPORTED_VERSION };
-        let mut answer = request[4..8].to_vec();
-        answer.extend(error.to_be_bytes());
-        answer.extend(3_i32.to_be_bytes());
-        for [key, first, last] in [[0_i16, 0, 2], [3, 0, 1], [API_VERSIONS, 0, 0]] {
-            [key, first, last].iter().for_each(|number| answer.extend(number.to_be_bytes()));
-        }
+        // Key and version of the request, and the number that its answer repeats.
+        let (what, correlation) = request[..8].split_at(4);
+        let answer = [correlation, &old_answer(what, port)?].concat();
         stream.write_all(&(answer.len() as u32).to_be_bytes()).ok()?;
         stream.write_all(&answer).ok()?;
+    }
+}
+
+/// What it knows to say: which requests it knows (`ApiVersions` in version 0; KIP-35, and KIP-511 for what it answers a
+/// later version), and that it is the one broker (`Metadata` in version 1).
+fn old_answer(what: &[u8], port: u16) -> Option<Vec<u8>> {
+    const REQUESTS: [u8; 22] = [0, 0, 0, 3, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 1, 0, 18, 0, 0, 0, 0];
+    match *what {
+        [0, 18, 0, 0] => Some([&[0, 0], &REQUESTS[..]].concat()),
+        [0, 18, ..] => Some([&[0, 35], &REQUESTS[..]].concat()),
+        [0, 3, 0, 1] => {
+            let host = [&[0, 9], &b"127.0.0.1"[..]].concat();
+            let port = u32::from(port).to_be_bytes();
+            let (one_broker, id, no_rack, no_topics) = ([0, 0, 0, 1], [0, 0, 0, 1], [255, 255], [0; 4]);
+            Some([&one_broker[..], &id, &host, &port, &no_rack, &id, &no_topics].concat())
+        }
+        _ => None,
     }
 }
 

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command};
 
 pub use self::error::{ConfigError, ConfigErrorKind};
+use self::kafka::quoted;
 pub use self::kafka::{KafkaConfig, KafkaSecurity, SaslMechanism, Secret};
 use self::settings::{Found, SETTINGS};
 
@@ -192,6 +193,20 @@ impl Config {
         config.refuse_exposure(&found)?;
         config.refuse_half_of_kafka()?;
         Ok(config)
+    }
+
+    /// Flags that lead another program of the app to the same log, as a shell takes them.
+    pub(crate) fn log_flags(&self) -> String {
+        let mut flags = match &self.log {
+            LogChoice::Memory => vec!["--log memory".to_owned()],
+            LogChoice::Embedded => vec![format!("--data {}", quoted(&self.data.display().to_string()))],
+            LogChoice::Kafka(servers) => {
+                [vec![format!("--log kafka://{servers}")], self.kafka.flags()].concat()
+            }
+        };
+        let file = self.file.as_ref().filter(|file| **file != Path::new(FILE_DEFAULT));
+        flags.extend(file.map(|file| format!("--config {}", quoted(&file.display().to_string()))));
+        flags.join(" ")
     }
 
     /// The flags as a command, to which an application adds its name, its flags and its subcommands.

@@ -320,10 +320,10 @@ async fn an_instance_tells_of_the_others_and_forgets_those_who_left() {
 }
 
 /// Appends to the topic in which instances tell of themselves; answers where.
-async fn write(log: &MemoryLog, key: Option<&str>, value: Option<&str>) -> Offset {
+async fn write(log: &MemoryLog, key: &str, value: Option<&str>) -> Offset {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     let record = Record {
-        key: key.map(bytes),
+        key: Some(bytes(key)),
         value: value.map(bytes),
         headers: Headers::builder().build(),
         timestamp: Timestamp(1),
@@ -341,7 +341,8 @@ async fn told_again(log: &MemoryLog, name: &str, after: Offset) {
     let told = async {
         let mut next = after;
         loop {
-            let read = log.read(&instances_topic(), next, ReadLimit::default(), Wait::UntilMore).await.unwrap();
+            let read =
+                log.read(&instances_topic(), next, ReadLimit::default(), Wait::UntilMore).await.unwrap();
             let of = |stored: &StoredRecord| {
                 let key = stored.record.key.as_deref();
                 stored.offset > after && key == Some(name.as_bytes()) && stored.record.value.is_some()
@@ -358,10 +359,10 @@ async fn told_again(log: &MemoryLog, name: &str, after: Offset) {
 #[tokio::test]
 async fn what_is_deleted_from_or_damaged_in_the_instances_topic_is_told_again() {
     let cluster = Cluster::of(&[Parts::ALL, Parts::ALL]).await;
-    write(&cluster.log, None, Some("{}")).await;
-    write(&cluster.log, Some("i1"), Some("no record of an instance")).await;
-    write(&cluster.log, Some("i0"), None).await;
-    let last = write(&cluster.log, Some("i1"), None).await;
+    write(&cluster.log, "nobody", Some("{}")).await;
+    write(&cluster.log, "i1", Some("no record of an instance")).await;
+    write(&cluster.log, "i0", None).await;
+    let last = write(&cluster.log, "i1", None).await;
     for name in ["i0", "i1"] {
         told_again(&cluster.log, name, last).await;
     }

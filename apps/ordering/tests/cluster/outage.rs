@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use kafka_broker::Broker;
 
-use crate::processes::{Process, assert_refused, header};
-use crate::service::within_patience;
+use crate::processes::{Process, alone, assert_refused, header, quantity_once, within_patience};
 
 /// Longer than a session of the group, so that every member is given up if the broker only seems to be gone.
 const OUTAGE: Duration = Duration::from_secs(8);
 
 #[test]
 fn without_its_broker_it_refuses_orders_and_answers_as_of_before_until_the_broker_is_back() {
+    let _alone = alone();
     let broker = Broker::start().expect("a broker starts");
     let (commands, queries) = (Process::start(&broker, "command"), Process::start(&broker, "query"));
     commands.ready();
@@ -49,8 +49,10 @@ fn without_its_broker_it_refuses_orders_and_answers_as_of_before_until_the_broke
         commands.told(&format!("/orders/{id}"), &receipt);
     }
     let last = commands.place_for_good("o4", "ada");
-    assert_eq!(queries.quantity("ada", &last), 4, "each counts once, whatever was answered before");
-    assert_eq!(commands.quantity("ada", &last), 4);
+    for process in [&queries, &commands] {
+        let quantity = quantity_once(process, "ada", &last, 4);
+        assert_eq!(quantity, 4, "each counts once, whatever was answered before");
+    }
     within_patience("the answers are not stale any more", || {
         header(&queries.get("/orders?customerId=ada"), "headwater-stale-ms").is_none().then_some(())
     });

@@ -6,6 +6,8 @@ mod disk;
 mod growth;
 mod inputs;
 mod kafka;
+mod migration;
 mod service;
 mod starting;
 mod stopping;
+mod topics;

@@ -135,8 +135,12 @@ mod tests {
 
     #[test]
     fn the_partition_part_of_a_text_key_is_its_first_component() {
-        let part = |key: &(String, u64)| Text.partition_part(key, &Bytes::new()).unwrap();
-        assert_eq!(part(&("c1".into(), 5)), "c1");
+        fn part<K: Key>(key: K) -> Bytes {
+            Text.partition_part(&key, &Text.encode(&key).unwrap()).unwrap()
+        }
+        assert_eq!(part(("c1".to_owned(), 5)), "c1");
+        assert_eq!(part("c1".to_owned()), "c1");
+        assert_eq!(part("[c1".to_owned()), "[c1");
         assert_eq!(
             BigEndian.partition_part(&7_i32, &BigEndian.encode(&7).unwrap()).unwrap(),
             [0, 0, 0, 7][..]

@@ -85,7 +85,13 @@ impl HttpPeers {
             // Everything that a server answers by itself, it answers without having asked the instance.
             let not_served = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
             let kind = if not_served { PeerErrorKind::NotSent } else { PeerErrorKind::Lost };
-            return Err(PeerError::new(kind, format!("{to} answered {status}")));
+            let hint = match status {
+                StatusCode::UNAUTHORIZED => {
+                    ": set the same HEADWATER_PEER_SECRET for all, and their clocks right"
+                }
+                _ => "",
+            };
+            return Err(PeerError::new(kind, format!("{to} answered {status}{hint}")));
         }
         let header = response.headers().get(server::SIGNATURE).and_then(|value| value.to_str().ok());
         let header = header.unwrap_or_default().to_owned();

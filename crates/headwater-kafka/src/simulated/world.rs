@@ -139,11 +139,11 @@ impl World {
     /// Processes come, and end in order, by a crash, or not at all until much later.
     async fn lives(self: &Arc<Self>, rng: &mut Rng, hits: &Arc<Mutex<Hits>>) {
         let mut zombies = Vec::new();
-        for _ in 0..rng.u32(2..5) {
+        for _ in 0..rng.u32(2..4) {
             let end = CancellationToken::new();
             let log = self.process(["one", "two"][rng.usize(..2)]).await;
             let life = tokio::spawn(live(self.clone(), log, rng.fork(), end.clone()));
-            for _ in 0..rng.u32(1..6) {
+            for _ in 0..rng.u32(1..4) {
                 sleep(Duration::from_millis(rng.u64(50..3_000))).await;
                 self.disturb(rng, hits).await;
             }

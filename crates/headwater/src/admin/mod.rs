@@ -97,7 +97,7 @@ impl Asked {
             .arg(many(
                 "accept-loss",
                 "TOPIC",
-                "Go on without the records of a topic that was deleted or made again",
+                "Go on without the records of a topic that was deleted or made again; one of another partition count is made again",
             ))
             .arg(many(
                 "replace",

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::settings::{MECHANISMS, SECURITY, word_of};
+
 /// Security, replication and membership on a Kafka cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaConfig {
@@ -161,4 +163,52 @@ impl KafkaConfig {
             "kafka_min_in_sync is larger than kafka_replication; no record could ever be acknowledged",
         )
     }
+
+    /// The flags that lead another program to the same cluster: those that are no defaults.
+    ///
+    /// The password is never among them.
+    pub(super) fn flags(&self) -> Vec<String> {
+        let default = Self::default();
+        let file = |flag: &str, file: &Option<PathBuf>| {
+            file.as_ref().map(|file| format!("{flag} {}", quoted(&file.display().to_string())))
+        };
+        let differs = |differs: bool, flag: String| differs.then_some(flag);
+        let flags = [
+            differs(self.security != default.security, format!("--kafka-security {}", self.security)),
+            file("--kafka-ca", &self.ca),
+            file("--kafka-certificate", &self.certificate),
+            file("--kafka-key", &self.key),
+            differs(self.sasl != default.sasl, format!("--kafka-sasl {}", self.sasl)),
+            self.user.as_ref().map(|user| format!("--kafka-user {}", quoted(user))),
+            file("--kafka-password-file", &self.password_file),
+            differs(self.plain_in_clear, "--kafka-plain-in-clear".to_owned()),
+            differs(
+                self.replication != default.replication,
+                format!("--kafka-replication {}", self.replication),
+            ),
+            self.min_in_sync.map(|count| format!("--kafka-min-in-sync {count}")),
+        ];
+        flags.into_iter().flatten().collect()
+    }
+}
+
+impl fmt::Display for KafkaSecurity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word_of(&SECURITY, self))
+    }
+}
+
+impl fmt::Display for SaslMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word_of(&MECHANISMS, self))
+    }
+}
+
+/// A text as a shell takes it for one word.
+pub(super) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._:=,@%+-".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }

@@ -255,13 +255,13 @@ pub(super) const SETTINGS: [Setting; 20] = [
 
 const ROLES: [(&str, Role); 3] = [("all", Role::All), ("command", Role::Command), ("query", Role::Query)];
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-const SECURITY: [(&str, KafkaSecurity); 4] = [
+pub(super) const SECURITY: [(&str, KafkaSecurity); 4] = [
     ("plaintext", KafkaSecurity::Plaintext),
     ("tls", KafkaSecurity::Tls),
     ("sasl_plaintext", KafkaSecurity::SaslPlaintext),
     ("sasl_tls", KafkaSecurity::SaslTls),
 ];
-const MECHANISMS: [(&str, SaslMechanism); 2] =
+pub(super) const MECHANISMS: [(&str, SaslMechanism); 2] =
     [("scram-sha-512", SaslMechanism::ScramSha512), ("plain", SaslMechanism::Plain)];
 const SWITCH: [(&str, bool); 2] = [("true", true), ("false", false)];
 
@@ -469,6 +469,12 @@ fn is_server(server: &str) -> bool {
     let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']);
     let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
     server.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
+}
+
+/// How a value is spelled.
+pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    let found = words.iter().find(|(_, named)| named == value);
+    found.expect("every value has a word").0
 }
 
 fn one_of<T: Clone>(value: &str, allowed: &[(&str, T)]) -> Result<T, String> {

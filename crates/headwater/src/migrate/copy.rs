@@ -5,12 +5,11 @@
 //! the map does not know are, in order, the old ones that it does not know.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_core::log::{
-    Claim, Cleanup, CommitError, Group, Log, LogError, LogErrorKind, Membership, RecordTimes, ShardChange,
-    TopicDescription, TopicSettings, Transaction, Wait, Writer,
+    Cleanup, CommitError, Group, Log, LogError, LogErrorKind, RecordTimes, TopicDescription, TopicSettings,
+    Transaction, Wait, Writer,
 };
 use headwater_core::position::Position;
 use headwater_core::record::{Append, StoredRecord};
@@ -23,9 +22,7 @@ use super::map::{
 };
 use super::records::{Records, same};
 use super::{Migration, OnProgress, Progress, Reached, map_topic};
-
-/// How long a shard may take to be ours, beyond what a coordinator waits for others.
-const GAIN_TIME_MAX: Duration = Duration::from_secs(90);
+use crate::topics::own::{Owned, own};
 
 /// How a topic is kept while it is copied to: everything, with the times that it came with.
 pub(super) fn while_copying(settings: TopicSettings) -> TopicSettings {
@@ -58,31 +55,6 @@ struct Note {
     target: Offset,
 }
 
-/// A member's shard that is ours, with its writer.
-pub(super) struct Owned {
-    pub(super) _member: Box<dyn Membership>,
-    pub(super) claims: Vec<Box<dyn Claim>>,
-}
-
-/// Joins a group and waits until every shard of it is ours.
-pub(super) async fn own(log: &dyn Log, group: &Group) -> Result<Owned, MigrateError> {
-    let joining = async {
-        let mut member = log.join(group).await?;
-        let mut claims = BTreeMap::new();
-        while claims.len() < group.shards as usize {
-            match member.next().await? {
-                ShardChange::Gained(shard, claim) => drop(claims.insert(shard, claim)),
-                ShardChange::Revoked(shard) | ShardChange::Lost(shard) => drop(claims.remove(&shard)),
-            }
-        }
-        Ok::<_, LogError>(Owned { _member: member, claims: claims.into_values().collect() })
-    };
-    match tokio::time::timeout(GAIN_TIME_MAX, joining).await {
-        Ok(owned) => owned.of_new(),
-        Err(_) => Err(MigrateError::Busy(group.name.clone())),
-    }
-}
-
 /// A copy under way.
 pub(super) struct Copying<'a> {
     migration: &'a Migration<'a>,
@@ -106,7 +78,7 @@ impl<'a> Copying<'a> {
             _ => {}
         }
         let group = Group { name: topic.to_string(), shards: 1, topic: topic.clone() };
-        let owned = own(migration.to, &group).await?;
+        let owned = own(migration.to, &group).await.of_new()?;
         let opened = owned.claims[0].open().await.of_new()?;
         let map = OffsetMap::load(migration.to, &topic).await.of_new()?;
         let note = opened.head.and_then(|head| serde_json::from_slice(&head.note).ok()).unwrap_or_default();

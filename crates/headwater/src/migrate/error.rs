@@ -45,11 +45,6 @@ pub enum MigrateError {
         /// The position.
         next: Offset,
     },
-    /// Somebody else has the shards that the migration needs.
-    #[error(
-        "group {0} has other members, which keep its shards: stop every instance of the app and every other migration"
-    )]
-    Busy(String),
     /// The new log's topics cannot be made what the app needs.
     #[error("the topics of the new log: {0}")]
     Topics(String),

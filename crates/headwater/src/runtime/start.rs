@@ -105,6 +105,7 @@ pub(crate) struct StartedApp {
     pub(crate) topologies: Vec<TopologyStatus>,
     /// Where the records of the log lie that the app ran on before.
     pub(crate) moved: Option<OffsetMap>,
+    #[cfg(feature = "testing")]
     pub(crate) standbys: StandbyBoard,
     pub(crate) copies: Copies,
     pub(crate) stop: CancellationToken,
@@ -175,6 +176,7 @@ impl Starting {
             views: HashMap::new(),
             topologies: Vec::new(),
             moved,
+            #[cfg(feature = "testing")]
             standbys: self.standbys.clone(),
             copies: Copies::default(),
             stop: self.stop.clone(),

@@ -55,12 +55,33 @@ pub enum Purpose {
     Definitions,
     /// Which instances there are, and which shards each has.
     Instances,
+    /// How far the shards of a group have come, where the log keeps that in a topic.
+    Heads(String),
 }
 
 impl Purpose {
     /// Whether the topic's records move with the app; the others are made anew on every log.
     pub(crate) fn is_migrated(&self) -> bool {
-        !matches!(self, Self::Definitions)
+        !matches!(self, Self::Definitions | Self::Instances | Self::Heads(_))
+    }
+
+    /// Whether other programs may have made the topic.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Folded(_) | Self::Shared(_))
+    }
+
+    /// What it means to go on without the topic's records.
+    pub(crate) fn loss(&self) -> &'static str {
+        match self {
+            Self::Events(_) => "its aggregates begin anew, without their history and their outcomes",
+            Self::Commands(_) => "commands that wait on it are lost",
+            Self::Outcomes(_) => "commands that are sent again are executed again",
+            Self::Snapshots(_) => "they are made again from the events, and nothing is lost",
+            Self::Repartition(_) => "it is made again from its source, and nothing is lost",
+            Self::Folded(_) | Self::Shared(_) => "what was made of them stays",
+            Self::Heads(_) => "the shards go on from what their group has committed",
+            Self::Definitions | Self::Instances => "it is made anew, and nothing is lost",
+        }
     }
 }
 
@@ -75,6 +96,7 @@ impl fmt::Display for Purpose {
             Self::Folded(topic) => write!(f, "shared topic \"{topic}\", which is folded"),
             Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
+            Self::Heads(group) => write!(f, "heads of the shards of {group}"),
             Self::Instances => f.write_str("instances, with the shards that each has"),
         }
     }
@@ -107,6 +129,16 @@ impl AggregateTopics {
             snapshots: topic("snapshots", compacted, Purpose::Snapshots),
         }
     }
+}
+
+/// A group whose shards commit to the log, and what they write.
+pub(crate) struct WritingGroup {
+    pub(crate) group: Group,
+    /// Of an aggregate: what its states are folded from, and what its notes speak of.
+    pub(crate) events: Option<TopicName>,
+    pub(crate) snapshots: Option<TopicName>,
+    /// Of an emitter: where it appends.
+    pub(crate) target: Option<TopicName>,
 }
 
 impl App {
@@ -143,20 +175,32 @@ impl App {
             .collect()
     }
 
-    /// The groups whose shards commit to the log, each with the topic of events that its notes speak of.
-    pub(crate) fn writing_groups(&self) -> Vec<(Group, Option<TopicName>)> {
+    /// The groups whose shards commit to the log.
+    pub(crate) fn writing_groups(&self) -> Vec<WritingGroup> {
         let group = |name: String, topic| Group {
             name: format!("{}.{name}", self.name),
             shards: self.options.partitions,
             topic,
         };
         let aggregates = self.aggregates.iter().map(|aggregate| {
-            let AggregateTopics { events, commands, .. } =
+            let AggregateTopics { events, commands, snapshots, .. } =
                 AggregateTopics::of(&self.name, aggregate.name(), &self.options);
-            (group(aggregate.name().to_owned(), commands.name), Some(events.name))
+            WritingGroup {
+                group: group(aggregate.name().to_owned(), commands.name),
+                events: Some(events.name),
+                snapshots: Some(snapshots.name),
+                target: None,
+            }
         });
-        let emitters = self.definitions.values().filter(|d| matches!(d.kind, Kind::Emitter { .. }));
-        let emitters = emitters.map(|d| (group(d.versioned_name(), self.resolve(&d.source)), None));
+        let emitters = self.definitions.values().filter_map(|definition| match &definition.kind {
+            Kind::Emitter { to } => Some(WritingGroup {
+                group: group(definition.versioned_name(), self.resolve(&definition.source)),
+                events: None,
+                snapshots: None,
+                target: Some(self.resolve(to)),
+            }),
+            _ => None,
+        });
         aggregates.chain(emitters).collect()
     }
 

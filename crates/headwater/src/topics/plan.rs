@@ -7,7 +7,7 @@ use headwater_core::topic::{TopicId, TopicName};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::{Config, LogChoice};
+use crate::config::Config;
 
 use super::declared::{Purpose, TopicDeclaration};
 
@@ -39,6 +39,8 @@ pub struct Step {
     /// What is to be done.
     #[serde(flatten)]
     pub action: Action,
+    /// Whether somebody accepted that records it had are gone.
+    pub given_up: bool,
 }
 
 /// What is to be done about a topic.
@@ -51,6 +53,8 @@ pub enum Action {
     Create,
     /// Change how it is kept; [`Difference::blocks`] says which of them a start refuses.
     Alter(Vec<Difference>),
+    /// Delete it and make it again: somebody accepted the loss of its records.
+    Remake(Vec<Difference>),
     /// What differs cannot be altered.
     Refuse(Vec<Difference>),
 }
@@ -91,32 +95,17 @@ pub struct DefinitionConflict {
 pub struct Place {
     /// Flags that lead the app's program to the same log; empty where its settings do.
     pub flags: String,
-    /// The servers of a Kafka cluster, for its own tools.
-    pub bootstrap: Option<String>,
 }
 
 impl Place {
     /// The place that the settings of a program choose.
     pub fn of(config: &Config) -> Self {
-        let flags = match &config.log {
-            LogChoice::Memory => "--log memory".to_owned(),
-            LogChoice::Embedded => format!("--data {}", config.data.display()),
-            LogChoice::Kafka(servers) => format!("--log kafka://{servers}"),
-        };
-        let bootstrap = match &config.log {
-            LogChoice::Kafka(servers) => Some(servers.clone()),
-            LogChoice::Memory | LogChoice::Embedded => None,
-        };
-        Self { flags, bootstrap }
+        Self { flags: config.log_flags() }
     }
 
     fn own(&self, app: &str, what: &str) -> String {
         let flags = if self.flags.is_empty() { String::new() } else { format!(" {}", self.flags) };
         format!("{app} topics {what}{flags}")
-    }
-
-    fn tool(&self, tool: &str, arguments: &str) -> Option<String> {
-        Some(format!("{tool} --bootstrap-server {} {arguments}", self.bootstrap.as_ref()?))
     }
 }
 
@@ -129,6 +118,8 @@ pub(crate) struct Known {
     pub(crate) recorded: Option<TopicId>,
     /// On how many machines the log wants it.
     pub(crate) replicas: Option<Replicas>,
+    /// Whether somebody accepts the loss of its records.
+    pub(crate) given_up: bool,
 }
 
 impl Plan {
@@ -161,8 +152,11 @@ impl Plan {
         !self.has_conflict() && self.steps.iter().all(|step| step.action == Action::Keep)
     }
 
-    /// Why an app may not start, in one sentence for each reason.
+    /// Why an app may not start, in one sentence for each reason; until a migration is finished that is the only one.
     pub fn refusal(&self) -> String {
+        if let Some(unfinished) = &self.unfinished {
+            return unfinished.clone();
+        }
         let topics = self.steps.iter().flat_map(|step| {
             step.blocking().map(|difference| {
                 let Difference { setting, has, needs, mend, .. } = difference;
@@ -173,14 +167,16 @@ impl Plan {
             })
         });
         let conflicts = self.conflicts.iter().map(ToString::to_string);
-        self.unfinished.iter().cloned().chain(topics).chain(conflicts).collect::<Vec<_>>().join("; ")
+        topics.chain(conflicts).collect::<Vec<_>>().join("; ")
     }
 }
 
 impl Step {
     fn blocking(&self) -> impl Iterator<Item = &Difference> {
         let differences = match &self.action {
-            Action::Alter(differences) | Action::Refuse(differences) => &differences[..],
+            Action::Alter(differences) | Action::Remake(differences) | Action::Refuse(differences) => {
+                &differences[..]
+            }
             Action::Keep | Action::Create => &[],
         };
         differences.iter().filter(|difference| difference.blocks)
@@ -210,16 +206,30 @@ impl DefinitionConflict {
 }
 
 fn step(app: &str, place: &Place, known: Known) -> Step {
-    let Known { declared: TopicDeclaration { name, settings, purpose }, there, recorded, replicas } = known;
-    let recorded = recorded.filter(|id| there.as_ref().is_none_or(|there| there.id != *id));
+    let Known { declared, there, recorded, replicas, given_up } = known;
+    let TopicDeclaration { name, settings, purpose } = declared;
+    let gone = recorded.filter(|id| there.as_ref().is_none_or(|there| there.id != *id));
+    let recorded = gone.filter(|_| !given_up);
     let has = there.as_ref().map_or(settings, |there| there.settings);
     let (needs, replicas) = demanded(&purpose, settings, has, replicas);
     let action = match (there, recorded) {
-        (there, Some(id)) => Action::Refuse(vec![lost(app, place, &name, id, there.map(|there| there.id))]),
+        (there, Some(id)) => {
+            Action::Refuse(vec![lost(app, place, (&name, &purpose), id, there.map(|there| there.id))])
+        }
         (None, None) => Action::Create,
+        (Some(there), None) if there.settings.partitions != needs.partitions => {
+            let difference = other_partitions(app, place, &there, needs.partitions, &purpose);
+            let is_own = !purpose.is_shared();
+            if given_up && is_own {
+                Action::Remake(vec![difference])
+            } else {
+                Action::Refuse(vec![difference])
+            }
+        }
         (Some(there), None) => compare(app, place, &there, needs, replicas),
     };
-    Step { topic: name, purpose, needs, action }
+    let given_up = given_up && (gone.is_some() || matches!(action, Action::Remake(_)));
+    Step { topic: name, purpose, needs, action, given_up }
 }
 
 /// What is demanded of a topic that is there: less of one that other programs may have made.
@@ -237,7 +247,13 @@ fn demanded(
 }
 
 /// A topic that was deleted, and maybe made again.
-fn lost(app: &str, place: &Place, name: &TopicName, was: TopicId, is: Option<TopicId>) -> Difference {
+fn lost(
+    app: &str,
+    place: &Place,
+    (name, purpose): (&TopicName, &Purpose),
+    was: TopicId,
+    is: Option<TopicId>,
+) -> Difference {
     let accept = place.own(app, &format!("apply --accept-loss {name}"));
     Difference {
         setting: "id",
@@ -245,7 +261,10 @@ fn lost(app: &str, place: &Place, name: &TopicName, was: TopicId, is: Option<Top
             .map_or("none: it was deleted".to_owned(), |id| format!("{id}: it was deleted and made again")),
         needs: format!("{was} with its records"),
         blocks: true,
-        mend: format!("put it back from a copy, or go on without its records: run `{accept}`"),
+        mend: format!(
+            "put it back from a copy; or go on without its records ({}): run `{accept}`",
+            purpose.loss()
+        ),
     }
 }
 
@@ -257,9 +276,6 @@ fn compare(
     replicas: Option<Replicas>,
 ) -> Action {
     let has = there.settings;
-    if has.partitions != needs.partitions {
-        return Action::Refuse(vec![other_partitions(place, there, needs.partitions)]);
-    }
     let mend = format!("run `{}`", place.own(app, "apply"));
     let mut differences = Vec::new();
     if has.cleanup != needs.cleanup {
@@ -273,64 +289,48 @@ fn compare(
     }
     if has.times != needs.times {
         let (has, needs) = (whose(has.times), whose(needs.times));
+        let mend = mend.clone();
         differences.push(Difference { setting: "record times", has, needs, blocks: true, mend });
     }
-    let mut too_few = false;
     if let (Some(has), Some(wanted)) = (there.replicas, replicas) {
-        too_few = has.factor < wanted.factor;
-        differences.extend(fewer_replicas(place, there, has.factor, wanted.factor));
-        differences.extend(fewer_in_sync(app, place, has.min_in_sync, wanted.min_in_sync));
+        let counts = [
+            ("replication factor", has.factor, wanted.factor),
+            ("min.insync.replicas", has.min_in_sync, wanted.min_in_sync),
+        ];
+        let fewer = counts.into_iter().filter(|(_, has, wanted)| has < wanted);
+        differences.extend(fewer.map(|(setting, has, wanted)| Difference {
+            setting,
+            has: has.to_string(),
+            needs: wanted.to_string(),
+            blocks: true,
+            mend: mend.clone(),
+        }));
     }
-    match differences.is_empty() {
-        true => Action::Keep,
-        false if too_few => Action::Refuse(differences),
-        false => Action::Alter(differences),
-    }
+    if differences.is_empty() { Action::Keep } else { Action::Alter(differences) }
 }
 
-/// A topic on too few machines: a cluster moves replicas only to brokers that it is told.
-fn fewer_replicas(place: &Place, there: &TopicDescription, has: u32, needs: u32) -> Option<Difference> {
-    let line = place.tool("kafka-reassign-partitions.sh", "--reassignment-json-file replicas.json --execute");
-    let (name, last) = (&there.name, there.settings.partitions - 1);
-    let line = line.unwrap_or_default();
-    let example =
-        format!(r#"{{"version":1,"partitions":[{{"topic":"{name}","partition":0,"replicas":[1,2,3]}}]}}"#);
-    let mend = format!(
-        "name {needs} brokers for each of its partitions 0 to {last} in replicas.json, as in {example}, and run `{line}`"
-    );
-    (has < needs).then(|| Difference {
-        setting: "replication factor",
-        has: has.to_string(),
-        needs: needs.to_string(),
-        blocks: true,
-        mend,
-    })
-}
-
-fn fewer_in_sync(app: &str, place: &Place, has: u32, needs: u32) -> Option<Difference> {
-    (has < needs).then(|| Difference {
-        setting: "min.insync.replicas",
-        has: has.to_string(),
-        needs: needs.to_string(),
-        blocks: true,
-        mend: format!("run `{}`", place.own(app, "apply")),
-    })
-}
-
-fn other_partitions(place: &Place, there: &TopicDescription, needs: u32) -> Difference {
+/// Another count of partitions: no log takes partitions from a topic, and another count moves keys.
+fn other_partitions(
+    app: &str,
+    place: &Place,
+    there: &TopicDescription,
+    needs: u32,
+    purpose: &Purpose,
+) -> Difference {
     let (count, name) = (there.settings.partitions, &there.name);
-    let delete = place.tool("kafka-topics.sh", &format!("--delete --topic {name}"));
-    let delete =
-        delete.map(|line| format!("; to give up its records instead, run `{line}`")).unwrap_or_default();
+    let program = format!(
+        "keys would change their partitions, so the count stays as the topic was made: if the program was changed, set \
+         `AppOptions::partitions` to {count}"
+    );
+    let remake = place.own(app, &format!("apply --accept-loss {name}"));
+    let loss = purpose.loss();
+    let topic = format!("; if the topic was, make it again without its records ({loss}): run `{remake}`");
     Difference {
         setting: "partitions",
         has: count.to_string(),
         needs: needs.to_string(),
         blocks: true,
-        mend: format!(
-            "keys would change their partitions, so the count stays as the topic was made: set \
-             `AppOptions::partitions` to {count}{delete}"
-        ),
+        mend: if purpose.is_shared() { program } else { program + &topic },
     }
 }
 
@@ -373,25 +373,30 @@ fn span(ms: u64) -> String {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut counts = [0; 4];
+        let mut counts = [0; 5];
         for step in &self.steps {
             let (index, sign, word) = match step.action {
                 Action::Create => (0, '+', "create"),
                 Action::Alter(_) => (1, '~', "alter"),
-                Action::Refuse(_) => (2, '!', "refuse"),
-                Action::Keep => (3, ' ', "keep"),
+                Action::Remake(_) => (2, '-', "remake"),
+                Action::Refuse(_) => (3, '!', "refuse"),
+                Action::Keep => (4, ' ', "keep"),
             };
             counts[index] += 1;
             let TopicSettings { partitions, cleanup, times } = step.needs;
             writeln!(
                 f,
-                "{sign} {word:<6} {}  {partitions} partitions, {}, times {}  ({})",
+                "{sign} {word:<6} {}  {partitions} partition{}, {}, times {}  ({})",
                 step.topic,
+                if partitions == 1 { "" } else { "s" },
                 in_words(cleanup),
                 whose(times),
                 step.purpose
             )?;
             write_differences(f, &step.action)?;
+            if step.given_up {
+                writeln!(f, "           its records are given up: {}", step.purpose.loss())?;
+            }
         }
         if let Some(unfinished) = &self.unfinished {
             writeln!(f, "! refuse {unfinished}")?;
@@ -399,14 +404,21 @@ impl fmt::Display for Plan {
         for conflict in &self.conflicts {
             writeln!(f, "! refuse {conflict}")?;
         }
-        let [create, alter, refuse, keep] = counts;
+        let [create, alter, remake, refuse, keep] = counts;
         let refuse = refuse + self.conflicts.len() + usize::from(self.unfinished.is_some());
-        write!(f, "{create} to create, {alter} to alter, {refuse} refused, {keep} as they must be")
+        write!(f, "{create} to create, {alter} to alter, ")?;
+        if remake > 0 {
+            write!(f, "{remake} to make again without their records, ")?;
+        }
+        write!(f, "{refuse} refused, {keep} as they must be")
     }
 }
 
 fn write_differences(f: &mut fmt::Formatter<'_>, action: &Action) -> fmt::Result {
-    let (Action::Alter(differences) | Action::Refuse(differences)) = action else { return Ok(()) };
+    let (Action::Alter(differences) | Action::Remake(differences) | Action::Refuse(differences)) = action
+    else {
+        return Ok(());
+    };
     for Difference { setting, has, needs, blocks, mend } in differences {
         let mut line = format!("           {setting}: {has} -> {needs}");
         match (action, blocks) {

@@ -10,14 +10,17 @@ use headwater_core::clock::Clock;
 use headwater_core::log::{Log, LogError, LogErrorKind, TopicDescription};
 use headwater_core::topic::TopicName;
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::declared::{Purpose, TopicDeclaration, definitions};
+use super::begin_anew::Lost;
+use super::declared::{Purpose, TopicDeclaration, WritingGroup, definitions};
 use super::plan::{Action, DefinitionConflict, Known, Place, Plan};
 use super::registry::{Facts, Registry, topic_key, topology_key};
 use crate::app::App;
 
-/// How often a plan is made again because topics appeared while they were being made: other instances start, too.
-const ROUNDS: u32 = 40;
+/// For how long a plan is made again because topics appeared while they were being made, or are not known to all brokers
+/// yet: other instances start, too.
+const MAKING_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long the others are left alone before that.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -46,7 +49,7 @@ impl Survey {
     /// Asks the log; changes nothing.
     pub(crate) async fn of(log: &dyn Log, app: &App, place: &Place, word: &Word) -> Result<Self, LogError> {
         let mut registry = Registry::new(&definitions(&app.name).name);
-        let declared = app.topics();
+        let declared = declared(log, app);
         let asked = declared.iter().map(|topic| log.describe(&topic.name));
         let there = futures_util::future::join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let topics: BTreeMap<_, _> =
@@ -57,10 +60,10 @@ impl Survey {
         let known = |declared: TopicDeclaration| {
             let there = topics.get(&declared.name).cloned();
             // Instances write themselves anew: nothing is lost with their topic.
-            let accepted =
+            let given_up =
                 word.accept_loss.contains(declared.name.as_str()) || declared.purpose == Purpose::Instances;
-            let recorded = registry.topic_id(&declared.name).filter(|_| !accepted);
-            Known { declared, there, recorded, replicas: log.replicas_wanted() }
+            let recorded = registry.topic_id(&declared.name);
+            Known { declared, there, recorded, replicas: log.replicas_wanted(), given_up }
         };
         let known = declared.into_iter().map(known).collect();
         let conflicts = conflicts(app, place, &registry, word);
@@ -91,11 +94,27 @@ impl Survey {
                     made => made?,
                 },
                 Action::Alter(_) if alter => log.alter(&step.topic, step.needs).await?,
-                Action::Alter(_) | Action::Keep | Action::Refuse(_) => continue,
+                Action::Remake(_) if alter => {
+                    log.delete(&step.topic).await?;
+                    log.create(&step.topic, step.needs).await?
+                }
+                Action::Alter(_) | Action::Remake(_) | Action::Keep | Action::Refuse(_) => continue,
             };
             self.topics.insert(step.topic.clone(), topic);
         }
         Ok(surprised)
+    }
+
+    /// Lets what stood on topics that were lost begin anew, before they are recorded as they are now.
+    async fn go_on_without(&mut self, log: &dyn Log, app: &App) -> Result<(), LogError> {
+        let lost = Lost::of(&self.plan.steps);
+        for topic in lost.along(&self.plan.steps) {
+            let needs = self.topics[&topic].settings;
+            log.delete(&topic).await?;
+            let made = log.create(&topic, needs).await?;
+            self.topics.insert(topic, made);
+        }
+        lost.begin_anew(log, app).await
     }
 
     /// Records what the app is made of now, where that is not what is recorded.
@@ -106,6 +125,20 @@ impl Survey {
         let facts: Facts = ids.chain(defined).collect();
         self.registry.state(log, clock, &facts).await
     }
+}
+
+/// The app's topics, and those in which the log itself keeps what it knows of the app's shards.
+fn declared(log: &dyn Log, app: &App) -> Vec<TopicDeclaration> {
+    let mut declared = app.topics();
+    for WritingGroup { group, .. } in app.writing_groups() {
+        let kept = log.topics_of(&group).into_iter();
+        declared.extend(kept.map(|(name, settings)| TopicDeclaration {
+            name,
+            settings,
+            purpose: Purpose::Heads(group.name.clone()),
+        }));
+    }
+    declared
 }
 
 fn conflicts(app: &App, place: &Place, registry: &Registry, word: &Word) -> Vec<DefinitionConflict> {
@@ -146,27 +179,49 @@ pub(crate) async fn prepare(
     place: &Place,
     (reach, word): (Reach, &Word),
 ) -> Result<Prepared, LogError> {
-    for _ in 0..ROUNDS {
-        let mut survey = Survey::of(log, app, place, word).await?;
-        let refused = match reach {
-            Reach::Create => survey.plan.refuses(),
-            Reach::Alter => survey.plan.is_stuck(),
-        };
-        if refused {
-            return Ok(Prepared::Refused(survey.plan));
+    let deadline = Instant::now() + MAKING_TIME_MAX;
+    loop {
+        match prepare_once(log, clock, app, place, (reach, word)).await {
+            Ok(Some(prepared)) => return Ok(prepared),
+            Err(error) if error.kind() != LogErrorKind::Unavailable => return Err(error),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Ok(None) if Instant::now() >= deadline => {
+                let message =
+                    format!("the topics of app {} change while they are being made: try again", app.name);
+                return Err(LogError::new(LogErrorKind::Unavailable, message));
+            }
+            Ok(None) | Err(_) => tokio::time::sleep(PAUSE).await,
         }
-        if survey.carry_out(log, reach == Reach::Alter).await? {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        }
-        survey.record(log, app, clock).await?;
-        // Whoever stated something else at the same moment and came first is right.
-        let conflicts = conflicts(app, place, &survey.registry, &Word::default());
-        if conflicts.is_empty() {
-            return Ok(Prepared::Ready(survey));
-        }
-        return Ok(Prepared::Refused(Plan { conflicts, ..survey.plan }));
     }
-    let message = format!("the topics of app {} change while they are being made: try again", app.name);
-    Err(LogError::new(LogErrorKind::Unavailable, message))
+}
+
+/// One plan, carried out; `None` if topics appeared meanwhile.
+async fn prepare_once(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    app: &App,
+    place: &Place,
+    (reach, word): (Reach, &Word),
+) -> Result<Option<Prepared>, LogError> {
+    let mut survey = Survey::of(log, app, place, word).await?;
+    let refused = match reach {
+        Reach::Create => survey.plan.refuses(),
+        Reach::Alter => survey.plan.is_stuck(),
+    };
+    if refused {
+        return Ok(Some(Prepared::Refused(survey.plan)));
+    }
+    if survey.carry_out(log, reach == Reach::Alter).await? {
+        return Ok(None);
+    }
+    if reach == Reach::Alter {
+        survey.go_on_without(log, app).await?;
+    }
+    survey.record(log, app, clock).await?;
+    // Whoever stated something else at the same moment and came first is right.
+    let conflicts = conflicts(app, place, &survey.registry, &Word::default());
+    if conflicts.is_empty() {
+        return Ok(Some(Prepared::Ready(survey)));
+    }
+    Ok(Some(Prepared::Refused(Plan { conflicts, ..survey.plan })))
 }

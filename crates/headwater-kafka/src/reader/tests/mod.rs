@@ -183,8 +183,10 @@ async fn aborted_records_and_markers_are_moved_over_also_at_the_end() {
         let read = values(&ground.read_to_end(&at, from, EVERYTHING).await);
         assert!(expected.ends_with(&read), "from {from}: {read:?}");
     }
+    // An abort is answered before its marker is written, which may be after the end was asked for.
     let markers = ground.read(&at, end.0 - 1, Wait::UntilMore).await.unwrap();
-    assert_eq!((markers.records.len(), markers.next, markers.end), (0, end, end));
+    assert_eq!((markers.records.len(), markers.next), (0, markers.end));
+    assert!(markers.end >= end, "{} lies before {end}", markers.end);
 }
 
 #[tokio::test]

@@ -113,6 +113,10 @@ impl Log for BrokenLog {
         self.sound.replicas_wanted()
     }
 
+    fn topics_of(&self, group: &Group) -> Vec<(TopicName, TopicSettings)> {
+        self.sound.topics_of(group)
+    }
+
     fn describe<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, Option<TopicDescription>> {
         Box::pin(async move { Ok(self.sound.describe(topic).await?.map(|topic| self.described(topic))) })
     }
