@@ -19,22 +19,19 @@ use krafka::__private::{kafka_metadata, kafka_pool};
 use krafka::KrafkaError;
 use krafka::consumer::{Consumer, ConsumerGroupMetadata};
 use krafka::error::ErrorCode;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::claim::Means;
 
 /// Heartbeats in the time of a session: members hear by them that others come and go.
 const HEARTBEATS_PER_SESSION: u32 = 12;
 
-/// How often one place in the group is refused before it is given up: a join may be about to give another.
-const REFUSALS_MAX: u32 = 4;
-
 /// Beats for a member until the group does not have it any more, and says how the group put that.
 ///
 /// `None` where the member itself is gone.
 pub(crate) async fn beat(consumer: Weak<Consumer>, means: Arc<Means>) -> Option<ErrorCode> {
     let every = means.connection.settings().session_timeout / HEARTBEATS_PER_SESSION;
-    let mut pulse = Pulse { means, coordinator: None, refusals: 0, called: None };
+    let mut pulse = Pulse { means, coordinator: None, refused: None, called: None };
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -49,7 +46,7 @@ pub(crate) async fn beat(consumer: Weak<Consumer>, means: Arc<Means>) -> Option<
                 }
             }
             // The member has another place by now: what was said of the former one is past.
-            Ok(Ok(_)) => pulse.refusals = 0,
+            Ok(Ok(_)) => pulse.refused = None,
             Ok(Err(error)) => {
                 tracing::debug!(group = %pulse.means.group.name, %error, "a heartbeat had no answer");
                 pulse.coordinator = None;
@@ -73,8 +70,8 @@ struct Pulse {
     means: Arc<Means>,
     /// The broker that coordinates the group, as far as is known.
     coordinator: Option<i32>,
-    /// How often in a row the same place was refused.
-    refusals: u32,
+    /// Since when the same place is refused.
+    refused: Option<Instant>,
     /// The generation whose end the client was told of.
     called: Option<i32>,
 }
@@ -91,7 +88,7 @@ impl Pulse {
             code,
             ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration | ErrorCode::FencedInstanceId
         );
-        self.refusals = if refused { self.refusals + 1 } else { 0 };
+        self.refused = if refused { self.refused.or_else(|| Some(Instant::now())) } else { None };
         match code {
             ErrorCode::RebalanceInProgress if self.called != Some(place.generation_id()) => {
                 self.called = Some(place.generation_id());
@@ -102,7 +99,14 @@ impl Pulse {
             | ErrorCode::CoordinatorLoadInProgress => self.coordinator = None,
             _ => {}
         }
-        (self.refusals >= REFUSALS_MAX).then_some(code)
+        self.refused.is_some_and(|since| since.elapsed() > self.longest_join()).then_some(code)
+    }
+
+    /// How long a member may be on its way to another place while its former one is refused: to join lasts as long as
+    /// the slowest member takes to give its shards up, after the session of one that is gone.
+    fn longest_join(&self) -> Duration {
+        let settings = self.means.connection.settings();
+        settings.rebalance_timeout + settings.session_timeout
     }
 
     /// Lets the client join the group's next generation.
