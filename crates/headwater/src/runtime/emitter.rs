@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
-use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after};
+use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::whole_commands;
 use crate::engine::flow::{Flow, writer_of};
 use crate::engine::operators::{Failure, RecordSink, run_batch};
@@ -64,7 +64,7 @@ impl Emitter {
         claim: &dyn Claim,
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
-        while let Regained::Ours(opened) = self.shell.regain(claim, cell, stop).await {
+        while let Regained::Ours(opened) = regain(claim, cell, stop).await? {
             if self.emit_with(opened, cell, source, stop).await? == WriterEnd::Stopped {
                 return Ok(());
             }
