@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headwater_core::BoxFuture;
 use headwater_core::clock::Clock;
 use headwater_core::log::{
     Bounds, Claim, CommitError, Log, LogError, LogErrorKind, Opened, Transaction, Writer,
 };
 use headwater_core::position::Position;
-use headwater_core::store::{StateStore, StateStores};
+use headwater_core::store::{KeyRange, StateStore, StateStores, StoreError, TableId, Visit};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::replaced::Replaced;
 use super::transfer::CopySource;
+use crate::engine::state::StateRead;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -294,13 +296,13 @@ impl Shell {
     }
 }
 
-impl crate::engine::state::StateRead for ShardState {
-    fn get(
-        &self,
-        table: headwater_core::store::TableId,
-        key: &[u8],
-    ) -> Result<Option<bytes::Bytes>, headwater_core::store::StoreError> {
+impl StateRead for ShardState {
+    fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         ShardState::get(self, table, key)
+    }
+
+    fn scan(&self, table: TableId, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        ShardState::scan(self, table, range, visit)
     }
 }
 
