@@ -309,6 +309,7 @@ impl StateRead for ShardState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::cell::Bell;
 
     /// Answers errors of these kinds, one after another, and then that the shard is another's.
     struct Answers(parking_lot::Mutex<Vec<LogErrorKind>>);
@@ -327,7 +328,8 @@ mod tests {
             [(vec![Unavailable, Denied], None), (vec![Corrupt, Unavailable], Some("the head is none"))];
         for (kinds, stops) in cases {
             let claim = Answers(parking_lot::Mutex::new(kinds));
-            let regained = regain(&claim, &CancellationToken::new()).await;
+            let cell = ShardCell::new(Partition(0), Bell::default());
+            let regained = regain(&claim, &cell, &CancellationToken::new()).await;
             assert_eq!(regained.err().map(|Stop(reason)| reason).as_deref(), stops);
         }
     }
