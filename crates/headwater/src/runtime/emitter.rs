@@ -14,7 +14,7 @@ use super::membership::RunShard;
 use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::whole_commands;
 use crate::engine::flow::{Flow, writer_of};
-use crate::engine::operators::{Failure, RecordSink, run_batch};
+use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
 use crate::topology::{Definition, ShardPlace};
 
 /// Where a shard without a head looks for records of its own: so many from each end.
@@ -25,7 +25,8 @@ pub(crate) struct Emitter {
     pub(crate) shell: Shell,
     pub(crate) definition: Arc<Definition>,
     pub(crate) source: TopicName,
-    pub(crate) to: Arc<[TopicPartition]>,
+    /// The partitions of each topic that it appends to.
+    pub(crate) targets: Arc<[Arc<[TopicPartition]>]>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     /// The name of its group.
     pub(crate) group: String,
@@ -94,8 +95,8 @@ impl Emitter {
             }
         };
         let mut next = next;
-        let place = ShardPlace { shard: source.partition, to: self.to.clone() };
-        let mut chain = (self.definition.chain)(&place);
+        let place = ShardPlace { shard: source.partition, targets: self.targets.clone() };
+        let mut task = self.definition.task(&place);
         let (mut limit, mut refusals) = (ReadLimit::default(), Refusals::default());
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
@@ -125,7 +126,7 @@ impl Emitter {
                 continue;
             }
             let to = batch.records.get(whole).map_or(batch.next, |record| record.offset);
-            let appends = self.process(&mut *chain, &batch.records[..whole], source)?;
+            let appends = self.process(&mut task, &batch.records[..whole], source)?;
             let transaction = transaction(source, to, appends);
             match self.shell.commit_once(&mut *writer, transaction, source, &mut refusals, stop).await? {
                 Some(Committed::Yes) => (next, refusals) = (to, Refusals::default()),
@@ -175,7 +176,7 @@ impl Emitter {
     /// A record that a shard has written, in words, if there is one near an end of a target partition: the shards of a
     /// topology write there in turns, so that whoever has written much is found in a little.
     async fn own_output(&self, cell: &ShardCell, stop: &CancellationToken) -> Result<Option<String>, Stop> {
-        for to in self.to.iter() {
+        for to in self.targets.iter().flat_map(|partitions| partitions.iter()) {
             let bounds = self.shell.bounds(cell, to).await?;
             let last = Offset(bounds.end.0.saturating_sub(SEARCHED.records as u64)).max(bounds.start);
             for from in [bounds.start, last] {
@@ -206,12 +207,13 @@ impl Emitter {
 
     fn process(
         &self,
-        chain: &mut dyn RecordSink,
+        task: &mut Task,
         records: &[StoredRecord],
         source: &TopicPartition,
     ) -> Result<Vec<Append>, Stop> {
         let mut flow = Flow::new(None);
-        let Err(Failure { at, error }) = run_batch(chain, records, &mut flow) else {
+        let Err(Failure { at, error }) = run_batch(task, InputRecord::of_one(records), &mut flow) else {
+            super::observe::dropped(&self.definition.name, flow.take_drops());
             return Ok(flow.into_appends(source.partition));
         };
         let offset = records.get(at).map_or(Offset::ZERO, |record| record.offset);

@@ -20,7 +20,7 @@ use super::shell::{NamedStore, Shell, Stop, pause_after};
 use super::trust::{Input, Provenance, had_caught_up};
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::flow::Flow;
-use crate::engine::operators::{Failure, RecordSink, run_batch};
+use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
 use crate::engine::state::{Delta, Layered};
 use crate::store::overlay::ShardState;
 use crate::topology::{Definition, ShardPlace};
@@ -146,7 +146,7 @@ struct FoldRun<'a> {
     cell: Arc<ShardCell>,
     source: TopicPartition,
     state: Arc<ShardState>,
-    chain: Box<dyn RecordSink>,
+    task: Task,
     next: Offset,
     limit: ReadLimit,
     /// Where the source ended when the shard began, and where the shard began.
@@ -170,8 +170,8 @@ impl<'a> FoldRun<'a> {
         let checkpoint = state.checkpoint();
         let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
         let caught_up = checkpoint.is_some_and(|c| had_caught_up(&c.note));
-        let place = ShardPlace { shard: source.partition, to: Arc::from([]) };
-        let chain = (fold.definition.chain)(&place);
+        let place = ShardPlace { shard: source.partition, targets: Arc::from([]) };
+        let task = fold.definition.task(&place);
         cell.set_state(Some(state.clone()));
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
@@ -183,7 +183,7 @@ impl<'a> FoldRun<'a> {
             cell,
             source,
             state,
-            chain,
+            task,
             next,
             limit: LIVE,
             goal: bounds.end,
@@ -227,9 +227,12 @@ impl<'a> FoldRun<'a> {
         let mut delta = Delta::default();
         let run = self.state.look_up(|committed| {
             let layered = Layered { delta: &mut delta, in_flight: None, committed };
-            run_batch(&mut *self.chain, records, &mut Flow::new(Some(layered)))
+            let mut flow = Flow::new(Some(layered));
+            let run = run_batch(&mut self.task, InputRecord::of_one(records), &mut flow);
+            run.map(|()| flow.take_drops())
         });
-        run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        let drops = run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        super::observe::dropped(&self.fold.definition.name, drops);
         Ok(delta)
     }
 

@@ -17,12 +17,13 @@ use super::peers::{PeerError, PeerErrorKind};
 use super::start::TopologyStatus;
 use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
+use crate::engine::flow::Drops;
 use crate::metric_names::{
-    COMMAND_DURATION, COMMANDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION,
-    LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS,
-    RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE,
-    STATES_QUARANTINED, STATES_TAKEN, USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS,
-    VIEW_RECORDS,
+    COMMAND_DURATION, COMMANDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED,
+    LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS,
+    PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED,
+    STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, USER_CODE_PANICS, VIEW_LAG_RECORDS,
+    VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -166,6 +167,18 @@ impl LogMetrics {
 /// Records that a view has folded.
 pub(crate) fn view_records(view: &str) -> Counter {
     counter!(VIEW_RECORDS.name, "view" => view.to_owned())
+}
+
+/// Records that operators of a topology went on without.
+pub(crate) fn dropped(topology: &str, drops: Drops) {
+    for ((operator, reason), count) in drops {
+        let labels = [
+            ("topology", topology.to_owned()),
+            ("operator", operator.to_string()),
+            ("reason", reason.name().to_owned()),
+        ];
+        counter!(DROPPED_RECORDS.name, &labels).increment(count);
+    }
 }
 
 /// Queries that a view has answered.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headwater_core::BoxFuture;
 use headwater_core::clock::Clock;
 use headwater_core::log::{
     Bounds, Claim, CommitError, Log, LogError, LogErrorKind, Opened, Transaction, Writer,
 };
 use headwater_core::position::Position;
-use headwater_core::store::{StateStore, StateStores};
+use headwater_core::store::{KeyRange, StateStore, StateStores, StoreError, TableId, Visit};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::replaced::Replaced;
 use super::transfer::CopySource;
+use crate::engine::state::StateRead;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -294,19 +296,20 @@ impl Shell {
     }
 }
 
-impl crate::engine::state::StateRead for ShardState {
-    fn get(
-        &self,
-        table: headwater_core::store::TableId,
-        key: &[u8],
-    ) -> Result<Option<bytes::Bytes>, headwater_core::store::StoreError> {
+impl StateRead for ShardState {
+    fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         ShardState::get(self, table, key)
+    }
+
+    fn scan(&self, table: TableId, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        ShardState::scan(self, table, range, visit)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::cell::Bell;
 
     /// Answers errors of these kinds, one after another, and then that the shard is another's.
     struct Answers(parking_lot::Mutex<Vec<LogErrorKind>>);
@@ -325,7 +328,8 @@ mod tests {
             [(vec![Unavailable, Denied], None), (vec![Corrupt, Unavailable], Some("the head is none"))];
         for (kinds, stops) in cases {
             let claim = Answers(parking_lot::Mutex::new(kinds));
-            let regained = regain(&claim, &CancellationToken::new()).await;
+            let cell = ShardCell::new(Partition(0), Bell::default());
+            let regained = regain(&claim, &cell, &CancellationToken::new()).await;
             assert_eq!(regained.err().map(|Stop(reason)| reason).as_deref(), stops);
         }
     }

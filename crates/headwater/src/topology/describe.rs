@@ -1,10 +1,13 @@
 //! An app's topologies in words and as a diagram.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::definition::{Definition, Kind};
+use super::node::{Node, NodeKind};
+use super::topic::TopicRef;
 
 /// The graph of an app: its topologies, what they read, and what they keep or feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,30 +28,39 @@ pub struct TopologyDescription {
     pub name: String,
     /// `fold`, `observer` or `emitter`.
     pub kind: &'static str,
-    /// The topic that it reads.
-    pub source: String,
-    /// Its operators without state.
+    /// The topics that it reads.
+    pub sources: Vec<String>,
+    /// Its operators, sources first.
     pub operators: Vec<String>,
-    /// The view that it keeps, or the topic that it feeds; `nothing` of an observer.
+    /// The view that it keeps, or the topics that it feeds; `nothing` of an observer.
     pub target: String,
 }
 
 impl TopologyDescription {
     pub(crate) fn of(app: &str, definition: &Definition) -> Self {
         let (kind, target) = match &definition.kind {
-            Kind::Fold { replicated: false } => ("fold", format!("view {}", definition.name)),
-            Kind::Fold { replicated: true } => ("fold", format!("replicated view {}", definition.name)),
+            Kind::Fold { replicated: false, .. } => ("fold", format!("view {}", definition.name)),
+            Kind::Fold { replicated: true, .. } => ("fold", format!("replicated view {}", definition.name)),
             Kind::Observer => ("observer", "nothing".to_owned()),
-            Kind::Emitter { to } => ("emitter", format!("topic {}", to.shown(app))),
+            Kind::Emitter { to } => ("emitter", format!("topic {}", shown(app, to).join(" or "))),
+        };
+        let operator = |node: Arc<Node>| match &node.kind {
+            NodeKind::Source { .. } => None,
+            NodeKind::Stateless => Some(node.label.to_owned()),
+            NodeKind::Stateful(store) => Some(format!("{} \"{}\"", node.label, store.name)),
         };
         Self {
             name: definition.versioned_name(),
             kind,
-            source: definition.source.shown(app),
-            operators: definition.operators.clone(),
+            sources: shown(app, &definition.sources),
+            operators: definition.end.all().into_iter().filter_map(operator).collect(),
             target,
         }
     }
+}
+
+fn shown(app: &str, topics: &[TopicRef]) -> Vec<String> {
+    topics.iter().map(|topic| topic.shown(app)).collect()
 }
 
 impl Description {
@@ -65,8 +77,11 @@ impl Description {
                 writeln!(text, "  {aggregate}([aggregate {aggregate}]) --> {}.{aggregate}.events", self.app);
         }
         for topology in &self.topologies {
-            let TopologyDescription { name, source, target, .. } = topology;
-            let _ = writeln!(text, "  {source} --> {name}[{name}] --> {}", target.replace(' ', "_"));
+            let TopologyDescription { name, sources, target, .. } = topology;
+            for source in sources {
+                let _ = writeln!(text, "  {source} --> {name}[{name}]");
+            }
+            let _ = writeln!(text, "  {name} --> {}", target.replace(' ', "_"));
         }
         text
     }
@@ -78,9 +93,9 @@ impl fmt::Display for Description {
         for aggregate in &self.aggregates {
             writeln!(f, "  aggregate {aggregate} -> topic {}.{aggregate}.events", self.app)?;
         }
-        for TopologyDescription { name, kind, source, operators, target } in &self.topologies {
+        for TopologyDescription { name, kind, sources, operators, target } in &self.topologies {
             let operators: String = operators.iter().map(|operator| format!("{operator} -> ")).collect();
-            writeln!(f, "  {kind} {name}: topic {source} -> {operators}{target}")?;
+            writeln!(f, "  {kind} {name}: topic {} -> {operators}{target}", sources.join(", "))?;
         }
         Ok(())
     }
