@@ -4,6 +4,7 @@
 //! operator stand in one file each; a case that is here is compared in the gate.
 
 mod aggregations;
+mod joins;
 mod stateless;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,19 +23,20 @@ use streams_oracle::{Answer, Datum, Input, InputRecord, Options, Output, Row};
 
 /// A case of the reference on Headwater, and which differences are known.
 pub(crate) struct Ours {
-    pub(crate) case: &'static str,
+    pub(crate) case: String,
     pub(crate) options: Options,
-    build: fn(&mut Plan),
+    build: Box<dyn Fn(&mut Plan)>,
 }
 
 /// All that are compared.
 pub(crate) fn all() -> Vec<Ours> {
-    [stateless::cases(), aggregations::cases()].into_iter().flatten().collect()
+    [stateless::cases(), aggregations::cases(), joins::cases()].into_iter().flatten().collect()
 }
 
 /// Compared in everything that Headwater's test driver tells: a row's time is not.
-fn ours(case: &'static str, build: fn(&mut Plan)) -> Ours {
-    Ours { case, options: Options { row_times: false, ..Options::default() }, build }
+fn ours(case: impl Into<String>, build: impl Fn(&mut Plan) + 'static) -> Ours {
+    let options = Options { row_times: false, ..Options::default() };
+    Ours { case: case.into(), options, build: Box::new(build) }
 }
 
 impl Ours {
