@@ -151,8 +151,7 @@ mod tests {
         assert_eq!(codes(&plain), codes(&plain.clone()));
         assert_eq!(codes(&plain)[0].as_str(), "EcetCmob", "a code given once is that of the link for good");
         let limited = Terms { max_visits: NonZeroU64::new(3), ..plain.clone() };
-        let all: Vec<_> =
-            [plain, limited, to("https://example.com/#")].iter().flat_map(|terms| codes(terms)).collect();
+        let all: Vec<_> = [plain, limited, to("https://example.com/#")].iter().flat_map(codes).collect();
         assert!(all.iter().all(|code| code.as_str().len() < 11 && Code::of_path(code.as_str()).is_some()));
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "candidates differ");
     }

@@ -160,13 +160,10 @@ impl Shortener {
     }
 
     /// Makes a link, which has to succeed; answers what was told of it.
-    #[track_caller]
-    pub(crate) fn make(&self, link: Value) -> impl Future<Output = Value> + '_ {
-        async move {
-            let answer = self.post(link).await;
-            assert_eq!(answer.status, 201, "{answer:?}");
-            answer.json()
-        }
+    pub(crate) async fn make(&self, link: Value) -> Value {
+        let answer = self.post(link).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
     }
 
     /// Makes a link to an address; answers its code.
