@@ -76,7 +76,8 @@ pub mod peers {
 
 pub use runtime::{
     Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
-    Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
+    Phase, Publish, PublishError, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport,
+    Update, ViewQuery,
 };
 pub use topology::{
     Description, Emitter, Grouped, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Store, Stream,
