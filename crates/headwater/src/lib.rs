@@ -65,7 +65,7 @@ pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{DropReason, Keyed, RecordMeta};
-pub use engine::operators::Change;
+pub use engine::operators::{Change, Windowed};
 pub mod peers {
     //! How instances of an app reach each other: a transport implements [`Peers`].
     pub use crate::runtime::{
@@ -79,9 +79,10 @@ pub use runtime::{
     Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
 pub use topology::{
-    Description, Emitter, Grouped, InPlace, IsInPlace, Moved, Observer, Store, Stream, Table, Topic,
-    TopologyDescription, Value,
+    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Moved, Observer, Store, Stream, Table, Topic,
+    TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
 };
+pub use topology::windows::{days, hours, minutes, seconds};
 
 /// What a program that uses Headwater usually names.
 pub mod prelude {
@@ -90,7 +91,8 @@ pub mod prelude {
     pub use crate::command::Outcome::{self, Accepted, Rejected, Unknown};
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
-    pub use crate::topology::{Store, Stream, Table, Topic};
+    pub use crate::topology::windows::{days, hours, minutes, seconds};
+    pub use crate::topology::{Hopping, Store, Stream, Table, Topic, Tumbling};
 }
 
 /// Compiles and runs the program of the README.

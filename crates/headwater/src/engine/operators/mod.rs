@@ -13,6 +13,7 @@ mod source;
 mod stateless;
 mod table;
 mod task;
+pub(crate) mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -30,6 +31,7 @@ pub(crate) use source::{Read, Source};
 pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Present, SelectKey};
 pub(crate) use table::{Materialise, TableFilter, TableMapValues, Updates};
 pub(crate) use task::{Task, TickSink};
+pub use window::Windowed;
 
 /// Takes keyed values, one after another, in batches.
 pub(crate) trait Sink<K, V>: Send {
