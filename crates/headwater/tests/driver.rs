@@ -91,7 +91,8 @@ fn an_aggregate_without_a_state_is_no_row() {
     let mut app = App::new("test");
     let numbers = app.stream::<String, i64>("in");
     let positive = |sum: Option<i64>, n: i64| Some(sum.unwrap_or(0) + n).filter(|sum| *sum != 0);
-    let balance = numbers.group_by_key().aggregate(Store::named("balance"), move |s, n| positive(s, *n.value));
+    let balance =
+        numbers.group_by_key().aggregate(Store::named("balance"), move |s, n| positive(s, *n.value));
     let shown = app.view(balance);
     let mut driver = Driver::new(&app);
     for value in [5, -5, 3] {
