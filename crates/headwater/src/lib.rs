@@ -79,7 +79,7 @@ pub use runtime::{
     Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
 pub use topology::{
-    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Moved, Observer, Store, Stream, Table, Topic,
+    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Moved, Observer, Session, SessionGroup, Sliding, Store, Stream, Table, Topic,
     TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
 };
 pub use topology::windows::{days, hours, minutes, seconds};
@@ -92,7 +92,7 @@ pub mod prelude {
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::windows::{days, hours, minutes, seconds};
-    pub use crate::topology::{Hopping, Store, Stream, Table, Topic, Tumbling};
+    pub use crate::topology::{Hopping, Session, Sliding, Store, Stream, Table, Topic, Tumbling};
 }
 
 /// Compiles and runs the program of the README.

@@ -128,7 +128,7 @@ impl Driver {
         let writes = topic.writes();
         let key = writes.key(&key).expect("the key can be written").map(|(key, _)| key);
         let value = writes.value(&value).expect("the value can be written");
-        let name = TopicName::new(topic.name().to_owned()).expect("the topic has a good name");
+        let name = TopicName::new(topic.name()).expect("the topic has a good name");
         self.append(name, Record { key, value, headers, timestamp: time });
     }
 
@@ -181,7 +181,7 @@ impl Driver {
         topic: impl Into<Topic<K, V>>,
     ) -> Vec<(K, V, Timestamp)> {
         let topic = topic.into();
-        let name = TopicName::new(topic.name().to_owned()).expect("the topic has a good name");
+        let name = TopicName::new(topic.name()).expect("the topic has a good name");
         let records = self.topics.get(&name).map_or(&[][..], |records| records);
         let taken = self.taken.entry(name).or_default();
         let read = topic.read();

@@ -32,8 +32,8 @@ pub use store::Store;
 pub use stream::{InPlace, IsInPlace, Moved, Stream};
 pub use table::Table;
 pub use topic::Topic;
-pub use windowed::WindowedGroup;
-pub use windows::{Hopping, Tumbling, Windows};
+pub use windowed::{SessionGroup, WindowedGroup};
+pub use windows::{Hopping, Session, Sliding, Tumbling, Windows};
 
 pub(crate) use building::ShardPlace;
 pub(crate) use definition::{Definition, Kind, versioned};

@@ -29,6 +29,8 @@ pub struct Table<K, V> {
 #[derive(Clone)]
 struct Kept {
     name: String,
+    /// How its rows are written where nobody follows.
+    rows: RowFormat,
     /// Puts the operators together without any that follow.
     finish: Arc<dyn Fn(&mut Building<'_>) + Send + Sync>,
 }
@@ -59,7 +61,7 @@ impl<K: Key, V: Value> Table<K, V> {
         build: impl Fn(&mut Building<'_>, &str, Option<Next<K, Change<V>>>) + Send + Sync + 'static,
     ) -> Self {
         let node = Node::stateful(label, spec, inputs.iter().map(|input| Arc::clone(input)).collect());
-        let (name, build) = (store.name, Arc::new(build));
+        let (name, rows, build) = (store.name, store.rows, Arc::new(build));
         let finish = {
             let (name, build) = (name.clone(), build.clone());
             Arc::new(move |building: &mut Building<'_>| build(building, &name, None))
@@ -70,7 +72,7 @@ impl<K: Key, V: Value> Table<K, V> {
                 building.once(&node, next, |building, next| build(building, &name, Some(next)));
             })
         };
-        Self { node, route, attach, kept: Some(Kept { name, finish }), version: 1, replicated: false }
+        Self { node, route, attach, kept: Some(Kept { name, rows, finish }), version: 1, replicated: false }
     }
 
     fn then<W: Value>(
@@ -137,7 +139,7 @@ impl<K: Key, V: Value> Table<K, V> {
         if self.node.sources().len() > 1 {
             return self.through_a_topic(kept.name).into_fold();
         }
-        let kind = Kind::Fold { replicated: self.replicated, rows: RowFormat::Plain };
+        let kind = Kind::Fold { replicated: self.replicated, rows: kept.rows };
         let mut definition = Definition::new(kept.name, kind, self.node, kept.finish);
         definition.version = self.version;
         Ok(definition)
