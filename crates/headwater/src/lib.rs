@@ -78,11 +78,12 @@ pub use runtime::{
     Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
     Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
-pub use topology::{
-    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Moved, Observer, Session, SessionGroup, Sliding, Store, Stream, Table, Topic,
-    TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
-};
 pub use topology::windows::{days, hours, minutes, seconds};
+pub use topology::{
+    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Session,
+    SessionGroup, Sliding, Store, Stream, Table, Topic, TopologyDescription, Tumbling, Value, WindowedGroup,
+    Windows,
+};
 
 /// What a program that uses Headwater usually names.
 pub mod prelude {
@@ -92,7 +93,7 @@ pub mod prelude {
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::windows::{days, hours, minutes, seconds};
-    pub use crate::topology::{Hopping, Session, Sliding, Store, Stream, Table, Topic, Tumbling};
+    pub use crate::topology::{Hopping, Join, Session, Sliding, Store, Stream, Table, Topic, Tumbling};
 }
 
 /// Compiles and runs the program of the README.

@@ -178,7 +178,9 @@ impl Layered<'_> {
 fn is_empty(range: &KeyRange) -> bool {
     match (&range.from, &range.to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+            from >= to
+        }
         _ => false,
     }
 }

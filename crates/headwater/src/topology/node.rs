@@ -63,7 +63,12 @@ impl Node {
     }
 
     /// Where a stream is cut into windows.
-    pub(crate) fn windows(label: &'static str, input: Arc<Self>, closes_ms: i64, mistakes: Vec<String>) -> Arc<Self> {
+    pub(crate) fn windows(
+        label: &'static str,
+        input: Arc<Self>,
+        closes_ms: i64,
+        mistakes: Vec<String>,
+    ) -> Arc<Self> {
         let (kind, closes_ms) = (NodeKind::Stateless, Some(closes_ms));
         Arc::new(Self { label, kind, inputs: vec![input], mistakes, closes_ms })
     }
