@@ -111,8 +111,12 @@ pub(crate) const SUITES: &[Suite] = &[
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
     npm("browser", "the page of ordering in a headless browser", "apps/ordering/browser-tests")
         .needs(&[Need::Chromium, Need::Release("ordering")]),
-    npm("browser-shortener", "the page of the shortener in a headless browser", "apps/shortener/browser-tests")
-        .needs(&[Need::Chromium, Need::Release("shortener")]),
+    npm(
+        "browser-shortener",
+        "the page of the shortener in a headless browser",
+        "apps/shortener/browser-tests",
+    )
+    .needs(&[Need::Chromium, Need::Release("shortener")]),
     Suite { check: Check::Cargo(CHAOS_OF_THE_GATE), ..CHAOS },
 ];
 

@@ -6,6 +6,7 @@
 //! without state are part of none, so that adding one moves nothing.
 //!
 //! - `stream`, `grouped`, `table`: the language.
+//! - `windows`, `windowed`: values grouped by when they happened.
 //! - `topic`, `store`: what it is given: topics with their codecs, stores with their options.
 //! - `node`: the graph without its types.
 //! - `definition`: a topology; `building`: its operators put together for one shard.
@@ -21,6 +22,8 @@ mod store;
 mod stream;
 mod table;
 mod topic;
+mod windowed;
+pub(crate) mod windows;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +36,8 @@ pub use store::Store;
 pub use stream::{InPlace, IsInPlace, Moved, Stream};
 pub use table::Table;
 pub use topic::Topic;
+pub use windowed::{SessionGroup, WindowedGroup};
+pub use windows::{Hopping, Session, Sliding, Tumbling, Windows};
 
 pub(crate) use building::ShardPlace;
 pub(crate) use definition::{Definition, Kind, versioned};
