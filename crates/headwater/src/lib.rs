@@ -81,9 +81,9 @@ pub use runtime::{
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Session,
-    SessionGroup, Sliding, Store, Stream, Table, Timers, Topic, TopologyDescription, Tumbling, Value,
-    WindowedGroup, Windows,
+    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Join, JoinWindow, Joined, Moved, Observer,
+    Regrouped, Sent, Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic,
+    TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
 };
 
 /// What a program that uses Headwater usually names.
@@ -94,7 +94,9 @@ pub mod prelude {
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::windows::{days, hours, minutes, seconds};
-    pub use crate::topology::{Hopping, Join, Session, Sliding, Store, Stream, Table, Topic, Tumbling};
+    pub use crate::topology::{
+        Hopping, Join, JoinWindow, Session, Sliding, Store, Stream, Table, Topic, Tumbling,
+    };
 }
 
 /// Compiles and runs the program of the README.

@@ -87,6 +87,13 @@ impl Node {
         Arc::new(Self { label, kind, inputs, mistakes: Vec::new(), closes_ms: None })
     }
 
+    /// A node that was just made, with what is wrong with how it was declared.
+    pub(crate) fn mistaken(node: Arc<Self>, mistakes: Vec<String>) -> Arc<Self> {
+        let mut node = Arc::into_inner(node).expect("a node that was just made is nobody else's");
+        node.mistakes.extend(mistakes);
+        Arc::new(node)
+    }
+
     /// What is wrong with it and with those that feed it.
     pub(crate) fn mistakes(self: &Arc<Self>) -> Vec<String> {
         self.all().iter().flat_map(|node| node.mistakes.clone()).collect()
@@ -94,7 +101,7 @@ impl Node {
 
     pub(crate) fn process(store: StoreSpec, input: Arc<Self>, is_repeatable: bool) -> Arc<Self> {
         let kind = NodeKind::Process { store, is_repeatable };
-        Arc::new(Self { label: "process", kind, inputs: vec![input] })
+        Self::new("process", kind, vec![input])
     }
 
     /// Whether the same records of one partition give the same again, so that what is kept can be folded anew: not where

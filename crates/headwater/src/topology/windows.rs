@@ -274,6 +274,10 @@ impl Lengths {
         ms.max(1)
     }
 
+    pub(super) fn into_mistakes(self) -> Vec<String> {
+        self.mistakes
+    }
+
     pub(super) fn mistake(&mut self, mistake: String) {
         self.mistakes.push(mistake);
     }

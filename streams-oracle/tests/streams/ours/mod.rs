@@ -4,6 +4,7 @@
 //! operator stand in one file each; a case that is here is compared in the gate.
 
 mod aggregations;
+mod joins;
 mod stateless;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +30,7 @@ pub(crate) struct Ours {
 
 /// All that are compared.
 pub(crate) fn all() -> Vec<Ours> {
-    [stateless::cases(), aggregations::cases()].into_iter().flatten().collect()
+    [stateless::cases(), aggregations::cases(), joins::cases()].into_iter().flatten().collect()
 }
 
 /// Compared in everything that Headwater's test driver tells: a row's time is not.
