@@ -25,9 +25,10 @@ use crate::engine::decide::{Base, Decided, Decider};
 use crate::engine::flow::ProcessError;
 use crate::engine::id_filter::IdFilter;
 use crate::runtime::cell::Phase;
+use crate::runtime::landmarks::{Landmarks, Mark};
 use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{Stop, pause_after};
-use crate::runtime::trust::{Input, Provenance};
+use crate::runtime::trust::{Input, Provenance, landmarks};
 use crate::store::overlay::ShardState;
 
 pub(super) const CHUNK: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
@@ -208,6 +209,7 @@ pub(super) struct Restoring<'a, A: Aggregate> {
     shard: Partition,
     pub(super) partitions: Partitions,
     provenance: Provenance,
+    landmarks: Landmarks,
     decider: Decider<A>,
     state: Arc<ShardState>,
     /// Whether the state was whole at some position when it was opened.
@@ -227,7 +229,9 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         state: Arc<ShardState>,
         stop: &'a CancellationToken,
     ) -> Self {
-        let position = state.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
+        let checkpoint = state.checkpoint();
+        let landmarks = landmarks(checkpoint.as_ref());
+        let position = checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default();
         let events_next = position.get(&partitions.events);
         // Outcomes are dropped by age: a store may stand before what the log still has.
         let outcomes = ground.outcomes.start;
@@ -239,6 +243,7 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
             decider: shards.decider(&partitions),
             partitions,
             provenance: ground.provenance.clone(),
+            landmarks,
             state,
             has_state: events_next.is_some(),
             events_next: events_next.unwrap_or(ground.events.start),
@@ -365,6 +370,10 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
             };
             taken.map_err(|e| Stop(format!("{} offset {}: {e}", self.partition(what), stored.offset)))?;
         }
+        if let Some(last) = records.last().filter(|_| what != Replay::Snapshots) {
+            let topic = self.partition(what).topic.clone();
+            self.landmarks.set(&topic, last.offset, Mark::of(&last.record));
+        }
         match what {
             // They stand at no position: a store that holds only some of them must not look like one that is whole.
             Replay::Snapshots => self.state.commit(batch.delta.into_changes(), Default::default()),
@@ -376,7 +385,8 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
 
     fn moved(&mut self, batch: Decided, events_next: Offset, outcomes_next: Offset) {
         (self.events_next, self.outcomes_next) = (events_next, outcomes_next);
-        let checkpoint = checkpoint(&self.partitions, &self.provenance, events_next, outcomes_next);
+        let note = self.provenance.note(true, &self.landmarks);
+        let checkpoint = checkpoint(&self.partitions, note, events_next, outcomes_next);
         self.state.commit(batch.delta.into_changes(), checkpoint);
     }
 
@@ -415,6 +425,7 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         Restored {
             state: self.state,
             provenance: self.provenance,
+            landmarks: self.landmarks,
             events_next: self.events_next,
             outcomes_next: backlog.as_ref().map_or(self.outcomes_next, Backlog::until),
             commands_next: begin.commands_next,
