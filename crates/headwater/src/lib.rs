@@ -64,7 +64,8 @@ pub use headwater_core as core;
 pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
-pub use engine::flow::{Keyed, RecordMeta};
+pub use engine::flow::{DropReason, Keyed, RecordMeta};
+pub use engine::operators::Change;
 pub mod peers {
     //! How instances of an app reach each other: a transport implements [`Peers`].
     pub use crate::runtime::{
@@ -78,7 +79,8 @@ pub use runtime::{
     Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
 pub use topology::{
-    Description, Emitter, Grouped, Observer, Store, Stream, Table, Topic, TopologyDescription,
+    Description, Emitter, Grouped, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Store, Stream,
+    Table, Topic, TopologyDescription, Value,
 };
 
 /// What a program that uses Headwater usually names.
@@ -88,7 +90,7 @@ pub mod prelude {
     pub use crate::command::Outcome::{self, Accepted, Rejected, Unknown};
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
-    pub use crate::topology::{Store, Stream, Topic};
+    pub use crate::topology::{Join, Store, Stream, Table, Topic};
 }
 
 /// Compiles and runs the program of the README.

@@ -21,7 +21,7 @@ use super::shell::{NamedStore, Shell, Stop, pause_after};
 use super::trust::{Input, Provenance, had_caught_up, landmarks};
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::flow::Flow;
-use crate::engine::operators::{Failure, RecordSink, run_batch};
+use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
 use crate::engine::state::{Delta, Layered};
 use crate::store::overlay::ShardState;
 use crate::topology::{Definition, ShardPlace};
@@ -90,6 +90,9 @@ impl Fold {
     async fn run_as(&self, part: Part, shard: Partition, stop: CancellationToken) {
         let cell = self.cells[shard.0 as usize].clone();
         let ended = self.fold(part, shard, &cell, &stop).await;
+        if part == Part::Owner {
+            cell.set_left(0);
+        }
         match (ended, part) {
             (Ok(()), Part::Owner) => cell.set_phase(Phase::Waiting),
             (Err(Stop(reason)), Part::Owner) => cell.set_phase(Phase::Stopped { reason }),
@@ -109,8 +112,8 @@ impl Fold {
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
         let source = self.source.partition(shard.0);
-        let provenance = self.shell.provenance(&[&self.source]).await?;
-        let bounds = self.shell.bounds(&source).await?;
+        let provenance = self.shell.provenance(cell, &[&self.source]).await?;
+        let bounds = self.shell.bounds(cell, &source).await?;
         let input = Input { partition: source.clone(), bounds, is_kept: true };
         let state = self.shell.shard_state(&self.store, cell, &provenance, &[input], stop).await?;
         if stop.is_cancelled() {
@@ -125,8 +128,14 @@ impl Fold {
                 batch = read => batch,
             };
             match batch {
-                Ok(batch) => run.take(batch.records, batch.next, batch.end).await?,
-                Err(error) => pause_after(error, &run.source, stop).await?,
+                Ok(batch) => {
+                    cell.let_on();
+                    run.take(batch.records, batch.next, batch.end).await?;
+                }
+                Err(error) => {
+                    cell.hinder(&error);
+                    pause_after(error, &run.source, stop).await?;
+                }
             }
         }
     }
@@ -138,7 +147,7 @@ struct FoldRun<'a> {
     cell: Arc<ShardCell>,
     source: TopicPartition,
     state: Arc<ShardState>,
-    chain: Box<dyn RecordSink>,
+    task: Task,
     next: Offset,
     limit: ReadLimit,
     /// Where the source ended when the shard began, and where the shard began.
@@ -159,13 +168,13 @@ impl<'a> FoldRun<'a> {
         provenance: Provenance,
         state: Arc<ShardState>,
     ) -> Result<Self, Stop> {
-        let bounds = fold.shell.bounds(&source).await?;
+        let bounds = fold.shell.bounds(&cell, &source).await?;
         let checkpoint = state.checkpoint();
         let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
         let landmarks = landmarks(checkpoint.as_ref());
         let caught_up = checkpoint.is_some_and(|c| had_caught_up(&c.note));
-        let place = ShardPlace { shard: source.partition, to: Arc::from([]) };
-        let chain = (fold.definition.chain)(&place);
+        let place = ShardPlace { shard: source.partition, targets: Arc::from([]) };
+        let task = fold.definition.task(&place);
         cell.set_state(Some(state.clone()));
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
@@ -177,7 +186,7 @@ impl<'a> FoldRun<'a> {
             cell,
             source,
             state,
-            chain,
+            task,
             next,
             limit: LIVE,
             goal: bounds.end,
@@ -225,9 +234,12 @@ impl<'a> FoldRun<'a> {
         let mut delta = Delta::default();
         let run = self.state.look_up(|committed| {
             let layered = Layered { delta: &mut delta, in_flight: None, committed };
-            run_batch(&mut *self.chain, records, &mut Flow::new(Some(layered)))
+            let mut flow = Flow::new(Some(layered));
+            let run = run_batch(&mut self.task, InputRecord::of_one(records), &mut flow);
+            run.map(|()| flow.take_drops())
         });
-        run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        let drops = run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        super::observe::dropped(&self.fold.definition.name, drops);
         Ok(delta)
     }
 
@@ -271,6 +283,8 @@ impl<'a> FoldRun<'a> {
         if self.part == Part::Standby {
             return self.cell.set_standby(Some(self.cell.end_seen().0.saturating_sub(self.next.0)));
         }
+        // A state that had caught up in an earlier life answers at once, and is told to be older than the log.
+        self.cell.set_left(self.goal.0.saturating_sub(self.next.0));
         let phase = if self.caught_up {
             Phase::Running
         } else {

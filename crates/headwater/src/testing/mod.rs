@@ -21,6 +21,8 @@
 //! given::<Door>([Event::Opened]).when(Command::Open).rejected(Rejection::IsOpen);
 //! ```
 
+mod driver;
+
 use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
@@ -30,6 +32,8 @@ use headwater_core::clock::Timestamp;
 use crate::aggregate::{Aggregate, Context};
 use crate::command::CommandId;
 use crate::event::read_payload;
+
+pub use driver::{Driver, Rows};
 
 /// Set to any value, it lets [`schema`] write the file instead of comparing.
 const UPDATE: &str = "UPDATE_SCHEMAS";

@@ -1,0 +1,118 @@
+//! The graph of a topology, apart from the types that flow through it: what is described, planned and compared.
+
+use std::sync::Arc;
+
+use super::definition::Definition;
+use super::topic::TopicRef;
+
+/// One operator, and those that feed it.
+///
+/// Its address is its identity: a node that is reached twice is one operator with two followers.
+pub(crate) struct Node {
+    /// What the operator is called in the language of topologies.
+    pub(crate) label: &'static str,
+    pub(crate) kind: NodeKind,
+    pub(crate) inputs: Vec<Arc<Self>>,
+}
+
+pub(crate) enum NodeKind {
+    /// Reads a topic, which another topology may feed.
+    Source { topic: TopicRef, fed_by: Option<Arc<Definition>> },
+    /// Keeps nothing.
+    Stateless,
+    /// Keeps a store.
+    Stateful(StoreSpec),
+}
+
+/// A store of a topology: its name, and its tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoreSpec {
+    pub(crate) name: String,
+    /// The names of its tables within the store; the first is `""`, and holds the rows that queries see.
+    pub(crate) tables: &'static [&'static str],
+}
+
+impl StoreSpec {
+    /// A store of one table.
+    pub(crate) fn rows(name: impl Into<String>) -> Self {
+        Self { name: name.into(), tables: &[""] }
+    }
+
+    /// The names of its tables in the state store.
+    pub(crate) fn table_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.tables.iter().map(|table| table_name(&self.name, table))
+    }
+}
+
+/// The name of a store's table in the state store.
+pub(crate) fn table_name(store: &str, table: &str) -> String {
+    if table.is_empty() { store.to_owned() } else { format!("{store}.{table}") }
+}
+
+impl Node {
+    pub(crate) fn source(topic: TopicRef, fed_by: Option<Arc<Definition>>) -> Arc<Self> {
+        Arc::new(Self { label: "topic", kind: NodeKind::Source { topic, fed_by }, inputs: Vec::new() })
+    }
+
+    pub(crate) fn stateless(label: &'static str, inputs: Vec<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { label, kind: NodeKind::Stateless, inputs })
+    }
+
+    pub(crate) fn stateful(label: &'static str, store: StoreSpec, inputs: Vec<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { label, kind: NodeKind::Stateful(store), inputs })
+    }
+
+    /// Every node from the sources to this one, each once, inputs before those that they feed.
+    pub(crate) fn all(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all
+    }
+
+    fn collect(self: &Arc<Self>, all: &mut Vec<Arc<Self>>) {
+        if all.iter().any(|known| Arc::ptr_eq(known, self)) {
+            return;
+        }
+        for input in &self.inputs {
+            input.collect(all);
+        }
+        all.push(self.clone());
+    }
+
+    /// The topics that feed it, each once, in the order in which they were named.
+    pub(crate) fn sources(self: &Arc<Self>) -> Vec<TopicRef> {
+        let mut topics = Vec::new();
+        for node in self.all() {
+            if let NodeKind::Source { topic, .. } = &node.kind
+                && !topics.contains(topic)
+            {
+                topics.push(topic.clone());
+            }
+        }
+        topics
+    }
+
+    /// The topologies that feed its topics, each once, and those that feed them, sources first.
+    pub(crate) fn upstream(self: &Arc<Self>) -> Vec<Arc<Definition>> {
+        let mut upstream: Vec<Arc<Definition>> = Vec::new();
+        for node in self.all() {
+            let NodeKind::Source { fed_by: Some(definition), .. } = &node.kind else { continue };
+            let further = definition.end.upstream();
+            for definition in further.into_iter().chain([definition.clone()]) {
+                if !upstream.iter().any(|known| Arc::ptr_eq(known, &definition)) {
+                    upstream.push(definition);
+                }
+            }
+        }
+        upstream
+    }
+
+    /// The stores on the way, in order.
+    pub(crate) fn stores(self: &Arc<Self>) -> Vec<StoreSpec> {
+        let store = |node: Arc<Self>| match &node.kind {
+            NodeKind::Stateful(store) => Some(store.clone()),
+            _ => None,
+        };
+        self.all().into_iter().filter_map(store).collect()
+    }
+}
