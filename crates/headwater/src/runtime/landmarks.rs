@@ -5,24 +5,30 @@
 //! alone it looks as before. So a state remembers of each partition the last record that it includes, as a digest, and
 //! before anybody goes on from it that record is read once more.
 
-use headwater_core::log::{Bounds, Log, LogErrorKind, ReadLimit, Wait};
+use headwater_core::BoxFuture;
+use headwater_core::log::{Log, LogError, LogErrorKind, ReadLimit, Wait};
 use headwater_core::record::Record;
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Duration, sleep};
 
 use crate::digest::{digest, hex};
 
 /// One record, however large.
 const ONE: ReadLimit = ReadLimit { records: 1, bytes: 1 };
-/// How often a log that does not answer is asked, and the pause between: it may go on without an answer.
-const ATTEMPTS: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(100);
 
-/// Of each topic the last record of the shard's partition.
+/// The landmarks of one shard: one in each partition that its state is folded from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Landmarks(Vec<(TopicName, Offset, Mark)>);
+pub(crate) struct Landmarks(Vec<Landmark>);
+
+/// The last record of a partition that a state includes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(TopicName, Offset, Mark)", into = "(TopicName, Offset, Mark)")]
+pub(crate) struct Landmark {
+    topic: TopicName,
+    pub(crate) offset: Offset,
+    mark: Mark,
+}
 
 /// A record's content, in 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,34 +53,59 @@ impl Landmarks {
 
     /// The state includes this record now, and none behind it.
     pub(crate) fn set(&mut self, topic: &TopicName, offset: Offset, mark: Mark) {
-        self.0.retain(|(name, ..)| name != topic);
-        self.0.push((topic.clone(), offset, mark));
+        match self.0.iter_mut().find(|landmark| landmark.topic == *topic) {
+            Some(landmark) => (landmark.offset, landmark.mark) = (offset, mark),
+            None => self.0.push(Landmark { topic: topic.clone(), offset, mark }),
+        }
     }
 
-    /// The offset at which the log has another record of a partition than the state; `None` if it has the same, or
-    /// dropped it by its age, or cannot say.
-    pub(crate) async fn lost(&self, log: &dyn Log, at: &TopicPartition, bounds: Bounds) -> Option<Offset> {
-        let (_, offset, mark) = self.0.iter().find(|(topic, ..)| *topic == at.topic)?;
-        if *offset < bounds.start {
-            return None;
-        }
-        for _ in 0..ATTEMPTS {
-            match log.read(at, *offset, ONE, Wait::No).await {
-                Ok(batch) if batch.next > *offset => {
-                    let there = batch.records.first().filter(|stored| stored.offset == *offset);
-                    let same = there.is_some_and(|stored| Mark::of(&stored.record) == *mark);
-                    return (!same).then_some(*offset);
+    /// The one in a partition of the shard.
+    pub(crate) fn of(&self, at: &TopicPartition) -> Option<&Landmark> {
+        self.0.iter().find(|landmark| landmark.topic == at.topic)
+    }
+}
+
+impl Landmark {
+    /// Whether the log has something else in its place, or nothing: but for what it may have dropped by its age, and
+    /// what it cannot read, which says nothing about the state.
+    ///
+    /// # Errors
+    ///
+    /// [`LogErrorKind::Unavailable`] if the log cannot say now.
+    pub(crate) fn is_lost<'a>(
+        &'a self,
+        log: &'a dyn Log,
+        at: &'a TopicPartition,
+    ) -> BoxFuture<'a, Result<bool, LogError>> {
+        Box::pin(async move {
+            match log.read(at, self.offset, ONE, Wait::No).await {
+                Ok(batch) if batch.next > self.offset => {
+                    let there = batch.records.first().filter(|stored| stored.offset == self.offset);
+                    Ok(there.is_none_or(|stored| Mark::of(&stored.record) != self.mark))
                 }
-                Ok(_) => {}
-                Err(error) if error.kind() == LogErrorKind::Unavailable => {}
-                // Above the end, it was lost without others in its place; below the start, it was dropped since.
-                Err(error) if matches!(error.kind(), LogErrorKind::OutOfRange(now) if *offset >= now.end) => {
-                    return Some(*offset);
+                Ok(_) => {
+                    let message = format!("{at} is not decided at offset {} yet", self.offset);
+                    Err(LogError::new(LogErrorKind::Unavailable, message))
                 }
-                Err(_) => return None,
+                Err(error) if error.kind() == LogErrorKind::Unavailable => Err(error),
+                Err(error) => {
+                    let ends_before =
+                        |kind| matches!(kind, LogErrorKind::OutOfRange(now) if self.offset >= now.end);
+                    Ok(ends_before(error.kind()))
+                }
             }
-            sleep(PAUSE).await;
-        }
-        None
+        })
+    }
+}
+
+impl From<(TopicName, Offset, Mark)> for Landmark {
+    fn from((topic, offset, mark): (TopicName, Offset, Mark)) -> Self {
+        Self { topic, offset, mark }
+    }
+}
+
+impl From<Landmark> for (TopicName, Offset, Mark) {
+    fn from(landmark: Landmark) -> Self {
+        (landmark.topic, landmark.offset, landmark.mark)
     }
 }

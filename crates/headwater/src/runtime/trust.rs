@@ -170,21 +170,26 @@ impl Shell {
     /// Why a state that stands at `checkpoint` cannot be gone on with; `None` if it can.
     async fn distrust(
         &self,
+        cell: &ShardCell,
         checkpoint: &Checkpoint,
         provenance: &Provenance,
         inputs: &[Input],
-    ) -> Option<Distrust> {
+    ) -> Result<Option<Distrust>, Stop> {
         if let Some(why) = distrust(checkpoint, provenance, inputs) {
-            return Some(why);
+            return Ok(Some(why));
         }
         let landmarks = landmarks(Some(checkpoint));
         for Input { partition, bounds, .. } in inputs {
-            let lost = landmarks.lost(&*self.log, partition, *bounds).await;
-            if let Some(offset) = lost {
-                return Some(Distrust::OtherRecord { partition: partition.clone(), offset });
+            let landmark = landmarks.of(partition).filter(|landmark| landmark.offset >= bounds.start);
+            let Some(landmark) = landmark else { continue };
+            if landmark.offset >= bounds.end
+                || self.asked(cell, || landmark.is_lost(&*self.log, partition)).await?
+            {
+                let (partition, offset) = (partition.clone(), landmark.offset);
+                return Ok(Some(Distrust::OtherRecord { partition, offset }));
             }
         }
-        None
+        Ok(None)
     }
 
     /// The checkpoint of a shard's stored state, if it can be trusted. Whatever else is stored of the shard is gone
@@ -192,10 +197,11 @@ impl Shell {
     pub(crate) async fn trusted(
         &self,
         store: &NamedStore,
-        shard: Partition,
+        cell: &ShardCell,
         provenance: &Provenance,
         inputs: &[Input],
     ) -> Result<Option<Checkpoint>, Stop> {
+        let shard = cell.shard;
         let checkpoint = match store.checkpoint(shard) {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 tracing::error!(store = store.name, %shard, %error, "a damaged state is thrown away and built again");
@@ -208,7 +214,7 @@ impl Shell {
         };
         match checkpoint {
             Some(checkpoint) if stands(&checkpoint) => {
-                match self.distrust(&checkpoint, provenance, inputs).await {
+                match self.distrust(cell, &checkpoint, provenance, inputs).await? {
                     None => return Ok(Some(checkpoint)),
                     Some(why) => self.quarantine(store, shard, &why).await?,
                 }
@@ -232,7 +238,7 @@ impl Shell {
         if let Some(open) = cell.state() {
             let is_trusted = match open.checkpoint() {
                 Some(checkpoint) if open.is_open() => {
-                    self.distrust(&checkpoint, provenance, inputs).await.is_none()
+                    self.distrust(cell, &checkpoint, provenance, inputs).await?.is_none()
                 }
                 _ => false,
             };
@@ -243,14 +249,14 @@ impl Shell {
             open.close();
             cell.set_state(None);
         }
-        let trusted = self.trusted(store, cell.shard, provenance, inputs).await?;
+        let trusted = self.trusted(store, cell, provenance, inputs).await?;
         if trusted.is_none() && take_copy(store, cell, inputs, stop).await? {
             // What came may stand further than the log did when it was asked: it is asked again.
             let mut inputs = inputs.to_vec();
             for input in &mut inputs {
                 input.bounds = self.bounds(cell, &input.partition).await?;
             }
-            self.trusted(store, cell.shard, provenance, &inputs).await?;
+            self.trusted(store, cell, provenance, &inputs).await?;
         }
         self.open_state(store, cell.shard)
     }
