@@ -16,7 +16,7 @@ use headwater_core::record::StoredRecord;
 use headwater_core::store::{Checkpoint, KeyRange};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
@@ -58,6 +58,8 @@ pub(super) struct AggregateShards<A: Aggregate> {
     pub(super) cells: Arc<[AggregateCell<A>]>,
     /// The name of its group.
     pub(super) group: String,
+    /// Whose turn it is to restore much.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 impl<A: Aggregate> RunShard for AggregateShards<A> {
