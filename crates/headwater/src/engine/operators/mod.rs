@@ -9,6 +9,7 @@ mod append;
 mod change;
 mod fan;
 mod for_each;
+pub(crate) mod join;
 mod source;
 mod stateless;
 mod table;
