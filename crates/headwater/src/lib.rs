@@ -65,7 +65,7 @@ pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{DropReason, Keyed, RecordMeta};
-pub use engine::operators::Change;
+pub use engine::operators::{Change, Processing, Processor, Timer};
 pub mod peers {
     //! How instances of an app reach each other: a transport implements [`Peers`].
     pub use crate::runtime::{
@@ -80,7 +80,7 @@ pub use runtime::{
 };
 pub use topology::{
     Description, Emitter, Grouped, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Store, Stream,
-    Table, Topic, TopologyDescription, Value,
+    Table, Timers, Topic, TopologyDescription, Value,
 };
 
 /// What a program that uses Headwater usually names.
