@@ -249,6 +249,27 @@ impl App {
         if self.options.partitions == 0 {
             mistakes.push("it has zero partitions: it needs one at least".to_owned());
         }
+        self.verdict(mistakes)
+    }
+
+    /// Checks that there is nothing in it which only a test's driver runs.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidApp`] lists every topology that would not run as it is described.
+    pub(crate) fn check_runs(&self) -> Result<(), InvalidApp> {
+        let emitters = self.definitions.values().filter(|d| matches!(d.kind, Kind::Emitter { .. }));
+        let unrun = emitters.filter(|d| d.sources.len() > 1 || !d.tables.is_empty());
+        let mistake = |d: &Arc<Definition>| {
+            format!(
+                "emitter \"{}\" reads several topics or keeps state, which only a test's driver runs",
+                d.name
+            )
+        };
+        self.verdict(unrun.map(mistake).collect())
+    }
+
+    fn verdict(&self, mistakes: Vec<String>) -> Result<(), InvalidApp> {
         if mistakes.is_empty() { Ok(()) } else { Err(InvalidApp { app: self.name.clone(), mistakes }) }
     }
 }

@@ -163,6 +163,7 @@ async fn a_standby_goes_on_from_its_copy_when_the_owner_leaves() {
     for name in topologies {
         until(&second.running, name, |phases| phases.iter().all(|phase| *phase == Phase::Running)).await;
     }
+    second.ready().await;
     for round in ["before", "meanwhile"] {
         assert_eq!(place_all(&[&second], round).await, before, "a repeated command has its first outcome");
     }

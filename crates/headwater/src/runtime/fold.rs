@@ -89,6 +89,9 @@ impl Fold {
     async fn run_as(&self, part: Part, shard: Partition, stop: CancellationToken) {
         let cell = self.cells[shard.0 as usize].clone();
         let ended = self.fold(part, shard, &cell, &stop).await;
+        if part == Part::Owner {
+            cell.set_left(0);
+        }
         match (ended, part) {
             (Ok(()), Part::Owner) => cell.set_phase(Phase::Waiting),
             (Err(Stop(reason)), Part::Owner) => cell.set_phase(Phase::Stopped { reason }),
@@ -108,8 +111,8 @@ impl Fold {
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
         let source = self.source.partition(shard.0);
-        let provenance = self.shell.provenance(&[&self.source]).await?;
-        let bounds = self.shell.bounds(&source).await?;
+        let provenance = self.shell.provenance(cell, &[&self.source]).await?;
+        let bounds = self.shell.bounds(cell, &source).await?;
         let input = Input { partition: source.clone(), bounds, is_kept: true };
         let state = self.shell.shard_state(&self.store, cell, &provenance, &[input], stop).await?;
         if stop.is_cancelled() {
@@ -124,8 +127,14 @@ impl Fold {
                 batch = read => batch,
             };
             match batch {
-                Ok(batch) => run.take(batch.records, batch.next, batch.end).await?,
-                Err(error) => pause_after(error, &run.source, stop).await?,
+                Ok(batch) => {
+                    cell.let_on();
+                    run.take(batch.records, batch.next, batch.end).await?;
+                }
+                Err(error) => {
+                    cell.hinder(&error);
+                    pause_after(error, &run.source, stop).await?;
+                }
             }
         }
     }
@@ -157,7 +166,7 @@ impl<'a> FoldRun<'a> {
         provenance: Provenance,
         state: Arc<ShardState>,
     ) -> Result<Self, Stop> {
-        let bounds = fold.shell.bounds(&source).await?;
+        let bounds = fold.shell.bounds(&cell, &source).await?;
         let checkpoint = state.checkpoint();
         let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
         let caught_up = checkpoint.is_some_and(|c| had_caught_up(&c.note));
@@ -267,6 +276,8 @@ impl<'a> FoldRun<'a> {
         if self.part == Part::Standby {
             return self.cell.set_standby(Some(self.cell.end_seen().0.saturating_sub(self.next.0)));
         }
+        // A state that had caught up in an earlier life answers at once, and is told to be older than the log.
+        self.cell.set_left(self.goal.0.saturating_sub(self.next.0));
         let phase = if self.caught_up {
             Phase::Running
         } else {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::aggregate::{AggregateHandle, OutcomeQuery, Send};
 use super::cell::{Phase, ShardCell};
 use super::instances::{Cluster, InstanceRecord, Route};
-use super::observe::{LogDamage, LogMetrics, LogSize};
+use super::observe::{LogDamage, LogMetrics, LogSize, left_to_restore};
 use super::peers::{PeerAddress, PeerService, Peers};
 use super::replaced::Replaced;
 use super::shell::Shell;
@@ -175,6 +175,7 @@ impl Headwater {
     /// [`StartError`]: nothing of the app runs then.
     pub async fn start_parts(&self, app: App, parts: Parts) -> Result<Running, StartError> {
         app.check()?;
+        app.check_runs()?;
         if !self.apps.lock().insert(app.name().to_owned()) {
             return Err(StartError::AlreadyRunning(app.name().to_owned()));
         }
@@ -238,6 +239,8 @@ pub struct ShardStatus {
     pub lag_records: u64,
     /// The next offset of its source that it will process.
     pub next: u64,
+    /// Records that it has still to read before it is as new as the log was when it began here; 0 from then on.
+    pub left_records: u64,
 }
 
 impl Running {
@@ -331,6 +334,7 @@ impl Running {
             phase: cell.reported_phase(),
             lag_records: cell.end_seen().0.saturating_sub(cell.committed().0),
             next: cell.committed().0,
+            left_records: left_to_restore(cell),
         };
         let report = |topology: &TopologyStatus| TopologyReport {
             name: topology.name.clone(),

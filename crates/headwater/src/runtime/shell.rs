@@ -14,6 +14,7 @@ use headwater_core::store::{KeyRange, StateStore, StateStores, StoreError, Table
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::cell::ShardCell;
 use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::replaced::Replaced;
@@ -26,6 +27,8 @@ use crate::topics::Place;
 
 /// How long a shard waits after the log refused something.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The longest that it waits after a refusal which will not pass by itself.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The world of a shard's task.
 #[derive(Clone)]
@@ -94,35 +97,45 @@ pub(crate) enum Regained {
 
 impl Shell {
     /// A partition's bounds; waits while the log is not available.
-    pub(crate) async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, Stop> {
-        loop {
-            match self.log.bounds(partition).await {
-                Ok(bounds) => return Ok(bounds),
-                Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
-                Err(error) => return Err(Stop::new(error)),
-            }
-        }
+    pub(crate) async fn bounds(&self, cell: &ShardCell, partition: &TopicPartition) -> Result<Bounds, Stop> {
+        self.asked(cell, || self.log.bounds(partition)).await
     }
 
     /// The positions that a group has committed; waits while the log is not available.
-    pub(crate) async fn committed(&self, group: &str) -> Result<Position, Stop> {
+    pub(crate) async fn committed(&self, cell: &ShardCell, group: &str) -> Result<Position, Stop> {
+        self.asked(cell, || self.log.committed(group)).await
+    }
+
+    /// Asks the log until it answers; meanwhile the shard's cell tells what it waits for.
+    pub(crate) async fn asked<'a, T>(
+        &self,
+        cell: &ShardCell,
+        ask: impl Fn() -> BoxFuture<'a, Result<T, LogError>>,
+    ) -> Result<T, Stop> {
         loop {
-            match self.log.committed(group).await {
-                Ok(position) => return Ok(position),
-                Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
+            match ask().await {
+                Ok(answer) => {
+                    cell.let_on();
+                    return Ok(answer);
+                }
+                Err(error) if error.kind() == LogErrorKind::Unavailable => {
+                    cell.hinder(&error);
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(error) => return Err(Stop::new(error)),
             }
         }
     }
 
-    /// Waits a moment before the log is asked again.
-    pub(crate) async fn breathe(&self) {
-        tokio::time::sleep(PAUSE).await;
-    }
-
-    /// Opens a shard's writer; waits while the log is not available.
-    pub(crate) async fn regain(&self, claim: &dyn Claim, stop: &CancellationToken) -> Regained {
+    /// Opens a shard's writer; waits while the log is not available, and longer and longer while it refuses.
+    pub(crate) async fn regain(
+        &self,
+        claim: &dyn Claim,
+        cell: &ShardCell,
+        stop: &CancellationToken,
+    ) -> Regained {
         let mut refusals = Refusals::default();
+        let mut pause = PAUSE;
         loop {
             let opened = tokio::select! {
                 biased;
@@ -130,11 +143,18 @@ impl Shell {
                 opened = claim.open() => opened,
             };
             match opened {
-                Ok(opened) => return Regained::Ours(opened),
+                Ok(opened) => {
+                    cell.let_on();
+                    return Regained::Ours(opened);
+                }
                 Err(error) if error.kind() == LogErrorKind::Fenced => return Regained::Gone,
-                Err(error) => refusals.tell(&error, "cannot open a shard's writer; trying again"),
+                Err(error) => {
+                    refusals.tell(&error, "cannot open a shard's writer; trying again");
+                    cell.hinder(&error);
+                    pause = pause_after_refusal(error.kind(), PAUSE, pause);
+                }
             }
-            if self.pause(stop).await {
+            if pause_for(pause, stop).await {
                 return Regained::Gone;
             }
         }
@@ -142,11 +162,25 @@ impl Shell {
 
     /// Waits a moment; answers whether we are to stop.
     pub(crate) async fn pause(&self, stop: &CancellationToken) -> bool {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => true,
-            () = tokio::time::sleep(PAUSE) => false,
-        }
+        pause_for(PAUSE, stop).await
+    }
+}
+
+/// How long to wait before the log is asked again for what it refused: what passes by itself is asked for often, so that
+/// a shard is taken over at once; what an operator has to change is asked for less and less often.
+pub(crate) fn pause_after_refusal(refused: LogErrorKind, least: Duration, last: Duration) -> Duration {
+    match refused {
+        LogErrorKind::Unavailable => least,
+        _ => (last * 2).min(PAUSE_MAX),
+    }
+}
+
+/// Waits; answers whether we are to stop.
+pub(crate) async fn pause_for(pause: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => true,
+        () = tokio::time::sleep(pause) => false,
     }
 }
 
@@ -157,7 +191,7 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    fn tell(&mut self, error: &LogError, what: &str) {
+    pub(crate) fn tell(&mut self, error: &LogError, what: &str) {
         if std::mem::replace(&mut self.told, true) {
             tracing::debug!(%error, "{what}");
         } else {
@@ -181,11 +215,7 @@ pub(crate) async fn pause_after(
     }
     // The log tells of an outage itself, once for all who read.
     tracing::debug!(%partition, %error, "cannot read; trying again");
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(PAUSE) => {}
-    }
+    pause_for(PAUSE, stop).await;
     Ok(())
 }
 

@@ -488,13 +488,29 @@ impl Parts {
     pub const QUERIES: Self = Self { commands: false, queries: true };
 }
 
-/// A shard's state in words, for health checks.
+/// What keeps a shard from being ready, in words, for health checks.
 pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
-    match cell.phase() {
-        Phase::Running => None,
-        Phase::Waiting => Some(format!("shard {} has not started", cell.shard)),
-        Phase::Restoring { done, total } => Some(format!("shard {} restores: {done} of {total}", cell.shard)),
-        Phase::Standby { .. } => Some(format!("shard {} is another instance's", cell.shard)),
-        Phase::Stopped { reason } => Some(format!("shard {} stopped: {reason}", cell.shard)),
-    }
+    let shard = cell.shard;
+    let trouble = match cell.reported_phase() {
+        Phase::Running if cell.left() == 0 => return None,
+        Phase::Running => {
+            format!("shard {shard} answers from an older state: {} records are left to read", cell.left())
+        }
+        Phase::Waiting => format!("shard {shard} has not started"),
+        Phase::Refused { reason } => {
+            return Some(format!("shard {shard} is refused, and tries again: {reason}"));
+        }
+        Phase::Restoring { done, total } => {
+            format!(
+                "shard {shard} restores: {done} of {total}, {} are left to read",
+                total.saturating_sub(done)
+            )
+        }
+        Phase::Standby { .. } => return Some(format!("shard {shard} is another instance's")),
+        Phase::Stopped { reason } => return Some(format!("shard {shard} stopped: {reason}")),
+    };
+    Some(match cell.hindrance() {
+        Some(reason) => format!("{trouble}; it waits, since {reason}"),
+        None => trouble,
+    })
 }

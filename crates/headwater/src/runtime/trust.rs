@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_core::log::{Bounds, LogErrorKind, LogId};
+use headwater_core::log::{Bounds, LogId};
 use headwater_core::store::{Checkpoint, StoreError, StoreErrorKind};
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
 use serde::{Deserialize, Serialize};
@@ -138,15 +138,14 @@ fn out_of_bounds(checkpoint: &Checkpoint, input: &Input) -> Option<Distrust> {
 
 impl Shell {
     /// Where a state folded from these topics comes from; waits while the log is not available.
-    pub(crate) async fn provenance(&self, topics: &[&TopicName]) -> Result<Provenance, Stop> {
+    pub(crate) async fn provenance(
+        &self,
+        cell: &ShardCell,
+        topics: &[&TopicName],
+    ) -> Result<Provenance, Stop> {
         let mut lives = Vec::new();
         for topic in topics {
-            let described = loop {
-                match self.log.describe(topic).await {
-                    Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
-                    described => break described.map_err(Stop::new)?,
-                }
-            };
+            let described = self.asked(cell, || self.log.describe(topic)).await?;
             let described = described.ok_or_else(|| Stop(format!("topic {topic} is not there any more")))?;
             lives.push(((*topic).clone(), described.id));
         }
@@ -208,7 +207,7 @@ impl Shell {
             // What came may stand further than the log did when it was asked: it is asked again.
             let mut inputs = inputs.to_vec();
             for input in &mut inputs {
-                input.bounds = self.bounds(&input.partition).await?;
+                input.bounds = self.bounds(cell, &input.partition).await?;
             }
             self.trusted(store, cell.shard, provenance, &inputs).await?;
         }

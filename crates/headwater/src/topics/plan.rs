@@ -303,10 +303,17 @@ fn compare(
             has: has.to_string(),
             needs: wanted.to_string(),
             blocks: true,
-            mend: mend.clone(),
+            mend: format!("{}; or {mend}", fewer_meant(setting, has)),
         }));
     }
     if differences.is_empty() { Action::Keep } else { Action::Alter(differences) }
+}
+
+/// What to set where a topic has as few copies as it should have, and a setting that says so was forgotten.
+fn fewer_meant(setting: &str, has: u32) -> String {
+    let key = if setting == "replication factor" { "kafka_replication" } else { "kafka_min_in_sync" };
+    let copies = if has == 1 { "one copy is".to_owned() } else { format!("{has} copies are") };
+    format!("set {key} = {has} (HEADWATER_{}={has}) if {copies} meant", key.to_uppercase())
 }
 
 /// Another count of partitions: no log takes partitions from a topic, and another count moves keys.

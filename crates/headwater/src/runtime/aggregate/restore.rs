@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
-use headwater_core::log::{Bounds, Head, ReadLimit, Wait};
+use headwater_core::log::{Bounds, Head, LogError, ReadLimit, Wait};
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
@@ -63,7 +63,7 @@ impl<A: Aggregate> AggregateShards<A> {
         stop: &CancellationToken,
     ) -> Result<Option<Restored>, Stop> {
         let partitions = self.partitions(shard);
-        let ground = self.ground(&partitions).await?;
+        let ground = self.ground(shard, &partitions).await?;
         let state = self.state(shard, &partitions, &ground, stop).await?;
         let begin = match &head {
             Some(head) => begin_at(head, A::STATE_VERSION, &partitions, &ground)?,
@@ -86,13 +86,14 @@ impl<A: Aggregate> AggregateShards<A> {
         }
     }
 
-    pub(super) async fn ground(&self, partitions: &Partitions) -> Result<Ground, Stop> {
+    pub(super) async fn ground(&self, shard: Partition, partitions: &Partitions) -> Result<Ground, Stop> {
         let topics = [&partitions.events.topic, &partitions.outcomes.topic];
+        let cell = self.cell(shard);
         Ok(Ground {
-            provenance: self.shell.provenance(&topics).await?,
-            events: self.shell.bounds(&partitions.events).await?,
-            outcomes: self.shell.bounds(&partitions.outcomes).await?,
-            commands: self.shell.bounds(&partitions.commands).await?,
+            provenance: self.shell.provenance(cell, &topics).await?,
+            events: self.shell.bounds(cell, &partitions.events).await?,
+            outcomes: self.shell.bounds(cell, &partitions.outcomes).await?,
+            commands: self.shell.bounds(cell, &partitions.commands).await?,
         })
     }
 
@@ -119,8 +120,8 @@ impl<A: Aggregate> AggregateShards<A> {
         state: &ShardState,
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
-        let mut found = Vec::new();
-        if let Some(next) = self.shell.committed(&self.group).await?.get(&partitions.commands) {
+        let (mut found, cell) = (Vec::new(), self.cell(partitions.events.partition));
+        if let Some(next) = self.shell.committed(cell, &self.group).await?.get(&partitions.commands) {
             found.push(format!(
                 "the group {} has committed {} offset {next}",
                 self.group, partitions.commands
@@ -135,7 +136,7 @@ impl<A: Aggregate> AggregateShards<A> {
         if let Some(checkpoint) = state.checkpoint().filter(|checkpoint| has_moved(&checkpoint.position)) {
             found.push(format!("a local state stands at {}", checkpoint.position));
         }
-        let snapshots = self.shell.bounds(&partitions.snapshots).await?;
+        let snapshots = self.shell.bounds(cell, &partitions.snapshots).await?;
         let outputs = [
             (&partitions.events, ground.events),
             (&partitions.outcomes, ground.outcomes),
@@ -269,7 +270,8 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
 
     /// Replays all snapshots.
     pub(super) async fn replay_snapshots(&mut self) -> Result<bool, Stop> {
-        let snapshots = self.shards.shell.bounds(&self.partitions.snapshots).await?;
+        let cell = self.shards.cell(self.shard);
+        let snapshots = self.shards.shell.bounds(cell, &self.partitions.snapshots).await?;
         self.replay_from(Replay::Snapshots, snapshots.start, snapshots.end).await
     }
 
@@ -303,7 +305,7 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
                     self.take(what, &batch.records, batch.next)?;
                     next = batch.next;
                 }
-                Err(error) => pause_after(error, &partition, self.stop).await?,
+                Err(error) => self.wait_after(error, &partition).await?,
             }
             self.shards.shell.room().await;
         }
@@ -329,11 +331,17 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
                         .for_each(|key| ids.insert(key));
                     next = batch.next;
                 }
-                Err(error) => pause_after(error, &self.partitions.outcomes, self.stop).await?,
+                Err(error) => self.wait_after(error, &self.partitions.outcomes).await?,
             }
             tokio::task::yield_now().await;
         }
         Ok(Some(ids))
+    }
+
+    /// After a read failed: waits if that may help, and tells so meanwhile.
+    async fn wait_after(&self, error: LogError, partition: &TopicPartition) -> Result<(), Stop> {
+        self.shards.cell(self.shard).hinder(&error);
+        pause_after(error, partition, self.stop).await
     }
 
     fn tell(&self, done: u64, total: u64) {

@@ -181,7 +181,9 @@ impl<A: Aggregate> AggregateShards<A> {
         waiting: &mut Vec<Pending<A>>,
     ) -> Result<(), Stop> {
         let cell = &self.cells[shard.0 as usize];
-        while let Regained::Ours(Opened { mut writer, head }) = self.shell.regain(claim, stop).await {
+        while let Regained::Ours(Opened { mut writer, head }) =
+            self.shell.regain(claim, &cell.cell, stop).await
+        {
             let restored = self.restore(shard, head, stop).await;
             let Some(restored) = restored? else { break };
             if restored.is_first {
