@@ -175,7 +175,6 @@ impl Headwater {
     /// [`StartError`]: nothing of the app runs then.
     pub async fn start_parts(&self, app: App, parts: Parts) -> Result<Running, StartError> {
         app.check()?;
-        app.check_runs()?;
         if !self.apps.lock().insert(app.name().to_owned()) {
             return Err(StartError::AlreadyRunning(app.name().to_owned()));
         }

@@ -6,13 +6,14 @@
 //! somebody can look at it, and built again from the log.
 //!
 //! The note is JSON, without whitespace: `{"log":"<32 hex digits>","topics":[["<name>","<32 hex digits>"],…],
-//! "caught_up":bool}`. An empty note, or the word `caught-up`, was written by the first version, which did not say: it
+//! "caught_up":bool}`, and `"as_of_ms":<milliseconds>` of a state that is only good for some time. An empty note, or the word `caught-up`, was written by the first version, which did not say: it
 //! is believed.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use headwater_core::clock::Timestamp;
 use headwater_core::log::{Bounds, LogId};
 use headwater_core::store::{Checkpoint, StoreError, StoreErrorKind};
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
@@ -35,6 +36,8 @@ pub(crate) struct Provenance {
     topics: Vec<(TopicName, TopicId)>,
     /// The notes of states that have not caught up yet, and that have.
     notes: [Bytes; 2],
+    /// States that are older than this are built again.
+    oldest: Option<Timestamp>,
 }
 
 /// A checkpoint's note.
@@ -43,6 +46,8 @@ struct Note {
     log: String,
     topics: Vec<(TopicName, String)>,
     caught_up: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    as_of_ms: Option<Timestamp>,
 }
 
 /// Why a state is not trusted.
@@ -75,10 +80,26 @@ impl Provenance {
     fn new(log: LogId, topics: Vec<(TopicName, TopicId)>) -> Self {
         let ids: Vec<_> = topics.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
         let notes = [false, true].map(|caught_up| {
-            let note = Note { log: log.to_string(), topics: ids.clone(), caught_up };
-            serde_json::to_vec(&note).expect("names and numbers are JSON").into()
+            Note { log: log.to_string(), topics: ids.clone(), caught_up, as_of_ms: None }.encode()
         });
-        Self { log, topics, notes }
+        Self { log, topics, notes, oldest: None }
+    }
+
+    /// The same of states that are as of a time, and are built again if that is before `oldest`.
+    pub(crate) fn expiring(self, oldest: Timestamp) -> Self {
+        Self { oldest: Some(oldest), ..self }
+    }
+
+    /// The note of a checkpoint of a state that has everything which was written before `as_of`.
+    pub(crate) fn note_as_of(&self, as_of: Timestamp) -> Bytes {
+        let topics = self.topics.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        Note { log: self.log.to_string(), topics, caught_up: true, as_of_ms: Some(as_of) }.encode()
+    }
+
+    /// Whether a state with this note is too old to go on from.
+    fn has_expired(&self, note: &[u8]) -> bool {
+        let as_of = || serde_json::from_slice::<Note>(note).ok()?.as_of_ms;
+        self.oldest.is_some_and(|oldest| as_of().is_none_or(|as_of| as_of < oldest))
     }
 
     /// The note of a checkpoint of a state with this provenance.
@@ -96,6 +117,12 @@ impl Provenance {
             let (_, id) = self.topics.iter().find(|(name, _)| *name == topic)?;
             (found != id.to_string()).then_some(Distrust::OtherTopic { topic, found, id: *id })
         })
+    }
+}
+
+impl Note {
+    fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("names and numbers are JSON").into()
     }
 }
 
@@ -173,6 +200,9 @@ impl Shell {
         };
         match checkpoint {
             Some(checkpoint) if stands(&checkpoint) => match distrust(&checkpoint, provenance, inputs) {
+                None if provenance.has_expired(&checkpoint.note) => {
+                    tracing::info!(store = store.name, %shard, "a state is too old to go on from: it is built again");
+                }
                 None => return Ok(Some(checkpoint)),
                 Some(why) => self.quarantine(store, shard, &why).await?,
             },
@@ -193,8 +223,12 @@ impl Shell {
         stop: &CancellationToken,
     ) -> Result<Arc<ShardState>, Stop> {
         if let Some(open) = cell.state() {
-            match open.checkpoint().map(|checkpoint| distrust(&checkpoint, provenance, inputs)) {
-                Some(None) if open.is_open() => return Ok(open),
+            let is_good = |checkpoint: Checkpoint| {
+                distrust(&checkpoint, provenance, inputs).is_none()
+                    && !provenance.has_expired(&checkpoint.note)
+            };
+            match open.checkpoint().map(is_good) {
+                Some(true) if open.is_open() => return Ok(open),
                 _ => {
                     // What it has not flushed is not worth keeping, or is read again.
                     open.close();
