@@ -85,7 +85,23 @@ pub(crate) const SUITES: &[Suite] = &[
     cargo(
         "test",
         "unit and integration tests",
-        &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--examples"],
+        &[
+            "test",
+            "--locked",
+            "--workspace",
+            "--exclude",
+            "streams-oracle",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--examples",
+        ],
+    )
+    .needs(&[Need::Kafka]),
+    cargo(
+        "streams",
+        "the reference for topologies, Kafka Streams' own test driver, answers as its documentation says",
+        &["test", "--locked", "--workspace", "--test", "streams"],
     )
     .needs(&[Need::Kafka]),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),

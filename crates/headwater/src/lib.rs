@@ -65,7 +65,7 @@ pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{DropReason, Keyed, RecordMeta};
-pub use engine::operators::Change;
+pub use engine::operators::{Change, Processing, Processor, Timer};
 pub mod peers {
     //! How instances of an app reach each other: a transport implements [`Peers`].
     pub use crate::runtime::{
@@ -79,8 +79,8 @@ pub use runtime::{
     Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
 };
 pub use topology::{
-    Description, Emitter, Grouped, InPlace, IsInPlace, Moved, Observer, Store, Stream, Table, Topic,
-    TopologyDescription, Value,
+    Description, Emitter, Grouped, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Store, Stream,
+    Table, Timers, Topic, TopologyDescription, Value,
 };
 
 /// What a program that uses Headwater usually names.
@@ -90,7 +90,7 @@ pub mod prelude {
     pub use crate::command::Outcome::{self, Accepted, Rejected, Unknown};
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
-    pub use crate::topology::{Store, Stream, Table, Topic};
+    pub use crate::topology::{Join, Store, Stream, Table, Topic};
 }
 
 /// Compiles and runs the program of the README.

@@ -12,7 +12,8 @@ use headwater_kafka::{KafkaLog, KafkaSettings};
 use kafka_broker::{Broker, Cluster, run};
 use tempfile::TempDir;
 
-use crate::service::{PATIENCE, Service, order, output_of, program, within_patience};
+use crate::patience::within_patience;
+use crate::service::{PATIENCE, Service, order, output_of, program};
 
 const ORDERS: u64 = 20;
 

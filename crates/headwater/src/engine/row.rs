@@ -34,6 +34,14 @@ pub(crate) struct Row<S> {
 
 impl<S> Row<S> {
     pub(crate) const NONE: Self = Self { value: None, time: Timestamp(i64::MIN) };
+
+    /// The same row of another value, or none.
+    pub(crate) fn and_then<T>(&self, of: impl FnOnce(&S) -> Option<T>) -> Row<T> {
+        self.value
+            .as_ref()
+            .and_then(of)
+            .map_or(Row::NONE, |value| Row { value: Some(value), time: self.time })
+    }
 }
 
 impl RowFormat {

@@ -128,42 +128,46 @@ impl Shell {
         }
     }
 
-    /// Opens a shard's writer; waits while the log is not available, and longer and longer while it refuses.
-    pub(crate) async fn regain(
-        &self,
-        claim: &dyn Claim,
-        cell: &ShardCell,
-        stop: &CancellationToken,
-    ) -> Regained {
-        let mut refusals = Refusals::default();
-        let mut pause = PAUSE;
-        loop {
-            let opened = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Regained::Gone,
-                opened = claim.open() => opened,
-            };
-            match opened {
-                Ok(opened) => {
-                    cell.let_on();
-                    return Regained::Ours(opened);
-                }
-                Err(error) if error.kind() == LogErrorKind::Fenced => return Regained::Gone,
-                Err(error) => {
-                    refusals.tell(&error, "cannot open a shard's writer; trying again");
-                    cell.hinder(&error);
-                    pause = pause_after_refusal(error.kind(), PAUSE, pause);
-                }
-            }
-            if pause_for(pause, stop).await {
-                return Regained::Gone;
-            }
-        }
-    }
-
     /// Waits a moment; answers whether we are to stop.
     pub(crate) async fn pause(&self, stop: &CancellationToken) -> bool {
         pause_for(PAUSE, stop).await
+    }
+}
+
+/// Opens a shard's writer; waits while the log is not available, and longer and longer while it refuses.
+///
+/// # Errors
+///
+/// [`Stop`] if the log has lost what the shard's head speaks of, or the head itself: waiting does not mend it.
+pub(crate) async fn regain(
+    claim: &dyn Claim,
+    cell: &ShardCell,
+    stop: &CancellationToken,
+) -> Result<Regained, Stop> {
+    let mut refusals = Refusals::default();
+    let mut pause = PAUSE;
+    loop {
+        let opened = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(Regained::Gone),
+            opened = claim.open() => opened,
+        };
+        match opened {
+            Ok(opened) => {
+                cell.let_on();
+                return Ok(Regained::Ours(opened));
+            }
+            Err(error) if error.kind() == LogErrorKind::Fenced => return Ok(Regained::Gone),
+            Err(error) if error.kind() == LogErrorKind::Corrupt => return Err(Stop::new(error)),
+            Err(error) => {
+                refusals.tell(&error, "cannot open a shard's writer; trying again");
+                cell.hinder(&error);
+                pause = pause_after_refusal(error.kind(), PAUSE, pause);
+            }
+        }
+        if pause_for(pause, stop).await {
+            return Ok(Regained::Gone);
+        }
     }
 }
 
@@ -300,5 +304,34 @@ impl StateRead for ShardState {
 
     fn scan(&self, table: TableId, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
         ShardState::scan(self, table, range, visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::cell::Bell;
+
+    /// Answers errors of these kinds, one after another, and then that the shard is another's.
+    struct Answers(parking_lot::Mutex<Vec<LogErrorKind>>);
+
+    impl Claim for Answers {
+        fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>> {
+            let kind = self.0.lock().pop().unwrap_or(LogErrorKind::Fenced);
+            Box::pin(std::future::ready(Err(LogError::new(kind, "the head is none"))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_the_log_cannot_stand_behind_stops_the_shard() {
+        use LogErrorKind::{Corrupt, Denied, Unavailable};
+        let cases =
+            [(vec![Unavailable, Denied], None), (vec![Corrupt, Unavailable], Some("the head is none"))];
+        for (kinds, stops) in cases {
+            let claim = Answers(parking_lot::Mutex::new(kinds));
+            let cell = ShardCell::new(Partition(0), Bell::default());
+            let regained = regain(&claim, &cell, &CancellationToken::new()).await;
+            assert_eq!(regained.err().map(|Stop(reason)| reason).as_deref(), stops);
+        }
     }
 }

@@ -50,7 +50,6 @@ pub struct Driver {
     taken: BTreeMap<TopicName, usize>,
     topologies: Vec<Running>,
     drops: Drops,
-    now: Timestamp,
 }
 
 /// A topology that is driven.
@@ -84,14 +83,15 @@ impl Driver {
             state: Tables::default(),
             definition: definition.clone(),
         };
-        Self {
+        let mut driver = Self {
             app: app.name().to_owned(),
             topics: BTreeMap::new(),
             taken: BTreeMap::new(),
             topologies: app.definitions.values().map(running).collect(),
             drops: Drops::new(),
-            now: Timestamp(0),
-        }
+        };
+        driver.advance_to(Timestamp(0));
+        driver
     }
 
     /// Appends a value to a topic, and processes what comes of it.
@@ -128,7 +128,7 @@ impl Driver {
         let writes = topic.writes();
         let key = writes.key(&key).expect("the key can be written").map(|(key, _)| key);
         let value = writes.value(&value).expect("the value can be written");
-        let name = TopicName::new(topic.name().to_owned()).expect("the topic has a good name");
+        let name = TopicName::new(topic.name()).expect("the topic has a good name");
         self.append(name, Record { key, value, headers, timestamp: time });
     }
 
@@ -153,14 +153,13 @@ impl Driver {
         records.push(StoredRecord { offset: Offset(records.len() as u64), record });
     }
 
-    /// Lets the clock on the wall move on, for those that wait for it.
+    /// Lets the clock on the wall, which begins at zero, move on to a time, for those that wait for it.
     ///
     /// # Panics
     ///
     /// If a topology stops.
     #[track_caller]
     pub fn advance_to(&mut self, now: Timestamp) {
-        self.now = now;
         for index in 0..self.topologies.len() {
             let topology = &mut self.topologies[index];
             let name = topology.definition.name.clone();
@@ -181,7 +180,7 @@ impl Driver {
         topic: impl Into<Topic<K, V>>,
     ) -> Vec<(K, V, Timestamp)> {
         let topic = topic.into();
-        let name = TopicName::new(topic.name().to_owned()).expect("the topic has a good name");
+        let name = TopicName::new(topic.name()).expect("the topic has a good name");
         let records = self.topics.get(&name).map_or(&[][..], |records| records);
         let taken = self.taken.entry(name).or_default();
         let read = topic.read();

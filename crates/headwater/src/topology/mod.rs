@@ -14,7 +14,9 @@ mod building;
 mod definition;
 mod describe;
 mod grouped;
+mod join;
 mod node;
+mod process;
 mod store;
 mod stream;
 mod table;
@@ -25,6 +27,8 @@ use serde::de::DeserializeOwned;
 
 pub use describe::{Description, TopologyDescription};
 pub use grouped::Grouped;
+pub use join::{Join, Joined};
+pub use process::Timers;
 pub use store::Store;
 pub use stream::{InPlace, IsInPlace, Moved, Stream};
 pub use table::Table;
@@ -40,6 +44,13 @@ pub(crate) use topic::{Route, TopicRef};
 pub trait Value: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Value for T {}
+
+/// What can be sent through a topic: as [`Value`], but it need not be cloned.
+///
+/// Implemented for every type that qualifies.
+pub trait Sent: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Sent for T {}
 
 /// A stream on its way to a topic, ready to be run by an app.
 #[must_use = "an emitter runs in the app that it is added to"]

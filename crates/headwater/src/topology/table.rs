@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use headwater_core::key::Key;
+use headwater_core::key::{Key, ordered};
+use headwater_core::store::TableId;
 
 use super::Value;
 use super::building::{Attach, Building};
@@ -11,19 +12,25 @@ use super::node::{Node, StoreSpec};
 use super::store::Store;
 use super::stream::Stream;
 use super::topic::{Route, Topic};
+use crate::engine::flow::{Flow, ProcessError};
+use crate::engine::operators::join::Getter;
 use crate::engine::operators::{Change, Next, TableFilter, TableMapValues, Updates};
-use crate::engine::row::RowFormat;
+use crate::engine::row::{Row, RowFormat};
 
 /// Rows by key: what is kept of a stream, or made of other tables; ready to be shown as a view.
 pub struct Table<K, V> {
     pub(crate) node: Arc<Node>,
     pub(crate) route: Route<K>,
     pub(crate) attach: Attach<K, Change<V>>,
+    pub(crate) look: Look<K, V>,
     /// Where its rows are kept, if they are.
     kept: Option<Kept>,
     pub(crate) version: u32,
     pub(crate) replicated: bool,
 }
+
+/// How a table's rows are asked for, in a shard that has its operators: it must be attached there, too.
+pub(crate) type Look<K, V> = Arc<dyn Fn(&Building<'_>) -> Getter<K, V> + Send + Sync>;
 
 /// A table's own store.
 #[derive(Clone)]
@@ -39,6 +46,7 @@ impl<K, V> Clone for Table<K, V> {
             node: self.node.clone(),
             route: self.route.clone(),
             attach: self.attach.clone(),
+            look: self.look.clone(),
             kept: self.kept.clone(),
             version: self.version,
             replicated: self.replicated,
@@ -70,38 +78,65 @@ impl<K: Key, V: Value> Table<K, V> {
                 building.once(&node, next, |building, next| build(building, &name, Some(next)));
             })
         };
-        Self { node, route, attach, kept: Some(Kept { name, finish }), version: 1, replicated: false }
+        let look = {
+            let name = name.clone();
+            Arc::new(move |building: &Building<'_>| kept_rows(building.table(&name, "")))
+        };
+        let kept = Some(Kept { name, finish });
+        Self { node, route, attach, look, kept, version: 1, replicated: false }
+    }
+
+    /// A table that is kept nowhere: what others make of it at every moment.
+    pub(crate) fn derived(
+        node: Arc<Node>,
+        route: Route<K>,
+        attach: Attach<K, Change<V>>,
+        look: Look<K, V>,
+    ) -> Self {
+        Self { node, route, attach, look, kept: None, version: 1, replicated: false }
     }
 
     fn then<W: Value>(
         &self,
         label: &'static str,
+        value_of: impl Fn(&K, &V) -> Option<W> + Send + Sync + 'static,
         link: impl Fn(Next<K, Change<W>>) -> Next<K, Change<V>> + Send + Sync + 'static,
     ) -> Table<K, W> {
-        let attach = self.attach.clone();
+        let (attach, look, value_of) = (self.attach.clone(), self.look.clone(), Arc::new(value_of));
         let attach = move |building: &mut Building<'_>, next| attach(building, link(next));
-        Table {
-            node: Node::stateless(label, vec![self.node.clone()]),
-            route: self.route.clone(),
-            attach: Arc::new(attach),
-            kept: None,
-            version: 1,
-            replicated: false,
-        }
+        let look = move |building: &Building<'_>| {
+            let (rows, value_of) = (look(building), value_of.clone());
+            let getter = move |key: &K, flow: &mut Flow<'_>| {
+                Ok(rows(key, flow)?.and_then(|value| value_of(key, value)))
+            };
+            Arc::new(getter) as Getter<K, W>
+        };
+        let node = Node::stateless(label, vec![self.node.clone()]);
+        Table::derived(node, self.route.clone(), Arc::new(attach), Arc::new(look))
     }
 
     /// The rows that pass `test`: a row that no longer does is gone.
     #[must_use]
     pub fn filter(&self, test: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         let test: Arc<dyn Fn(&K, &V) -> bool + Send + Sync> = Arc::new(test);
-        self.then("filter", move |next| Box::new(TableFilter { test: test.clone(), next }))
+        let passing = {
+            let test = test.clone();
+            move |key: &K, value: &V| test(key, value).then(|| value.clone())
+        };
+        self.then("filter", passing, move |next| Box::new(TableFilter { test: test.clone(), next }))
     }
 
     /// The rows with other values.
     #[must_use]
     pub fn map_values<W: Value>(&self, change: impl Fn(&K, &V) -> W + Send + Sync + 'static) -> Table<K, W> {
         let change: Arc<dyn Fn(&K, &V) -> W + Send + Sync> = Arc::new(change);
-        self.then("map_values", move |next| Box::new(TableMapValues { change: change.clone(), next }))
+        let changed = {
+            let change = change.clone();
+            move |key: &K, value: &V| Some(change(key, value))
+        };
+        self.then("map_values", changed, move |next| {
+            Box::new(TableMapValues { change: change.clone(), next })
+        })
     }
 
     /// The new value of every row that changes; an absent one where the row is gone.
@@ -134,7 +169,7 @@ impl<K: Key, V: Value> Table<K, V> {
                 self.node.label
             ));
         };
-        if self.node.sources().len() > 1 {
+        if !self.node.is_repeatable() {
             return self.through_a_topic(kept.name).into_fold();
         }
         let kind = Kind::Fold { replicated: self.replicated, rows: RowFormat::Plain };
@@ -168,6 +203,14 @@ impl<K, V> Table<K, V> {
         self.replicated = true;
         self
     }
+}
+
+/// Answers the rows that an operator keeps for those that follow it.
+fn kept_rows<K: Key, V: Value>(table: TableId) -> Getter<K, V> {
+    Arc::new(move |key, flow| {
+        let key = ordered(key).map_err(ProcessError::record)?;
+        Row::load(RowFormat::Timed, table, &key, flow)
+    })
 }
 
 impl<K: Key, V: Value> Table<K, V> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_core::codec::{Codec, CodecError, Json, KeyCodec, Nullable, Text};
+use headwater_core::codec::{Codec, Json, KeyCodec, Nullable, Text};
 use headwater_core::key::{Key, KeyError};
 use headwater_core::record::{Record, StoredRecord};
 use headwater_core::topic::{InvalidTopicName, TopicName};
@@ -53,8 +53,8 @@ impl<K: 'static, V: 'static> Topic<K, V> {
         let Self { keys, values, .. } = self.clone();
         Arc::new(move |record: &StoredRecord| {
             let Record { key, value, .. } = &record.record;
-            let key = decoded(&*keys, key).map_err(|e| format!("its key: {e}"))?;
-            let value = decoded(&*values, value).map_err(|e| format!("its value: {e}"))?;
+            let key = decoded(&*keys, key, "key")?;
+            let value = decoded(&*values, value, "value")?;
             Ok(Some((key, value)))
         })
     }
@@ -80,8 +80,11 @@ impl<K: 'static, V: 'static> Topic<K, V> {
     }
 }
 
-fn decoded<T>(codec: &(impl Codec<T> + ?Sized), bytes: &Option<Bytes>) -> Result<T, CodecError> {
-    bytes.as_ref().map_or_else(|| codec.decode_null(), |bytes| codec.decode_shared(bytes))
+fn decoded<T>(codec: &(impl Codec<T> + ?Sized), bytes: &Option<Bytes>, part: &str) -> Result<T, String> {
+    match bytes {
+        Some(bytes) => codec.decode_shared(bytes).map_err(|e| format!("its {part}: {e}")),
+        None => codec.decode_null().map_err(|e| format!("it has no {part}, which is needed here: {e}")),
+    }
 }
 
 impl<K: 'static, V: 'static> WriteRecord<K, V> for Topic<K, V> {

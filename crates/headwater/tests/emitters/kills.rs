@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater::core::log::Log;
 use headwater::core::store::StateStores;
 use headwater::log::embedded::{EmbeddedLog, Options};
 use headwater::log::memory::{FaultKind, Faults};

@@ -56,7 +56,7 @@ type Written = (&'static str, String, u64, i64);
 /// Visits and clicks of few keys, at times that interleave.
 fn written(count: u64) -> Vec<Written> {
     let one = |n: u64| {
-        let topic = if n % 3 == 0 { "clicks" } else { "visits" };
+        let topic = if n.is_multiple_of(3) { "clicks" } else { "visits" };
         (topic, format!("k{}", n * n % 7), n, (n * 37 % 1_000) as i64)
     };
     (0..count).map(one).collect()

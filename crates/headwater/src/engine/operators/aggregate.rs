@@ -1,7 +1,8 @@
 //! Aggregating the values of each key into one state.
 //!
-//! Within a batch each key is read and decoded once, and encoded once at its end, however often it is hit. Those that
-//! follow are handed every update, as Kafka Streams does without a cache.
+//! Within a batch each key is read and decoded once, and, where nobody follows, encoded once at its end, however often it
+//! is hit. Those that follow are handed every update, as Kafka Streams does without a cache, and find it in the store:
+//! a join asks for the row while the batch goes on.
 
 use std::sync::Arc;
 
@@ -55,15 +56,16 @@ where
             let key = ordered(item.key).map_err(ProcessError::record)?;
             let row = Row::load(self.format, self.table, &key, flow)?;
             let mut pending = Pending { key, row };
-            update(&self.step, &mut pending.row, &mut self.next, item, flow)?;
+            update(self.table, &self.step, &mut pending, &mut self.next, item, flow)?;
             self.batch.insert(item.key.clone(), pending);
             return Ok(());
         };
-        update(&self.step, &mut pending.row, &mut self.next, item, flow)
+        update(self.table, &self.step, pending, &mut self.next, item, flow)
     }
 
     fn close(&mut self, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        for Pending { key, row } in self.batch.drain().map(|(_, pending)| pending) {
+        let unwritten = self.next.is_none();
+        for Pending { key, row } in self.batch.drain().map(|(_, pending)| pending).filter(|_| unwritten) {
             let value = row.encode(self.format)?;
             flow.put(self.table, key, value);
         }
@@ -78,9 +80,10 @@ where
     }
 }
 
-fn update<K, V, S: Clone>(
+fn update<K, V, S: Clone + Serialize + DeserializeOwned>(
+    table: TableId,
     step: &Step<K, V, S>,
-    row: &mut Row<S>,
+    Pending { key, row }: &mut Pending<S>,
     next: &mut Option<Next<K, Change<S>>>,
     item: Keyed<'_, K, V>,
     flow: &mut Flow<'_>,
@@ -93,6 +96,7 @@ fn update<K, V, S: Clone>(
     };
     let old = row.value.clone();
     step(&mut row.value, item);
+    flow.put(table, key.clone(), row.encode(RowFormat::Timed)?);
     let change = Change { old, new: row.value.clone() };
     let meta = item.meta.at(row.time);
     next.push(Keyed { key: item.key, value: &change, meta: &meta }, flow)

@@ -30,7 +30,7 @@ use crate::engine::state::Delta;
 use crate::event::header_number;
 use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::membership::RunShard;
-use crate::runtime::shell::{Committed, NamedStore, Regained, Shell, Stop};
+use crate::runtime::shell::{Committed, NamedStore, Regained, Shell, Stop, regain};
 use crate::runtime::trust::Provenance;
 use crate::store::overlay::ShardState;
 
@@ -181,9 +181,7 @@ impl<A: Aggregate> AggregateShards<A> {
         waiting: &mut Vec<Pending<A>>,
     ) -> Result<(), Stop> {
         let cell = &self.cells[shard.0 as usize];
-        while let Regained::Ours(Opened { mut writer, head }) =
-            self.shell.regain(claim, &cell.cell, stop).await
-        {
+        while let Regained::Ours(Opened { mut writer, head }) = regain(claim, &cell.cell, stop).await? {
             let restored = self.restore(shard, head, stop).await;
             let Some(restored) = restored? else { break };
             if restored.is_first {
@@ -686,7 +684,11 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             }
             Err(CommitError::NotWritten { retry, error }) => {
                 self.refused(batch, retry, &error);
-                Ok(Settled::Alive)
+                match error.kind() {
+                    // What was acknowledged is gone: nobody decides on.
+                    LogErrorKind::Corrupt => Err(Stop::new(error)),
+                    _ => Ok(Settled::Alive),
+                }
             }
             Err(dead) => {
                 tracing::warn!(shard = %self.partitions.events, error = %dead, "a shard's writer died");

@@ -30,7 +30,7 @@ use self::changelog::Kept;
 use self::inputs::{Inputs, Sourced};
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
-use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after};
+use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::continues_command;
 use crate::engine::flow::{Drops, Flow};
 use crate::engine::operators::{Failure, InputRecord, Task, run_batch, run_tick};
@@ -103,7 +103,7 @@ enum WriterEnd {
 impl Emitter {
     /// Opens the writer, and opens it again whenever it died while the shard is still ours.
     async fn emit(&self, cell: &ShardCell, claim: &dyn Claim, stop: &CancellationToken) -> Result<(), Stop> {
-        while let Regained::Ours(opened) = self.shell.regain(claim, cell, stop).await {
+        while let Regained::Ours(opened) = regain(claim, cell, stop).await? {
             if self.emit_with(opened, cell, stop).await? == WriterEnd::Stopped {
                 return Ok(());
             }
