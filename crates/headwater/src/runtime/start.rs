@@ -516,29 +516,40 @@ impl Parts {
     pub const QUERIES: Self = Self { commands: false, queries: true };
 }
 
-/// What keeps a shard from being ready, in words, for health checks.
-pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
-    let shard = cell.shard;
+/// What keeps shards of a topology from being ready, in words, for health checks; `None` if nothing does.
+pub(crate) fn troubles<'a>(shards: impl Iterator<Item = &'a ShardCell>) -> Option<String> {
+    let mut alike: Vec<(String, Vec<u32>)> = Vec::new();
+    for (shard, trouble) in shards.filter_map(|cell| Some((cell.shard.0, trouble(cell)?))) {
+        match alike.iter_mut().find(|(found, _)| *found == trouble) {
+            Some((_, shards)) => shards.push(shard),
+            None => alike.push((trouble, vec![shard])),
+        }
+    }
+    let told = alike.into_iter().map(|(trouble, shards)| {
+        let name = if shards.len() == 1 { "shard" } else { "shards" };
+        let shards: Vec<_> = shards.iter().map(ToString::to_string).collect();
+        format!("{name} {}: {trouble}", shards.join(", "))
+    });
+    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+}
+
+fn trouble(cell: &ShardCell) -> Option<String> {
     let trouble = match cell.reported_phase() {
         Phase::Running if cell.left() == 0 => return None,
-        Phase::Running => {
-            format!("shard {shard} answers from an older state: {} records are left to read", cell.left())
-        }
-        Phase::Waiting => format!("shard {shard} has not started"),
-        Phase::Refused { reason } => {
-            return Some(format!("shard {shard} is refused, and tries again: {reason}"));
-        }
+        Phase::Running => format!("an older state answers, {} records are left to read", cell.left()),
+        Phase::Waiting => "not started".to_owned(),
+        Phase::Refused { reason } => return Some(format!("refused, and tried again: {reason}")),
         Phase::Restoring { done, total } => {
             format!(
-                "shard {shard} restores: {done} of {total}, {} are left to read",
+                "restored up to {done} of {total}, {} records are left to read",
                 total.saturating_sub(done)
             )
         }
-        Phase::Standby { .. } => return Some(format!("shard {shard} is another instance's")),
-        Phase::Stopped { reason } => return Some(format!("shard {shard} stopped: {reason}")),
+        Phase::Standby { .. } => return Some("nobody's yet; a copy is kept here".to_owned()),
+        Phase::Stopped { reason } => return Some(format!("stopped: {reason}")),
     };
     Some(match cell.hindrance() {
-        Some(reason) => format!("{trouble}; it waits, since {reason}"),
+        Some(reason) => format!("{trouble}; waiting, since {reason}"),
         None => trouble,
     })
 }
