@@ -80,7 +80,7 @@ pub use runtime::{
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Session,
+    Description, Emitter, Grouped, HoldBack, Hopping, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Session,
     SessionGroup, Sliding, Store, Stream, Table, Topic, TopologyDescription, Tumbling, Value, WindowedGroup,
     Windows,
 };
@@ -93,7 +93,7 @@ pub mod prelude {
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::windows::{days, hours, minutes, seconds};
-    pub use crate::topology::{Hopping, Join, Session, Sliding, Store, Stream, Table, Topic, Tumbling};
+    pub use crate::topology::{HoldBack, Hopping, Join, Session, Sliding, Store, Stream, Table, Topic, Tumbling};
 }
 
 /// Compiles and runs the program of the README.
