@@ -100,7 +100,7 @@ pub(crate) const SUITES: &[Suite] = &[
     .needs(&[Need::Kafka]),
     cargo(
         "streams",
-        "the reference for topologies, Kafka Streams' own test driver, answers as its documentation says",
+        "topologies answer as in Kafka Streams' own test driver, and that as its documentation says",
         &["test", "--locked", "--workspace", "--test", "streams"],
     )
     .needs(&[Need::Kafka]),

@@ -65,7 +65,7 @@ pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{DropReason, Keyed, RecordMeta};
-pub use engine::operators::{Change, Windowed};
+pub use engine::operators::{Change, Processing, Processor, Timer, Windowed};
 pub mod peers {
     //! How instances of an app reach each other: a transport implements [`Peers`].
     pub use crate::runtime::{
@@ -80,9 +80,9 @@ pub use runtime::{
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Description, Emitter, Grouped, HoldBack, Hopping, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Session,
-    SessionGroup, Sliding, Store, Stream, Table, Topic, TopologyDescription, Tumbling, Value, WindowedGroup,
-    Windows,
+    Description, Emitter, Grouped, HoldBack, Hopping, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent,
+    Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic, TopologyDescription, Tumbling, Value,
+    WindowedGroup, Windows,
 };
 
 /// What a program that uses Headwater usually names.

@@ -26,6 +26,12 @@ pub(crate) enum NodeKind {
     Stateless,
     /// Keeps a store.
     Stateful(StoreSpec),
+    /// The user's own operator, with its store.
+    Process {
+        store: StoreSpec,
+        /// Whether the same input gives the same output again.
+        is_repeatable: bool,
+    },
 }
 
 /// A store of a topology: its name, and its tables.
@@ -103,6 +109,26 @@ impl Node {
         self.all().iter().flat_map(|node| node.mistakes.clone()).collect()
     }
 
+    pub(crate) fn process(store: StoreSpec, input: Arc<Self>, is_repeatable: bool) -> Arc<Self> {
+        let kind = NodeKind::Process { store, is_repeatable };
+        Self::new("process", kind, vec![input])
+    }
+
+    /// Whether the same records of one partition give the same again, so that what is kept can be folded anew: not where
+    /// several topics are read, whose order a replay would not repeat, nor where the clock on the wall has a say.
+    pub(crate) fn is_repeatable(self: &Arc<Self>) -> bool {
+        let repeats = |node: &Arc<Self>| !matches!(node.kind, NodeKind::Process { is_repeatable: false, .. });
+        self.sources().len() <= 1 && self.all().iter().all(repeats)
+    }
+
+    /// The store that it keeps.
+    pub(crate) fn store(&self) -> Option<&StoreSpec> {
+        match &self.kind {
+            NodeKind::Stateful(store) | NodeKind::Process { store, .. } => Some(store),
+            NodeKind::Source { .. } | NodeKind::Stateless => None,
+        }
+    }
+
     /// Every node from the sources to this one, each once, inputs before those that they feed.
     pub(crate) fn all(self: &Arc<Self>) -> Vec<Arc<Self>> {
         let mut all = Vec::new();
@@ -150,10 +176,6 @@ impl Node {
 
     /// The stores on the way, in order.
     pub(crate) fn stores(self: &Arc<Self>) -> Vec<StoreSpec> {
-        let store = |node: Arc<Self>| match &node.kind {
-            NodeKind::Stateful(store) => Some(store.clone()),
-            _ => None,
-        };
-        self.all().into_iter().filter_map(store).collect()
+        self.all().iter().filter_map(|node| node.store().cloned()).collect()
     }
 }

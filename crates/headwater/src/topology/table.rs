@@ -171,7 +171,7 @@ impl<K: Key, V: Value> Table<K, V> {
                 self.node.label
             ));
         };
-        if self.node.sources().len() > 1 {
+        if !self.node.is_repeatable() {
             return self.through_a_topic(kept.name).into_fold();
         }
         let kind = Kind::Fold { replicated: self.replicated, rows: kept.rows };
