@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::start::StartedApp;
 use crate::command::{Receipt, Version};
+use crate::engine::operators::WriteRecord;
 use crate::topology::Topic;
 
 /// The header that carries a published record's id.
@@ -67,7 +68,7 @@ pub struct Publish {
 struct Encoded {
     key: Bytes,
     part: Bytes,
-    value: Bytes,
+    value: Option<Bytes>,
 }
 
 impl Publish {
@@ -116,7 +117,7 @@ impl Publish {
         let mut headers = Headers::builder();
         headers.put(RECORD_ID, id.as_bytes());
         let timestamp = self.time.unwrap_or_else(|| shell.clock.now());
-        let record = Record { key: Some(key), value: Some(value), headers: headers.build(), timestamp };
+        let record = Record { key: Some(key), value, headers: headers.build(), timestamp };
         let partition = partition_of(&part, self.topic.settings.partitions);
         let append = Append { to: self.topic.name.partition(partition.0), record };
         let deadline = Instant::now() + self.within;
@@ -155,10 +156,8 @@ impl IntoFuture for Publish {
 }
 
 fn encode<K: 'static, V: 'static>(topic: &Topic<K, V>, key: &K, value: &V) -> Result<Encoded, String> {
-    let encoded = topic.keys().encode(key).map_err(|e| e.to_string())?;
-    let part = topic.keys().partition_part(key, &encoded).map_err(|e| e.to_string())?;
-    let value = topic.values().encode(value).map_err(|e| e.to_string())?;
-    Ok(Encoded { key: encoded, part, value })
+    let (key, part) = topic.key(key)?.ok_or("a published record needs a key, which decides its partition")?;
+    Ok(Encoded { key, part, value: topic.value(value)? })
 }
 
 fn not_written(error: &LogError) -> PublishError {
