@@ -1,5 +1,6 @@
 //! The same inputs on both systems, and what differs, shown on as few inputs as still show it.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
 use crate::oracle::{Case, Oracle};
@@ -18,15 +19,27 @@ pub struct Options {
     pub null_values: bool,
     /// Whether some records have headers, which must be equal in what comes out.
     pub headers: bool,
+    /// Whether outputs count that delete a row which is not there: the first of its key, or after another delete.
+    pub void_deletes: bool,
     /// Whether the rows left in the store must be equal.
     pub store: bool,
+    /// Whether they must have been changed last at equal times.
+    pub row_times: bool,
     /// Whether equally many records must have been dropped.
     pub dropped: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { null_keys: true, null_values: true, headers: true, store: true, dropped: true }
+        Options {
+            null_keys: true,
+            null_values: true,
+            headers: true,
+            void_deletes: true,
+            store: true,
+            row_times: true,
+            dropped: true,
+        }
     }
 }
 
@@ -106,10 +119,29 @@ fn shrink(mut inputs: Vec<Input>, mut kept: Both, both: impl Fn(&[Input]) -> Bot
     (inputs, kept)
 }
 
+/// Leaves out what deletes a row that is not there.
+fn leave_out_void_deletes(outputs: &mut Vec<Output>) {
+    let mut there = HashSet::new();
+    outputs.retain(|Output { topic, key, value, .. }| {
+        let row = (topic.clone(), key.as_ref().map(ToString::to_string));
+        if value.is_none() {
+            return there.remove(&row);
+        }
+        there.insert(row);
+        true
+    });
+}
+
 /// What must be equal of an answer, in one order: outputs by input and topic, and rows by key.
 fn comparable(mut answer: Answer, options: Options) -> Answer {
+    if !options.void_deletes {
+        leave_out_void_deletes(&mut answer.outputs);
+    }
     if !options.store {
         answer.store.clear();
+    }
+    if !options.row_times {
+        answer.store.iter_mut().for_each(|row| row.time = None);
     }
     if !options.dropped {
         answer.dropped = 0;

@@ -104,15 +104,19 @@ pub(crate) const SUITES: &[Suite] = &[
     .needs(&[Need::Kafka]),
     cargo(
         "streams",
-        "the reference for topologies, Kafka Streams' own test driver, answers as its documentation says",
+        "topologies answer as in Kafka Streams' own test driver, and that as its documentation says",
         &["test", "--locked", "--workspace", "--test", "streams"],
     )
     .needs(&[Need::Kafka]),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
     npm("browser", "the page of ordering in a headless browser", "apps/ordering/browser-tests")
         .needs(&[Need::Chromium, Need::Release("ordering")]),
-    npm("browser-shortener", "the page of the shortener in a headless browser", "apps/shortener/browser-tests")
-        .needs(&[Need::Chromium, Need::Release("shortener")]),
+    npm(
+        "browser-shortener",
+        "the page of the shortener in a headless browser",
+        "apps/shortener/browser-tests",
+    )
+    .needs(&[Need::Chromium, Need::Release("shortener")]),
     Suite { check: Check::Cargo(CHAOS_OF_THE_GATE), ..CHAOS },
 ];
 

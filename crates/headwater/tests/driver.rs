@@ -1,10 +1,13 @@
 //! Operators of topologies, driven in a test: streams, groups and tables.
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+use std::time::Duration;
+
 use headwater::core::clock::Timestamp;
 use headwater::core::codec::{Nullable, Text};
 use headwater::prelude::*;
 use headwater::testing::Driver;
+use headwater::{Keyed, Processing, Processor, Timer, Timers};
 
 type Words = Vec<(String, String, Timestamp)>;
 
@@ -148,4 +151,73 @@ fn a_table_without_a_store_is_no_view_before_it_has_a_name() {
     let _ = app.view(names.filter(|_, _| true));
     let error = app.check().unwrap_err().to_string();
     assert!(error.contains("made by \"filter\" has no name: keep it, with `.stored("), "{error}");
+}
+
+/// Sums up values and tells the sums whenever it is called.
+struct Sums;
+
+impl Processor for Sums {
+    type Key = String;
+    type Value = i64;
+    type OutKey = String;
+    type OutValue = i64;
+    type RowKey = String;
+    type Row = i64;
+
+    fn process(&mut self, item: Keyed<'_, String, i64>, next: &mut Processing<'_, '_, Self>) {
+        match item.value {
+            0 => next.delete(item.key),
+            value => {
+                let sum = next.get(item.key).unwrap_or(0) + value;
+                next.put(item.key, &sum);
+            }
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer, time: Timestamp, next: &mut Processing<'_, '_, Self>) {
+        let sign = if timer == Timer::WallClock { -1 } else { 1 };
+        for (key, sum) in next.rows(&()) {
+            next.forward_at(&key, &(sign * sum), time);
+        }
+    }
+}
+
+#[test]
+fn a_processor_is_called_by_the_time_of_its_records_and_by_the_clock_on_the_wall() {
+    let mut app = App::new("test");
+    let numbers = app.stream::<String, i64>("in");
+    let timers =
+        Timers::default().stream_time(Duration::from_millis(10)).wall_clock(Duration::from_millis(100));
+    app.emitter(numbers.process(Store::named("sums"), timers, || Sums).to("out"));
+    let mut driver = Driver::new(&app);
+    let mut told = Vec::new();
+    for (key, value, time) in
+        [("a", 1, 3), ("a", 2, 9), ("b", 5, 25), ("a", 4, 26), ("a", 0, 31), ("b", 1, 12)]
+    {
+        driver.pipe("in", s(key), value, Timestamp(time));
+        driver.restart();
+        told.push(driver.read::<String, i64>("out"));
+    }
+    let sums = |sums: &[(&str, i64, i64)]| -> Vec<_> {
+        sums.iter().map(|(key, sum, time)| (s(key), *sum, Timestamp(*time))).collect()
+    };
+    let expected: [&[_]; 6] = [&[("a", 1, 3)], &[], &[("a", 3, 25), ("b", 5, 25)], &[], &[("b", 5, 31)], &[]];
+    assert_eq!(told, expected.map(sums));
+}
+
+#[test]
+fn a_clock_on_the_wall_calls_once_however_much_it_has_missed() {
+    let mut app = App::new("test");
+    let numbers = app.stream::<String, i64>("in");
+    let timers = Timers::default().wall_clock(Duration::from_millis(100));
+    let sums = numbers.process(Store::named("sums"), timers, || Sums);
+    app.view(sums.repartition("told").to_table(Store::named("last")));
+    app.emitter(sums.to("out"));
+    let mut driver = Driver::new(&app);
+    driver.pipe("in", s("a"), 1, Timestamp(0));
+    for (now, calls) in [(99, 0), (100, 1), (150, 0), (420, 1), (499, 0), (500, 1)] {
+        driver.advance_to(Timestamp(now));
+        let told = driver.read::<String, i64>("out");
+        assert_eq!(told, vec![(s("a"), -1, Timestamp(now)); calls]);
+    }
 }

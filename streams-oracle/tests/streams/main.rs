@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+mod ours;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use streams_oracle::{Answer, Case, Input, Options, Oracle, compare, golden, random_inputs};
+use streams_oracle::{Answer, Case, Input, Options, Oracle, compare, golden, random_inputs, seeds};
 
 fn oracle() -> &'static Oracle {
     static ORACLE: OnceLock<Oracle> = OnceLock::new();
@@ -137,4 +139,28 @@ fn what_kafka_streams_throws_is_an_error() {
     assert!(thrown.contains("nowhere"), "{thrown}");
     let again = oracle().run("count", &random_inputs(&case, 1, Options::default()));
     assert!(again.is_ok_and(|answer| !answer.outputs.is_empty()), "it goes on after an error");
+}
+
+#[test]
+fn headwater_answers_random_inputs_as_kafka_streams_does() {
+    const SEEDS: u64 = 25;
+    let mut differences = Vec::new();
+    for ours in ours::all() {
+        let case = oracle().case(&ours.case).unwrap();
+        let compared = |seed| compare(oracle(), &case, seed, ours.options, |inputs| ours.run(inputs));
+        differences.extend(seeds(SEEDS).find_map(|seed| compared(seed).err()));
+    }
+    let texts: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    assert!(texts.is_empty(), "{}", texts.join("\n"));
+}
+
+#[test]
+fn headwater_answers_as_kafka_streams_documentation_says() {
+    let all = ours::all();
+    for example in golden::examples().unwrap() {
+        for ours in all.iter().filter(|ours| example.cases.contains(&ours.case)) {
+            let answer = ours.run(&example.inputs()).unwrap();
+            example.check(&ours.case, &answer).unwrap_or_else(|wrong| panic!("{}: {wrong}", example.about));
+        }
+    }
 }

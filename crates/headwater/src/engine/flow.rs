@@ -61,6 +61,11 @@ impl RecordMeta {
         Self { timestamp, ..self.clone() }
     }
 
+    /// That of what a timer does: of no record.
+    pub(crate) fn of_timer(timestamp: Timestamp) -> Self {
+        Self { timestamp, partition: Partition(0), offset: Offset::ZERO, headers: Headers::empty() }
+    }
+
     pub(crate) fn of(record: &StoredRecord, partition: Partition) -> Self {
         Self {
             timestamp: record.record.timestamp,

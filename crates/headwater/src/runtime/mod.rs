@@ -10,6 +10,7 @@ mod emitter;
 mod fold;
 mod headwater;
 mod instances;
+mod landmarks;
 mod membership;
 pub(crate) mod observe;
 mod open;

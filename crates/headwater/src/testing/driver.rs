@@ -17,7 +17,7 @@ use headwater_core::topic::{Offset, Partition, TopicName};
 
 use crate::app::{App, View};
 use crate::engine::flow::{Drops, Flow};
-use crate::engine::operators::{InputRecord, Task, run_batch};
+use crate::engine::operators::{InputRecord, Task, Windowed, run_batch};
 use crate::engine::row::{Row, RowFormat};
 use crate::engine::state::{Delta, Layered, StateRead};
 use crate::topology::{Definition, Kind, ShardPlace, Topic, TopicRef, Value};
@@ -50,7 +50,6 @@ pub struct Driver {
     taken: BTreeMap<TopicName, usize>,
     topologies: Vec<Running>,
     drops: Drops,
-    now: Timestamp,
 }
 
 /// A topology that is driven.
@@ -84,14 +83,15 @@ impl Driver {
             state: Tables::default(),
             definition: definition.clone(),
         };
-        Self {
+        let mut driver = Self {
             app: app.name().to_owned(),
             topics: BTreeMap::new(),
             taken: BTreeMap::new(),
             topologies: app.definitions.values().map(running).collect(),
             drops: Drops::new(),
-            now: Timestamp(0),
-        }
+        };
+        driver.advance_to(Timestamp(0));
+        driver
     }
 
     /// Appends a value to a topic, and processes what comes of it.
@@ -128,7 +128,7 @@ impl Driver {
         let writes = topic.writes();
         let key = writes.key(&key).expect("the key can be written").map(|(key, _)| key);
         let value = writes.value(&value).expect("the value can be written");
-        let name = TopicName::new(topic.name().to_owned()).expect("the topic has a good name");
+        let name = TopicName::new(topic.name()).expect("the topic has a good name");
         self.append(name, Record { key, value, headers, timestamp: time });
     }
 
@@ -142,6 +142,16 @@ impl Driver {
         self.pipe(Topic::<K, Option<()>>::from(topic), key, None, time);
     }
 
+    /// Appends a record to a topic as it is, and processes what comes of it.
+    ///
+    /// # Panics
+    ///
+    /// If a topology stops at it, saying why.
+    #[track_caller]
+    pub fn pipe_record(&mut self, topic: &str, record: Record) {
+        self.append(TopicName::new(topic).expect("the topic has a good name"), record);
+    }
+
     #[track_caller]
     fn append(&mut self, topic: TopicName, record: Record) {
         self.push(topic, record);
@@ -153,14 +163,13 @@ impl Driver {
         records.push(StoredRecord { offset: Offset(records.len() as u64), record });
     }
 
-    /// Lets the clock on the wall move on, for those that wait for it.
+    /// Lets the clock on the wall, which begins at zero, move on to a time, for those that wait for it.
     ///
     /// # Panics
     ///
     /// If a topology stops.
     #[track_caller]
     pub fn advance_to(&mut self, now: Timestamp) {
-        self.now = now;
         for index in 0..self.topologies.len() {
             let topology = &mut self.topologies[index];
             let name = topology.definition.name.clone();
@@ -181,17 +190,27 @@ impl Driver {
         topic: impl Into<Topic<K, V>>,
     ) -> Vec<(K, V, Timestamp)> {
         let topic = topic.into();
-        let name = TopicName::new(topic.name().to_owned()).expect("the topic has a good name");
-        let records = self.topics.get(&name).map_or(&[][..], |records| records);
-        let taken = self.taken.entry(name).or_default();
         let read = topic.read();
-        let fresh = records[std::mem::replace(taken, records.len())..].iter();
+        let fresh = self.fresh(topic.name()).iter();
         let one = |stored: &StoredRecord| {
             let (key, value) =
                 read(stored).unwrap_or_else(|error| panic!("{error}")).expect("it is one of ours");
             (key, value, stored.record.timestamp)
         };
         fresh.map(one).collect()
+    }
+
+    /// The same records as they are on the log.
+    pub fn read_records(&mut self, topic: &str) -> Vec<Record> {
+        self.fresh(topic).iter().map(|stored| stored.record.clone()).collect()
+    }
+
+    /// What a topic holds that was not read yet, and is now.
+    fn fresh(&mut self, topic: &str) -> &[StoredRecord] {
+        let name = TopicName::new(topic).expect("the topic has a good name");
+        let records = self.topics.get(&name).map_or(&[][..], |records| records);
+        let taken = self.taken.entry(name).or_default();
+        &records[std::mem::replace(taken, records.len())..]
     }
 
     /// A view, as it stands.
@@ -374,5 +393,28 @@ impl<K: Key, S: Value> Rows<'_, K, S> {
     #[track_caller]
     fn decoded(&self, row: &Bytes) -> Option<S> {
         Row::decode(self.format, row).unwrap_or_else(|error| panic!("{error}")).value
+    }
+}
+
+impl<K: Key, S: Value> Rows<'_, Windowed<K>, S> {
+    /// The windows of a key, by their starts, in order.
+    ///
+    /// # Panics
+    ///
+    /// If a row cannot be read.
+    #[track_caller]
+    pub fn windows(&self, key: &K) -> Vec<(Timestamp, S)> {
+        self.spans(key).into_iter().map(|((start, _), value)| (start, value)).collect()
+    }
+
+    /// The same, by their starts and ends.
+    ///
+    /// # Panics
+    ///
+    /// If a row cannot be read.
+    #[track_caller]
+    pub fn spans(&self, key: &K) -> Vec<((Timestamp, Timestamp), S)> {
+        let of_key = self.all().into_iter().filter(|(window, _)| window.key == *key);
+        of_key.map(|(window, value)| ((window.start, window.end), value)).collect()
     }
 }

@@ -128,10 +128,11 @@ impl<K, V> Sink<Option<K>, Option<V>> for Present<K, V> {
         flow: &mut Flow<'_>,
     ) -> Result<(), ProcessError> {
         match (item.key, item.value) {
-            (Some(key), Some(value)) => self.next.push(Keyed { key, value, meta: item.meta }, flow),
-            (None, _) => Ok(flow.drop_record(&self.operator, DropReason::NullKey)),
-            (Some(_), None) => Ok(flow.drop_record(&self.operator, DropReason::NullValue)),
+            (Some(key), Some(value)) => self.next.push(Keyed { key, value, meta: item.meta }, flow)?,
+            (None, _) => flow.drop_record(&self.operator, DropReason::NullKey),
+            (Some(_), None) => flow.drop_record(&self.operator, DropReason::NullValue),
         }
+        Ok(())
     }
 
     pass_on!();

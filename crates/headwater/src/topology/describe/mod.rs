@@ -95,11 +95,11 @@ impl TopologyDescription {
 impl OperatorDescription {
     fn of(app: &str, node: &Arc<Node>, nodes: &[Arc<Node>]) -> Self {
         let index = |input: &Arc<Node>| nodes.iter().position(|node| Arc::ptr_eq(node, input));
-        let (topic, store) = match &node.kind {
-            NodeKind::Source { topic, .. } => (Some(topic.shown(app)), None),
-            NodeKind::Stateless => (None, None),
-            NodeKind::Stateful(store) => (None, Some(store.name.clone())),
+        let topic = match &node.kind {
+            NodeKind::Source { topic, .. } => Some(topic.shown(app)),
+            _ => None,
         };
+        let store = node.store().map(|store| store.name.clone());
         Self { operator: node.label, topic, store, inputs: node.inputs.iter().filter_map(index).collect() }
     }
 }

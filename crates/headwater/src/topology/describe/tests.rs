@@ -1,6 +1,5 @@
 use super::picture::Picture;
 use super::svg::placed;
-use super::*;
 use crate::prelude::*;
 
 fn shop() -> App {
