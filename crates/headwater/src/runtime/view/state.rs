@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::QueryError;
+use crate::engine::row::RowFormat;
 use crate::runtime::cell::{Bell, Phase, ShardCell};
 use crate::runtime::changes::Batch;
 use crate::runtime::fold::is_whole;
@@ -23,7 +24,7 @@ use crate::runtime::instances::{Route, Routes};
 use crate::runtime::observe;
 use crate::runtime::peers::question::Made;
 use crate::store::overlay::ShardState;
-use crate::topology::Definition;
+use crate::topology::{Definition, Kind};
 
 /// The one table of a view's store.
 pub(crate) const TABLE: TableId = TableId(0);
@@ -61,6 +62,8 @@ pub(crate) struct ViewState {
     pub(crate) source: TopicName,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     pub(crate) place: ViewPlace,
+    /// How its rows are written.
+    pub(crate) rows: RowFormat,
     older: RwLock<Vec<OlderVersion>>,
     reads: metrics::Counter,
 }
@@ -130,6 +133,10 @@ impl ViewState {
             source,
             cells,
             place,
+            rows: match definition.kind {
+                Kind::Fold { rows, .. } => rows,
+                Kind::Observer | Kind::Emitter { .. } => RowFormat::Plain,
+            },
             older: RwLock::new(older),
             reads: observe::view_reads(&definition.name),
         }
@@ -260,7 +267,7 @@ impl ViewState {
         let begun = Instant::now();
         let Some(next) = needed else { return self.answering(shard, deadline).await };
         loop {
-            self.reach(self.cell(shard), next, begun, deadline).await?;
+            self.reach(self.cell(shard), (0, next), begun, deadline).await?;
             let answering = self.answering(shard, deadline).await?;
             if self.stands_at(&answering, shard) >= next {
                 return Ok(answering);
@@ -280,15 +287,15 @@ impl ViewState {
         checkpoint.position.get(&self.source.partition(shard.0)).unwrap_or_default()
     }
 
-    /// Waits until a shard has committed up to `next`.
+    /// Waits until a shard has committed up to `next` of the source of this index.
     pub(crate) async fn reach(
         &self,
         cell: &ShardCell,
-        next: Offset,
+        (source, next): (usize, Offset),
         begun: Instant,
         deadline: Instant,
     ) -> Result<(), NotAnswered> {
-        match reach(cell, next, self.may_move(), deadline).await {
+        match reach(cell, (source, next), self.may_move(), deadline).await {
             Reached::Yes => Ok(()),
             Reached::Moved => Err(NotAnswered::Moved),
             Reached::Stopped(reason) => Err(QueryError::Stopped { view: self.name.clone(), reason }.into()),
@@ -378,12 +385,14 @@ impl ViewState {
         QueryError::Unavailable { view: self.name.clone(), reason: reason.to_string() }
     }
 
+    /// The value of a row of the state that answers, which may be an older program's.
     pub(super) fn decode<S: Serialize + DeserializeOwned>(
         &self,
         value: &[u8],
         frozen: bool,
     ) -> Result<S, QueryError> {
-        Json.decode(value).map_err(|error| {
+        let rows = if frozen { RowFormat::of(value) } else { self.rows };
+        Json.decode(rows.value_in(value)).map_err(|error| {
             if frozen {
                 let (done, total) = self.progress();
                 QueryError::Building { view: self.name.clone(), done, total }
@@ -416,9 +425,14 @@ pub(crate) enum Reached {
     NotYet,
 }
 
-/// Waits until a shard has committed up to `next`; if it may move, only as long as it is here.
-pub(crate) async fn reach(cell: &ShardCell, next: Offset, may_move: bool, deadline: Instant) -> Reached {
-    if cell.committed() >= next && !(may_move && cell.phase() == Phase::Waiting) {
+/// Waits until a shard has committed up to an offset of a source; if it may move, only as long as it is here.
+pub(crate) async fn reach(
+    cell: &ShardCell,
+    (source, next): (usize, Offset),
+    may_move: bool,
+    deadline: Instant,
+) -> Reached {
+    if cell.committed_of(source) >= next && !(may_move && cell.phase() == Phase::Waiting) {
         return Reached::Yes;
     }
     let (mut committed, mut phase) = (cell.watch_committed(), cell.watch_phase());
@@ -428,11 +442,11 @@ pub(crate) async fn reach(cell: &ShardCell, next: Offset, may_move: bool, deadli
         tokio::select! {
             biased;
             ended = phase.wait_for(ended) => ended.ok().map(|phase| phase.clone()),
-            _ = committed.wait_for(|at| *at >= next) => None,
+            _ = committed.wait_for(|at| at.get(source).is_some_and(|at| *at >= next)) => None,
         }
     };
     match tokio::time::timeout_at(deadline, reached).await {
-        Ok(Some(Phase::Stopped { reason })) if cell.committed() < next => Reached::Stopped(reason),
+        Ok(Some(Phase::Stopped { reason })) if cell.committed_of(source) < next => Reached::Stopped(reason),
         Ok(Some(Phase::Waiting)) => Reached::Moved,
         Ok(_) => Reached::Yes,
         Err(_) => Reached::NotYet,
