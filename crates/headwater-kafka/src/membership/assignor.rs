@@ -37,15 +37,13 @@ pub(super) fn assign(shards: u32, members: &[Claimant]) -> Shares {
     let owners = owners(shards, members);
     let quotas = quotas(shards, members, &owners);
     for (id, quota) in &quotas {
-        let owned = owners.iter().filter(|(_, owner)| **owner == *id).map(|(shard, _)| *shard);
+        let owned = owners.iter().filter(|(_, owner)| *owner == id).map(|(shard, _)| *shard);
         shares.entry((*id).to_owned()).or_default().extend(owned.take(*quota));
     }
     let kept: BTreeSet<Partition> = shares.values().flatten().copied().collect();
     for shard in (0..shards).map(Partition).filter(|shard| !kept.contains(shard)) {
-        let room = |id: &str, quota: usize| quota.saturating_sub(shares[id].len());
-        // The first of those with the most room, in the order of the quotas.
-        let most = quotas.iter().rev().max_by_key(|(id, quota)| room(id, *quota));
-        if let Some((id, _)) = most {
+        let with_room = quotas.iter().filter(|(id, quota)| shares[*id].len() < *quota);
+        if let Some((id, _)) = with_room.min_by_key(|(id, _)| shares[*id].len()) {
             shares.get_mut(*id).expect("every member has a share").insert(shard);
         }
     }
@@ -54,18 +52,16 @@ pub(super) fn assign(shards: u32, members: &[Claimant]) -> Shares {
 }
 
 /// The member that owns each shard now.
-fn owners(shards: u32, members: &[Claimant]) -> BTreeMap<Partition, &str> {
-    let mut claims: BTreeMap<Partition, Vec<&Claimant>> = BTreeMap::new();
+fn owners<'a>(shards: u32, members: &'a [Claimant]) -> BTreeMap<Partition, &'a str> {
+    let mut claims: BTreeMap<Partition, Vec<&'a Claimant>> = BTreeMap::new();
     for member in members.iter().filter(|member| member.takes_part) {
         for shard in member.owned.iter().filter(|shard| shard.0 < shards) {
             claims.entry(*shard).or_default().push(member);
         }
     }
-    let owner = |(shard, claims): (Partition, Vec<&'_ Claimant>)| {
+    let owner = |(shard, claims): (Partition, Vec<&'a Claimant>)| {
         let latest = claims.iter().map(|member| member.generation).max()?;
-        let mut latest = members.iter().filter(|member| {
-            member.generation == latest && claims.iter().any(|claim| claim.id == member.id)
-        });
+        let mut latest = claims.into_iter().filter(|member| member.generation == latest);
         let owner = latest.next()?;
         latest.next().is_none().then_some((shard, owner.id.as_str()))
     };
@@ -82,8 +78,10 @@ fn quotas<'a>(
     let mut takers: Vec<&Claimant> = members.iter().filter(|member| member.takes_part).collect();
     takers.sort_by_key(|member| (std::cmp::Reverse(owns(member)), &member.name, &member.id));
     let shards = shards as usize;
-    let (each, odd) = (shards.checked_div(takers.len()).unwrap_or(0), shards.checked_rem(takers.len()).unwrap_or(0));
-    let quota = |(index, member): (usize, &'a Claimant)| (member.id.as_str(), each + usize::from(index < odd));
+    let (each, odd) =
+        (shards.checked_div(takers.len()).unwrap_or(0), shards.checked_rem(takers.len()).unwrap_or(0));
+    let quota =
+        |(index, member): (usize, &'a Claimant)| (member.id.as_str(), each + usize::from(index < odd));
     takers.into_iter().enumerate().map(quota).collect()
 }
 

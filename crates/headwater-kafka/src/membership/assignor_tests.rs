@@ -36,7 +36,12 @@ fn shards_are_kept_shared_evenly_and_taken_before_they_are_given() {
         ("nobody is there", 3, "", ""),
         ("more members than shards", 2, "a: b: c:", "a:0 b:1 c:"),
         ("what is balanced stays", 5, "a@4:1,3 b@4:0,2,4", "a:1,3 b:0,2,4"),
-        ("of who owns more, what is too much is taken, and given to nobody yet", 6, "a@2:0,1,2,3,4,5 b:", "a:0,1,2 b:"),
+        (
+            "of who owns more, what is too much is taken, and given to nobody yet",
+            6,
+            "a@2:0,1,2,3,4,5 b:",
+            "a:0,1,2 b:",
+        ),
         ("then it is given", 6, "a@3:0,1,2 b@3:", "a:0,1,2 b:3,4,5"),
         ("one shard too many moves alone", 6, "a@5:0,1 b@5:2,3 c@5:4,5 d:", "a:0,1 b:2,3 c:4 d:"),
         ("what a member left behind goes to the others", 6, "a@5:0,1 c@5:4,5", "a:0,1,2 c:3,4,5"),
@@ -55,7 +60,8 @@ fn shards_are_kept_shared_evenly_and_taken_before_they_are_given() {
 
 /// What the members own once they have taken what they were given and given up what they were not.
 fn next(members: &[Claimant], shares: &Shares, generation: i32) -> Vec<Claimant> {
-    let next = |member: &Claimant| Claimant { generation, owned: shares[&member.id].clone(), ..member.clone() };
+    let next =
+        |member: &Claimant| Claimant { generation, owned: shares[&member.id].clone(), ..member.clone() };
     members.iter().map(next).collect()
 }
 
