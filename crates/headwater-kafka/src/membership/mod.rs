@@ -1,70 +1,65 @@
 //! Membership of a group: who has which shard.
 //!
-//! The group's consumer reads nothing: it subscribes to one topic with a partition per shard, all of them paused, and is
-//! polled so that the group knows it lives. The classic protocol with a static name per instance gives a restarted
-//! instance its shards back at once, and another one those of an instance that is gone after one session; shards move
-//! cooperatively, so that those that stay are written to all the while.
+//! The classic protocol with a static name per instance gives a restarted instance its shards back at once, and another
+//! one those of an instance that is gone after one session; shards move cooperatively, so that those that stay are
+//! written to all the while. What a member does about what it hears is decided in [`member`], without any I/O; who gets
+//! which shard in [`assignor`]; here it is done, over [`wire`].
 //!
 //! A shard that is to move is told as revoked, and goes on to its next owner when its claim and its writers are dropped,
 //! or when whoever holds them has had time enough. One that the group has given away already is told as lost.
 //!
-//! That a member was fenced does not say by whom: one whose session ended joins anew under its name, and a heartbeat that
-//! was still under way under its old id is answered as if another process had taken the name. The group cannot be asked
-//! either: a member that takes its name back is described with the client of the life before. So it is counted.
-//!
-//! A member has sockets of its own: joining is held back by the broker until the other members have come, and other
-//! groups' heartbeats must not wait behind it.
+//! A member that is out of touch with its group keeps its shards: whoever gets one of them next opens its writer, which
+//! fences this one's, and only the group can say that it was given away.
 
-use std::collections::{HashMap, VecDeque};
+mod assignor;
+mod member;
+mod wire;
+
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock, Weak};
+use std::future::pending;
+use std::sync::{Arc, Weak};
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use headwater_core::BoxFuture;
 use headwater_core::log::{Group, LogError, LogErrorKind, Membership, ShardChange};
 use headwater_core::position::Position;
-use headwater_core::topic::{Partition, TopicPartition};
-use krafka::consumer::{
-    AutoOffsetReset, Consumer, ConsumerRebalanceListener, GroupProtocol, OffsetAndMetadata,
-    PartitionAssignmentStrategy,
-};
-use krafka::error::ErrorCode;
-use krafka::{CloseOptions, GroupMembershipOperation, KrafkaError};
-use parking_lot::Mutex;
+use headwater_core::topic::Partition;
+use krafka::KrafkaError;
+use krafka::consumer::ConsumerGroupMetadata;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
-use crate::bounds::partition_id;
-use crate::claim::{Hold, KafkaClaim, Means};
-use crate::errors::{code_of, failed_to, kind_of};
+use crate::claim::{Hold, KafkaClaim, Means, Standing};
+use crate::errors::failed_to;
 use crate::names::OwnName;
-use crate::pulse;
 use crate::settings::KafkaSettings;
 use crate::topics::unknown;
 
-/// How long one poll waits: how late a change of the group is noticed at most.
-const POLL: Duration = Duration::from_millis(50);
+use self::member::{End, Input, Output, Place, Refusal, Rules};
+use self::wire::{Refused, Wire};
 
-/// After a poll that failed.
+/// Before a request is repeated that failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How often, in [`FENCED_WITHIN`], a member may be told that its name is another's.
-///
-/// One that begins anew in the middle of a join can fence itself, on a slow machine more than once. Two processes of one
-/// name fence each other in turn, and the older one is told so first, and so most often.
-const FENCED_MAX: usize = 6;
-const FENCED_WITHIN: Duration = Duration::from_secs(60);
+/// Heartbeats in the time of a session: members hear by them that others come and go.
+const BEATS_PER_SESSION: u32 = 12;
+
+/// How many times in a session's time a heartbeat that has no answer is given up, and the coordinator looked for anew.
+const FINDS_PER_SESSION: u32 = 3;
 
 type Change = Result<ShardChange, LogError>;
+type Left = oneshot::Sender<Result<(), LogError>>;
 
 /// A member of a group.
 pub(crate) struct Member {
-    consumer: Arc<Consumer>,
-    group: String,
+    means: Arc<Means>,
+    wire: Arc<Wire>,
+    standing: Arc<Standing>,
     changes: mpsc::UnboundedReceiver<Change>,
     /// Dropping it leaves, too.
-    leave: Option<oneshot::Sender<oneshot::Sender<Result<(), LogError>>>>,
+    leave: Option<oneshot::Sender<Left>>,
 }
 
 impl Member {
@@ -74,16 +69,23 @@ impl Member {
         let means = Arc::new(means);
         let settings = means.connection.settings();
         let name = OwnName::take(format!("{} at {}", means.group.name, settings.servers), &settings.instance);
+        let wire = Arc::new(Wire::open(means.clone(), name.as_str()).await?);
+        let standing = Arc::new(Standing::default());
         let (told, changes) = mpsc::unbounded_channel();
-        let listener = Arc::new(Listener::new(means.clone(), told));
-        let consumer = Arc::new(consumer(&means, &name, listener.clone()).await?);
-        listener.consumer.set(Arc::downgrade(&consumer)).expect("the listener has just been made");
-        let group = means.group.name.clone();
-        let subscribed = consumer.subscribe([means.group.topic.as_str()]).await;
-        subscribed.map_err(|error| failed_to(&format!("join the group {group}"), error))?;
         let (leave, left) = oneshot::channel();
-        tokio::spawn(Polling { consumer: consumer.clone(), listener, name, means }.run(left));
-        Ok(Box::new(Self { consumer, group, changes, leave: Some(leave) }))
+        tokio::spawn(Driver::new(means.clone(), name, wire.clone(), standing.clone(), told).run(left));
+        Ok(Box::new(Self { means, wire, standing, changes, leave: Some(leave) }))
+    }
+
+    async fn tell(&self, positions: Position) -> Result<(), LogError> {
+        let group = &self.means.group.name;
+        let what = format!("tell how far {group} has come");
+        let Some(place) = self.standing.get() else {
+            let message = format!("could not {what}: the group does not know this member now");
+            return Err(LogError::new(LogErrorKind::Unavailable, message));
+        };
+        let place = Place { id: place.member_id().to_owned(), generation: place.generation_id() };
+        self.wire.commit(&place, &positions).await.map_err(|refused| failed_to(&what, refused.error))
     }
 }
 
@@ -100,32 +102,12 @@ async fn check(means: &Means) -> Result<(), LogError> {
     Err(LogError::new(LogErrorKind::Invalid, message))
 }
 
-async fn consumer(means: &Means, name: &OwnName, listener: Arc<Listener>) -> Result<Consumer, LogError> {
-    let settings = means.connection.settings();
-    let kafka = means.connection.dedicated().await?;
-    let consumer = kafka
-        .consumer(&*means.group.name)
-        .group_protocol(GroupProtocol::Classic)
-        .group_instance_id(name.as_str())
-        .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
-        .session_timeout(settings.session_timeout)
-        .heartbeat_interval(pulse::rare(settings.session_timeout))
-        .max_poll_interval(settings.rebalance_timeout)
-        .enable_auto_commit(false)
-        .auto_offset_reset(AutoOffsetReset::None)
-        .idle_poll_backoff(POLL)
-        .metrics_push(false)
-        .rebalance_listener(listener)
-        .build()
-        .await;
-    consumer.map_err(|error| failed_to(&format!("join the group {}", means.group.name), error))
-}
-
 impl Membership for Member {
     fn next(&mut self) -> BoxFuture<'_, Result<ShardChange, LogError>> {
         Box::pin(async {
+            let group = &self.means.group.name;
             let ended =
-                || LogError::new(LogErrorKind::Closed, format!("the membership of {} has ended", self.group));
+                || LogError::new(LogErrorKind::Closed, format!("the membership of {group} has ended"));
             self.changes.recv().await.unwrap_or_else(|| Err(ended()))
         })
     }
@@ -140,169 +122,54 @@ impl Membership for Member {
     }
 
     fn processed(&self, positions: Position) -> BoxFuture<'_, Result<(), LogError>> {
-        Box::pin(async move {
-            let offset = |(at, next): (&TopicPartition, headwater_core::topic::Offset)| {
-                let place = krafka::consumer::TopicPartition::new(at.topic.as_str(), partition_id(at));
-                (place, OffsetAndMetadata::new(next.0 as i64))
-            };
-            let offsets: Vec<_> = positions.iter().map(offset).collect();
-            let told = self.consumer.commit_offsets(offsets).await;
-            told.map_err(|error| failed_to(&format!("tell how far {} has come", self.group), error))
-        })
+        Box::pin(self.tell(positions))
     }
 }
 
-/// The task that keeps a membership alive.
-struct Polling {
-    consumer: Arc<Consumer>,
-    listener: Arc<Listener>,
-    name: OwnName,
-    means: Arc<Means>,
+fn rules(settings: &KafkaSettings, group: &Group) -> Rules {
+    Rules {
+        shards: group.shards,
+        beat_every: settings.session_timeout / BEATS_PER_SESSION,
+        pause: PAUSE,
+        release_within: settings.rebalance_timeout * 2 / 3,
+        stray_for: settings.rebalance_timeout,
+        join_heard_within: settings.session_timeout / FINDS_PER_SESSION,
+        stays: settings.restart_follows,
+    }
 }
 
-impl Polling {
-    async fn run(self, mut left: oneshot::Receiver<oneshot::Sender<Result<(), LogError>>>) {
-        let mut fenced = Fences::default();
-        // Of its own, since a poll lasts as long as the shards that it takes away need to be given up.
-        let mut beating = tokio::spawn(pulse::beat(Arc::downgrade(&self.consumer), self.means.clone()));
-        let ended = loop {
-            tokio::select! {
-                biased;
-                answer = &mut left => break Ended::Left(answer.ok()),
-                gone = &mut beating => {
-                    let code = gone.ok().flatten().unwrap_or(ErrorCode::UnknownMemberId);
-                    break Ended::By(KrafkaError::broker(code, "the group does not have this member any more"));
-                }
-                polled = self.consumer.poll(POLL) => match polled {
-                    // All partitions are paused: there are no records.
-                    Ok(_) => {}
-                    Err(error) if is_fenced(&error) => {
-                        if fenced.are_too_many(Instant::now()) {
-                            break Ended::By(error);
-                        }
-                        tracing::warn!(group = %self.means.group.name, "the group took this member's name; joining again");
-                        sleep(PAUSE).await;
-                    }
-                    Err(error) if is_the_end(&error) => break Ended::By(error),
-                    Err(error) => {
-                        tracing::warn!(group = %self.means.group.name, %error, "the group cannot be followed now");
-                        sleep(PAUSE).await;
-                    }
-                },
-            }
-        };
-        beating.abort();
-        match ended {
-            Ended::Left(answer) => {
-                let left = self.leave().await;
-                if let Some(answer) = answer {
-                    // Nobody may be waiting for it any more.
-                    let _ = answer.send(left);
-                }
-            }
-            Ended::By(error) => {
-                let error = self.end(error).await;
-                let listener = self.listener.clone();
-                // Whoever hears of the end and joins again finds the name free.
-                drop(self);
-                listener.tell(Err(error));
-            }
+/// A request that is under way, as what the member will hear of it.
+type Asking = Option<BoxFuture<'static, Answer>>;
+
+/// What the member hears, and what the cluster said of it if that was no good.
+struct Answer {
+    input: Input,
+    said: Option<KrafkaError>,
+}
+
+impl Answer {
+    fn new<T>(answer: Result<T, Refused>, input: impl FnOnce(Result<T, Refusal>) -> Input) -> Self {
+        match answer {
+            Ok(granted) => Self { input: input(Ok(granted)), said: None },
+            Err(Refused { refusal, error }) => Self { input: input(Err(refusal)), said: Some(error) },
         }
     }
-
-    async fn leave(&self) -> Result<(), LogError> {
-        let operation = if self.means.connection.settings().restart_follows {
-            GroupMembershipOperation::RemainInGroup
-        } else {
-            GroupMembershipOperation::LeaveGroup
-        };
-        let what = format!("leave the group {}", self.means.group.name);
-        self.close(operation).await.map_err(|error| failed_to(&what, error))
-    }
-
-    async fn close(&self, operation: GroupMembershipOperation) -> Result<(), KrafkaError> {
-        self.listener.stop();
-        let patience = self.means.connection.settings().patience;
-        let options = CloseOptions::new().timeout(patience).group_membership_operation(operation);
-        self.consumer.close_with(options).await
-    }
-
-    /// Takes every shard away, and answers why the membership is over.
-    async fn end(&self, error: KrafkaError) -> LogError {
-        let group = &self.means.group.name;
-        self.listener.lose_all();
-        let error = if is_fenced(&error) {
-            let message = format!(
-                "another process joined the group {group} as instance \"{}\": its data directory is a copy of this \
-                 one's, or this one was taken for dead and replaced; give each instance a data directory of its own",
-                self.name.as_str()
-            );
-            LogError::new(LogErrorKind::Fenced, message).with_source(error)
-        } else if is_lost(&error) {
-            let message = format!("the group {group} has lost sight of this member, which has to join again");
-            LogError::new(LogErrorKind::Closed, message).with_source(error)
-        } else {
-            failed_to(&format!("be a member of the group {group}"), error)
-        };
-        // To leave by this name would take the place of whoever bears it now.
-        let closed = self.close(GroupMembershipOperation::RemainInGroup).await;
-        if let Err(error) = closed {
-            tracing::debug!(group, %error, "a member that had ended could not be closed");
-        }
-        error
-    }
 }
 
-fn is_the_end(error: &KrafkaError) -> bool {
-    matches!(error, KrafkaError::Closed { .. })
-        || matches!(kind_of(error), LogErrorKind::Denied | LogErrorKind::Invalid)
+/// The answer to what is under way, once; never, if nothing is.
+async fn answered(asking: &mut Asking) -> Answer {
+    let Some(under_way) = asking else { return pending().await };
+    let answer = under_way.await;
+    *asking = None;
+    answer
 }
 
-fn is_lost(error: &KrafkaError) -> bool {
-    matches!(code_of(error), Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration))
-}
-
-fn is_fenced(error: &KrafkaError) -> bool {
-    code_of(error) == Some(ErrorCode::FencedInstanceId)
-}
-
-/// When a member was told that its name is another's.
-#[derive(Default)]
-struct Fences(VecDeque<Instant>);
-
-impl Fences {
-    /// Counts one more; whether it has been too many lately.
-    fn are_too_many(&mut self, now: Instant) -> bool {
-        self.0.push_back(now);
-        while self.0.front().is_some_and(|first| now.duration_since(*first) > FENCED_WITHIN) {
-            self.0.pop_front();
-        }
-        self.0.len() > FENCED_MAX
-    }
-}
-
-/// How a membership comes to its end.
-enum Ended {
-    /// It was left, or dropped.
-    Left(Option<oneshot::Sender<Result<(), LogError>>>),
-    /// The group does not have it any more.
-    By(KrafkaError),
-}
-
-/// Hears from the consumer which partitions come and go.
-struct Listener {
-    means: Arc<Means>,
-    consumer: OnceLock<Weak<Consumer>>,
-    told: mpsc::UnboundedSender<Change>,
-    shards: Mutex<HashMap<Partition, Shard>>,
-    /// From here on nobody is told anything, nor waited for.
-    stopped: CancellationToken,
-}
-
-/// A shard that this member has.
+/// A shard that the member has.
 struct Shard {
     hold: Weak<Hold>,
-    released: oneshot::Receiver<Infallible>,
+    released: Option<oneshot::Receiver<Infallible>>,
+    /// Which one it is among all that the member ever had.
+    count: u64,
 }
 
 impl Shard {
@@ -313,19 +180,158 @@ impl Shard {
     }
 }
 
-impl Listener {
-    fn new(means: Arc<Means>, told: mpsc::UnboundedSender<Change>) -> Self {
+/// The task that keeps a membership alive.
+struct Driver {
+    means: Arc<Means>,
+    name: OwnName,
+    wire: Arc<Wire>,
+    standing: Arc<Standing>,
+    told: mpsc::UnboundedSender<Change>,
+    member: member::Member,
+    since: Instant,
+    /// The request of a round.
+    round: Asking,
+    beat: Asking,
+    shards: HashMap<Partition, Shard>,
+    /// How many shards there have been.
+    gained: u64,
+    /// Shards that are to be given up, as they are.
+    releases: FuturesUnordered<BoxFuture<'static, (Partition, u64)>>,
+    /// What the cluster said last, where that was no good.
+    said: Option<KrafkaError>,
+}
+
+/// What goes on after the member has heard something.
+enum Then {
+    GoOn,
+    /// The group is to be told that the member of this id leaves.
+    Leave(String),
+    End(End),
+}
+
+impl Driver {
+    fn new(
+        means: Arc<Means>,
+        name: OwnName,
+        wire: Arc<Wire>,
+        standing: Arc<Standing>,
+        told: mpsc::UnboundedSender<Change>,
+    ) -> Self {
+        let member = member::Member::new(rules(means.connection.settings(), &means.group));
         Self {
             means,
-            consumer: OnceLock::new(),
+            name,
+            wire,
+            standing,
             told,
-            shards: Mutex::default(),
-            stopped: CancellationToken::new(),
+            member,
+            since: Instant::now(),
+            round: None,
+            beat: None,
+            shards: HashMap::new(),
+            gained: 0,
+            releases: FuturesUnordered::new(),
+            said: None,
         }
     }
 
-    fn settings(&self) -> &KafkaSettings {
-        self.means.connection.settings()
+    async fn run(mut self, mut left: oneshot::Receiver<Left>) {
+        loop {
+            let answer = tokio::select! {
+                biased;
+                waiting = &mut left => return self.leave(waiting.ok()).await,
+                answer = self.next() => answer,
+            };
+            if let Then::End(end) = self.hear(answer) {
+                return self.end(end);
+            }
+        }
+    }
+
+    /// The next thing that the member hears.
+    async fn next(&mut self) -> Answer {
+        let wake = self.member.wake().map(|at| self.since + at);
+        let time = async {
+            match wake {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        let input = tokio::select! {
+            answer = answered(&mut self.round) => return answer,
+            answer = answered(&mut self.beat) => return answer,
+            Some((shard, count)) = self.releases.next() => {
+                let is_this = self.shards.get(&shard).is_some_and(|held| held.count == count);
+                if is_this { Input::Released(shard) } else { Input::Tick }
+            }
+            () = time => Input::Tick,
+        };
+        Answer { input, said: None }
+    }
+
+    fn hear(&mut self, answer: Answer) -> Then {
+        let Answer { input, said } = answer;
+        if let Some(error) = said {
+            self.heard_of(&input, &error);
+            self.said = Some(error);
+        }
+        let outputs = self.member.hear(self.since.elapsed(), input);
+        self.standing.set(self.member.place().map(|place| self.metadata(place)));
+        let mut then = Then::GoOn;
+        for output in outputs {
+            match output {
+                Output::Leave(id) => then = Then::Leave(id),
+                Output::End(end) => then = Then::End(end),
+                output => self.carry_out(output),
+            }
+        }
+        then
+    }
+
+    fn heard_of(&self, input: &Input, error: &KrafkaError) {
+        let group = &self.means.group.name;
+        let refusal = match input {
+            Input::Joined(Err(refusal)) | Input::Synced(Err(refusal)) | Input::Beaten(Err(refusal)) => refusal,
+            _ => return,
+        };
+        match refusal {
+            Refusal::UnknownMember | Refusal::OldGeneration | Refusal::Fenced | Refusal::Other => {
+                tracing::warn!(group, ?refusal, %error, "the group does not count this member as it thought");
+            }
+            _ => tracing::debug!(group, ?refusal, %error, "the group did not grant a request"),
+        }
+    }
+
+    fn metadata(&self, place: Place) -> ConsumerGroupMetadata {
+        let (group, name) = (&*self.means.group.name, self.name.as_str());
+        ConsumerGroupMetadata::new(group, place.generation, place.id, Some(name.to_owned()))
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        let wire = self.wire.clone();
+        match output {
+            Output::Join(presence) => {
+                let join = async move { Answer::new(wire.join(&presence).await, Input::Joined) };
+                self.round = Some(Box::pin(join));
+            }
+            Output::Sync(place, shares) => {
+                let sync = async move { Answer::new(wire.sync(&place, &shares).await, Input::Synced) };
+                self.round = Some(Box::pin(sync));
+            }
+            Output::Beat(place) => {
+                let patience = self.means.connection.settings().session_timeout / FINDS_PER_SESSION;
+                self.beat = Some(Box::pin(beat(wire, place, patience)));
+            }
+            Output::FindAnew => wire.find_anew(),
+            Output::Gain(shard) => self.gain(shard),
+            Output::Revoke(shard) => self.revoke(shard),
+            Output::Take(shard) => self.take(shard),
+            Output::Lose(shard) => {
+                self.take(shard);
+                self.tell(Ok(ShardChange::Lost(shard)));
+            }
+            Output::Leave(_) | Output::End(_) => unreachable!("the caller sees to it"),
+        }
     }
 
     fn tell(&self, change: Change) {
@@ -333,94 +339,99 @@ impl Listener {
         let _ = self.told.send(change);
     }
 
-    fn stop(&self) {
-        self.stopped.cancel();
-        self.shards.lock().drain().for_each(|(_, shard)| shard.end());
+    fn gain(&mut self, shard: Partition) {
+        let (hold, released) = Hold::new(self.means.clone(), self.standing.clone(), shard);
+        self.gained += 1;
+        let held = Shard { hold: Arc::downgrade(&hold), released: Some(released), count: self.gained };
+        // A shard that came back while it was being given up was released before it is gained anew.
+        if let Some(before) = self.shards.insert(shard, held) {
+            before.end();
+        }
+        self.tell(Ok(ShardChange::Gained(shard, Box::new(KafkaClaim(hold)))));
     }
 
-    fn lose_all(&self) {
-        let lost: Vec<_> = self.shards.lock().drain().collect();
-        lost.into_iter().for_each(|(shard, held)| self.lose(shard, &held));
+    /// Waits, beside everything else, until the shard's claim and writers are dropped.
+    fn revoke(&mut self, shard: Partition) {
+        let held = self.shards.get_mut(&shard).expect("a shard that is revoked was gained");
+        let count = held.count;
+        if let Some(released) = held.released.take() {
+            self.releases.push(Box::pin(async move {
+                // It only ever ends by being dropped.
+                let _ = released.await;
+                (shard, count)
+            }));
+        }
+        self.tell(Ok(ShardChange::Revoked(shard)));
     }
 
-    fn lose(&self, shard: Partition, held: &Shard) {
-        held.end();
-        self.tell(Ok(ShardChange::Lost(shard)));
-    }
-
-    fn take(&self, partitions: &[krafka::consumer::TopicPartition]) -> Vec<(Partition, Shard)> {
-        let mut shards = self.shards.lock();
-        let index = |partition: &krafka::consumer::TopicPartition| u32::try_from(partition.partition).ok();
-        let known = partitions.iter().filter_map(index).map(Partition);
-        known.filter_map(|shard| Some((shard, shards.remove(&shard)?))).collect()
-    }
-
-    /// Reads nothing of what is the member's: nothing is fetched, and no offset is looked for.
-    async fn quiet(&self, consumer: &Consumer, partitions: &[krafka::consumer::TopicPartition]) {
-        for partition in partitions {
-            consumer.pause(&partition.topic, &[partition.partition]).await;
-            if let Err(error) = consumer.seek(&partition.topic, partition.partition, 0).await {
-                tracing::debug!(%error, "a partition went as it came");
+    fn take(&mut self, shard: Partition) {
+        if let Some(held) = self.shards.remove(&shard) {
+            if held.hold.upgrade().is_some() {
+                tracing::debug!(group = %self.means.group.name, %shard, "a shard went before it was given up");
             }
+            held.end();
         }
     }
 
-    /// Waits until the shards' claims and writers are dropped, for as long as the group waits for this member.
-    async fn released(&self, shards: &mut [(Partition, Shard)]) {
-        let released = join_all(shards.iter_mut().map(|(_, held)| &mut held.released));
-        let in_time = timeout(self.settings().rebalance_timeout * 2 / 3, released);
-        tokio::select! {
-            () = self.stopped.cancelled() => {}
-            released = in_time => if released.is_err() {
-                tracing::warn!(group = %self.means.group.name, "shards that move elsewhere were not given up in time");
-            },
-        }
-    }
-}
-
-impl ConsumerRebalanceListener for Listener {
-    async fn on_partitions_assigned(&self, partitions: &[krafka::consumer::TopicPartition]) {
-        let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else {
-            return;
+    async fn leave(mut self, waiting: Option<Left>) {
+        let then = self.hear(Answer { input: Input::Leave, said: None });
+        let left = match then {
+            Then::Leave(id) => self.tell_the_group(&id).await,
+            Then::GoOn | Then::End(_) => Ok(()),
         };
-        self.quiet(&consumer, partitions).await;
-        for partition in partitions {
-            let Ok(index) = u32::try_from(partition.partition) else {
-                continue;
+        // Whoever hears of it and joins again finds the name free.
+        drop(self);
+        if let Some(waiting) = waiting {
+            // Nobody may be waiting for it any more.
+            let _ = waiting.send(left);
+        }
+    }
+
+    /// Tells the group that the member leaves, for as long as a call may try.
+    async fn tell_the_group(&self, id: &str) -> Result<(), LogError> {
+        let what = format!("leave the group {}", self.means.group.name);
+        let deadline = Instant::now() + self.means.connection.settings().patience;
+        loop {
+            let left = timeout(deadline.saturating_duration_since(Instant::now()), self.wire.leave(id)).await;
+            let Refused { refusal, error } = match left {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(refused)) => refused,
+                Err(_) => KrafkaError::timeout("the group's coordinator did not answer").into(),
             };
-            let shard = Partition(index);
-            let (hold, released) = Hold::new(self.means.clone(), consumer.clone(), shard);
-            self.shards.lock().insert(shard, Shard { hold: Arc::downgrade(&hold), released });
-            self.tell(Ok(ShardChange::Gained(shard, Box::new(KafkaClaim(hold)))));
+            if refusal == Refusal::Final || Instant::now() + PAUSE >= deadline {
+                return Err(failed_to(&what, error));
+            }
+            self.wire.find_anew();
+            sleep(PAUSE).await;
         }
     }
 
-    async fn on_partitions_revoked(&self, partitions: &[krafka::consumer::TopicPartition]) {
-        let mut shards = self.take(partitions);
-        for (shard, _) in &shards {
-            self.tell(Ok(ShardChange::Revoked(*shard)));
-        }
-        self.released(&mut shards).await;
-        shards.iter().for_each(|(_, held)| held.end());
-    }
-
-    async fn on_partitions_lost(&self, partitions: &[krafka::consumer::TopicPartition]) {
-        let lost = self.take(partitions);
-        lost.iter().for_each(|(shard, held)| self.lose(*shard, held));
+    /// Says why the membership is over. The group is not told: to leave by this name would take the place of whoever
+    /// bears it now.
+    fn end(mut self, end: End) {
+        let group = &self.means.group.name;
+        let said = self.said.take().unwrap_or_else(|| KrafkaError::timeout("the group said nothing"));
+        let error = match end {
+            End::Fenced => {
+                let message = format!(
+                    "another process joined the group {group} as instance \"{}\": its data directory is a copy of \
+                     this one's, or this one was taken for dead and replaced; give each instance a data directory of \
+                     its own",
+                    self.name.as_str()
+                );
+                LogError::new(LogErrorKind::Fenced, message).with_source(said)
+            }
+            End::Refused => failed_to(&format!("be a member of the group {group}"), said),
+        };
+        let told = self.told.clone();
+        // Whoever hears of the end and joins again finds the name free.
+        drop(self);
+        let _ = told.send(Err(error));
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Duration, FENCED_MAX, FENCED_WITHIN, Fences, Instant};
-
-    #[test]
-    fn a_member_that_is_fenced_again_and_again_has_been_replaced() {
-        let (mut fences, start) = (Fences::default(), Instant::now());
-        let second = |n: usize| start + Duration::from_secs(n as u64);
-        assert!((0..FENCED_MAX).all(|n| !fences.are_too_many(second(n))));
-        assert!(fences.are_too_many(second(FENCED_MAX)));
-        let later = second(FENCED_MAX) + FENCED_WITHIN + Duration::from_secs(1);
-        assert!(!fences.are_too_many(later), "what was long ago counts no more");
-    }
+async fn beat(wire: Arc<Wire>, place: Place, patience: Duration) -> Answer {
+    let beaten = timeout(patience, wire.beat(&place)).await;
+    let no_answer = || KrafkaError::timeout("a heartbeat had no answer").into();
+    Answer::new(beaten.unwrap_or_else(|_| Err(no_answer())), Input::Beaten)
 }
