@@ -201,7 +201,7 @@ struct Driver {
     said: Option<KrafkaError>,
 }
 
-/// What goes on after the member has heard something.
+/// What follows once the member has heard something.
 enum Then {
     GoOn,
     /// The group is to be told that the member of this id leaves.
@@ -262,7 +262,12 @@ impl Driver {
             answer = answered(&mut self.beat) => return answer,
             Some((shard, count)) = self.releases.next() => {
                 let is_this = self.shards.get(&shard).is_some_and(|held| held.count == count);
-                if is_this { Input::Released(shard) } else { Input::Tick }
+                if is_this {
+                    self.shards.remove(&shard);
+                    Input::Released(shard)
+                } else {
+                    Input::Tick
+                }
             }
             () = time => Input::Tick,
         };
@@ -279,10 +284,9 @@ impl Driver {
         self.standing.set(self.member.place().map(|place| self.metadata(place)));
         let mut then = Then::GoOn;
         for output in outputs {
-            match output {
-                Output::Leave(id) => then = Then::Leave(id),
-                Output::End(end) => then = Then::End(end),
-                output => self.carry_out(output),
+            match self.carry_out(output) {
+                Then::GoOn => {}
+                other => then = other,
             }
         }
         then
@@ -296,7 +300,7 @@ impl Driver {
         };
         match refusal {
             Refusal::UnknownMember | Refusal::OldGeneration | Refusal::Fenced | Refusal::Other => {
-                tracing::warn!(group, ?refusal, %error, "the group does not count this member as it thought");
+                tracing::warn!(group, ?refusal, %error, "the group does not know this member as it is");
             }
             _ => tracing::debug!(group, ?refusal, %error, "the group did not grant a request"),
         }
@@ -307,7 +311,7 @@ impl Driver {
         ConsumerGroupMetadata::new(group, place.generation, place.id, Some(name.to_owned()))
     }
 
-    fn carry_out(&mut self, output: Output) {
+    fn carry_out(&mut self, output: Output) -> Then {
         let wire = self.wire.clone();
         match output {
             Output::Join(presence) => {
@@ -330,8 +334,10 @@ impl Driver {
                 self.take(shard);
                 self.tell(Ok(ShardChange::Lost(shard)));
             }
-            Output::Leave(_) | Output::End(_) => unreachable!("the caller sees to it"),
+            Output::Leave(id) => return Then::Leave(id),
+            Output::End(end) => return Then::End(end),
         }
+        Then::GoOn
     }
 
     fn tell(&self, change: Change) {
@@ -343,10 +349,8 @@ impl Driver {
         let (hold, released) = Hold::new(self.means.clone(), self.standing.clone(), shard);
         self.gained += 1;
         let held = Shard { hold: Arc::downgrade(&hold), released: Some(released), count: self.gained };
-        // A shard that came back while it was being given up was released before it is gained anew.
-        if let Some(before) = self.shards.insert(shard, held) {
-            before.end();
-        }
+        let before = self.shards.insert(shard, held);
+        assert!(before.is_none(), "a shard that comes back was given up first");
         self.tell(Ok(ShardChange::Gained(shard, Box::new(KafkaClaim(hold)))));
     }
 
@@ -388,7 +392,7 @@ impl Driver {
     }
 
     /// Tells the group that the member leaves, for as long as a call may try.
-    async fn tell_the_group(&self, id: &str) -> Result<(), LogError> {
+    async fn tell_the_group(&mut self, id: &str) -> Result<(), LogError> {
         let what = format!("leave the group {}", self.means.group.name);
         let deadline = Instant::now() + self.means.connection.settings().patience;
         loop {

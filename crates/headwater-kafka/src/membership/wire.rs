@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -82,10 +83,6 @@ fn refusal_of(code: ErrorCode, kind: LogErrorKind) -> Refusal {
         ErrorCode::UnknownMemberId => Refusal::UnknownMember,
         ErrorCode::IllegalGeneration => Refusal::OldGeneration,
         ErrorCode::FencedInstanceId => Refusal::Fenced,
-        ErrorCode::InconsistentGroupProtocol
-        | ErrorCode::InvalidSessionTimeout
-        | ErrorCode::InvalidGroupId
-        | ErrorCode::GroupMaxSizeReached => Refusal::Final,
         _ if is_final(kind) => Refusal::Final,
         _ => Refusal::Other,
     }
@@ -105,7 +102,9 @@ fn words(code: ErrorCode) -> &'static str {
             "the session timeout is outside what the brokers allow (group.min.session.timeout.ms)"
         }
         ErrorCode::InvalidGroupId => "the group's name is not one that the cluster takes",
-        ErrorCode::GroupMaxSizeReached => "the group has as many members as the brokers allow (group.max.size)",
+        ErrorCode::GroupMaxSizeReached => {
+            "the group has as many members as the brokers allow (group.max.size)"
+        }
         _ => "the group's coordinator refuses it",
     }
 }
@@ -131,12 +130,20 @@ pub(super) struct Wire {
     kafka: Kafka,
     /// The coordinator's address, as far as it is known.
     coordinator: Mutex<Option<String>>,
+    /// How often it was looked for.
+    looks: AtomicUsize,
 }
 
 impl Wire {
     pub(super) async fn open(means: Arc<Means>, name: &str) -> Result<Self, KafkaError> {
         let kafka = means.connection.dedicated().await?;
-        Ok(Self { means, name: name.to_owned(), kafka, coordinator: Mutex::default() })
+        Ok(Self {
+            means,
+            name: name.to_owned(),
+            kafka,
+            coordinator: Mutex::default(),
+            looks: AtomicUsize::new(0),
+        })
     }
 
     fn group(&self) -> &str {
@@ -173,7 +180,8 @@ impl Wire {
             .ask(Lane::Round, ApiKey::JoinGroup, versions, settings.rebalance_timeout + ANSWER_TIME, &request)
             .await?;
         if answer.error_code == ErrorCode::MemberIdRequired {
-            let error = KrafkaError::broker(answer.error_code, "the group gave the member an id to join with");
+            let error =
+                KrafkaError::broker(answer.error_code, "the group gave the member an id to join with");
             return Err(Refused { refusal: Refusal::TakeId(answer.member_id), error });
         }
         granted(answer.error_code)?;
@@ -290,11 +298,13 @@ impl Wire {
         Ok(found)
     }
 
-    /// Asks one broker after another, beginning anywhere, for the coordinator's address.
+    /// Asks one broker after another, beginning with another one each time, for the coordinator's address.
     async fn find(&self) -> Result<String, KrafkaError> {
         let metadata = kafka_metadata(&self.kafka);
         let mut brokers = metadata.brokers();
-        fastrand::shuffle(&mut brokers);
+        brokers.sort_by_key(BrokerInfo::id);
+        let first = self.looks.fetch_add(1, Ordering::Relaxed).checked_rem(brokers.len()).unwrap_or(0);
+        brokers.rotate_left(first);
         let mut failed = KrafkaError::timeout("no broker is known");
         for broker in &brokers {
             match self.find_by(broker.address()).await {
@@ -339,12 +349,19 @@ impl Wire {
     fn partitions(&self, shards: &BTreeSet<Partition>) -> Vec<ConsumerProtocolTopicPartitions> {
         let partitions: Vec<i32> = shards.iter().filter_map(|shard| i32::try_from(shard.0).ok()).collect();
         let topic = self.topic().to_owned();
-        if partitions.is_empty() { Vec::new() } else { vec![ConsumerProtocolTopicPartitions { topic, partitions }] }
+        if partitions.is_empty() {
+            Vec::new()
+        } else {
+            vec![ConsumerProtocolTopicPartitions { topic, partitions }]
+        }
     }
 
     fn shards(&self, partitions: &[ConsumerProtocolTopicPartitions]) -> BTreeSet<Partition> {
         let here = partitions.iter().filter(|of| of.topic == self.topic());
-        here.flat_map(|of| &of.partitions).filter_map(|index| u32::try_from(*index).ok()).map(Partition).collect()
+        here.flat_map(|of| &of.partitions)
+            .filter_map(|index| u32::try_from(*index).ok())
+            .map(Partition)
+            .collect()
     }
 
     /// A member whose words cannot be read takes no part in what is shared out.
