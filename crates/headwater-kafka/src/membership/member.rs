@@ -275,8 +275,7 @@ impl Member {
     fn join(&mut self) {
         self.phase = Phase::Joining(self.now);
         self.claimed = self.held.keys().copied().collect();
-        let presence =
-            Presence { id: self.id.clone(), generation: self.shared, owned: self.claimed.clone() };
+        let presence = Presence { id: self.id.clone(), generation: self.shared, owned: self.claimed.clone() };
         self.outputs.push(Output::Join(presence));
     }
 
@@ -358,7 +357,8 @@ impl Member {
 
     fn take_overdue(&mut self) {
         let overdue = |held: &Held| matches!(held, Held::Leaving(until) if *until <= self.now);
-        let overdue: Vec<_> = self.held.iter().filter(|(_, held)| overdue(held)).map(|(shard, _)| *shard).collect();
+        let overdue: Vec<_> =
+            self.held.iter().filter(|(_, held)| overdue(held)).map(|(shard, _)| *shard).collect();
         for shard in overdue {
             self.outputs.push(Output::Take(shard));
             self.released(shard);
@@ -392,7 +392,12 @@ impl Member {
             }
             (Err(Refusal::Rebalancing), Phase::Stable) => self.join_after(Duration::ZERO),
             (
-                Err(refusal @ (Refusal::UnknownMember | Refusal::OldGeneration | Refusal::Fenced | Refusal::Final)),
+                Err(
+                    refusal @ (Refusal::UnknownMember
+                    | Refusal::OldGeneration
+                    | Refusal::Fenced
+                    | Refusal::Final),
+                ),
                 Phase::Stable,
             ) => self.refused(refusal),
             _ => {}

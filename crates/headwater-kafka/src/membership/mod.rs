@@ -295,7 +295,9 @@ impl Driver {
     fn heard_of(&self, input: &Input, error: &KrafkaError) {
         let group = &self.means.group.name;
         let refusal = match input {
-            Input::Joined(Err(refusal)) | Input::Synced(Err(refusal)) | Input::Beaten(Err(refusal)) => refusal,
+            Input::Joined(Err(refusal)) | Input::Synced(Err(refusal)) | Input::Beaten(Err(refusal)) => {
+                refusal
+            }
             _ => return,
         };
         match refusal {
