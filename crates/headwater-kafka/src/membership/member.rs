@@ -474,3 +474,7 @@ impl Member {
 #[cfg(test)]
 #[path = "member_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod group_tests;
