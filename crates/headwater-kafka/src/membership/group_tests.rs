@@ -94,8 +94,11 @@ impl Coordinator {
                 self.answers.push((tag, Input::Beaten(answer)));
             }
             Ask::Leave(id) => {
-                self.members.remove(&id);
-                self.prepare();
+                let before = self.members.len();
+                self.members.retain(|known, member| *known != id && member.name != tag.0);
+                if self.members.len() < before {
+                    self.prepare(now);
+                }
             }
         }
     }
@@ -132,11 +135,11 @@ impl Coordinator {
         }
         let joins = Enrolled { name: tag.0, said, joins: Some(tag), syncs: None, share, heard: now };
         self.members.insert(id, joins);
-        self.prepare();
+        self.prepare(now);
     }
 
     /// Begins a round, and ends it if everybody is there.
-    fn prepare(&mut self) {
+    fn prepare(&mut self, now: Duration) {
         if self.state == State::Completing {
             let waiting = self.members.values_mut().filter_map(|member| member.syncs.take());
             self.answers.extend(waiting.map(|tag| (tag, Input::Synced(Err(Refusal::Rebalancing)))));
@@ -160,6 +163,7 @@ impl Coordinator {
             let place = Place { id: id.clone(), generation: self.generation };
             let lead = (*id == self.leader).then(|| claimants.clone());
             let tag = member.joins.take().expect("everybody has joined");
+            member.heard = now;
             self.answers.push((tag, Input::Joined(Ok(Joined { place, lead }))));
         }
     }
@@ -177,17 +181,18 @@ impl Coordinator {
             State::Completing => {
                 self.members.get_mut(&place.id).expect("it was just checked").syncs = Some(tag);
                 if place.id == self.leader {
-                    self.share_out(shares);
+                    self.share_out(now, shares);
                 }
             }
         }
     }
 
-    fn share_out(&mut self, mut shares: Shares) {
+    fn share_out(&mut self, now: Duration, mut shares: Shares) {
         self.state = State::Stable;
         for (id, member) in &mut self.members {
             member.share = shares.remove(id).unwrap_or_default();
             if let Some(tag) = member.syncs.take() {
+                member.heard = now;
                 self.answers.push((tag, Input::Synced(Ok(member.share.clone()))));
             }
         }
@@ -201,7 +206,7 @@ impl Coordinator {
         let before = self.members.len();
         self.members.retain(|_, member| !gone(member));
         if self.members.len() < before {
-            self.prepare();
+            self.prepare(now);
         }
     }
 }
@@ -230,8 +235,10 @@ struct World {
     coordinator: Coordinator,
     actors: Vec<Actor>,
     post: Vec<Letter>,
-    /// Of how many letters in a hundred are lost.
+    /// How many letters in a hundred are lost.
     losses: u8,
+    /// An actor whose letters are all lost.
+    cut_off: Option<usize>,
 }
 
 impl World {
@@ -245,6 +252,7 @@ impl World {
             actors: Vec::new(),
             post: Vec::new(),
             losses: 0,
+            cut_off: None,
         }
     }
 
@@ -323,7 +331,8 @@ impl World {
     }
 
     fn deliver(&mut self, letter: Letter) {
-        let lost = self.rng.u8(..100) < self.losses;
+        let (Letter::To((who, _), _) | Letter::Back((who, _), _)) = &letter;
+        let lost = self.cut_off == Some(*who) || self.rng.u8(..100) < self.losses;
         match letter {
             Letter::To(tag, ask) => match ask.lost().filter(|_| lost) {
                 Some(unheard) => self.post.push(Letter::Back(tag, unheard)),
@@ -421,10 +430,11 @@ fn a_group_whose_letters_are_lost_comes_to_rest_once_they_are_not() {
         world.losses = 25;
         for _ in 0..4 {
             world.come();
+            world.cut_off = Some(world.rng.usize(..world.actors.len()));
             let steps = world.rng.usize(..1_500);
             world.run(steps, |_| {});
         }
-        world.losses = 0;
+        (world.losses, world.cut_off) = (0, None);
         world.come_to_rest();
         lost += world.actors.iter().map(|actor| actor.lost).sum::<usize>();
     }
