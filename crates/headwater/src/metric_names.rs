@@ -71,6 +71,8 @@ metric_names! {
         "Committed records of its input that a view, or a topology that feeds one, has not processed yet.";
     VIEW_LAG_SECONDS = Gauge "headwater_view_lag_seconds", "seconds", ["topology", "shard"],
         "Age of the oldest committed record that a view, or a topology that feeds one, has not processed yet.";
+    RESTORE_LEFT_RECORDS = Gauge "headwater_restore_left_records", "records", ["topology", "shard"],
+        "Records that a shard which came to this instance has still to read before it serves.";
     VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],
         "Records that a view has folded.";
     VIEW_READS = Counter "headwater_view_reads_total", "reads", ["view"],
