@@ -276,11 +276,11 @@ impl Driver {
 
     fn hear(&mut self, answer: Answer) -> Then {
         let Answer { input, said } = answer;
-        if let Some(error) = said {
-            self.heard_of(&input, &error);
-            self.said = Some(error);
-        }
+        let is_odd = matches!(input, Input::Joined(Err(Refusal::Other)) | Input::Synced(Err(Refusal::Other)));
         let outputs = self.member.hear(self.since.elapsed(), input);
+        if let Some(error) = said {
+            self.note(&outputs, is_odd, error);
+        }
         self.standing.set(self.member.place().map(|place| self.metadata(place)));
         let mut then = Then::GoOn;
         for output in outputs {
@@ -292,20 +292,17 @@ impl Driver {
         then
     }
 
-    fn heard_of(&self, input: &Input, error: &KrafkaError) {
+    /// Notes what the cluster said. Most of it is said in the course of things; shards that are lost are not.
+    fn note(&mut self, outputs: &[Output], is_odd: bool, error: KrafkaError) {
         let group = &self.means.group.name;
-        let refusal = match input {
-            Input::Joined(Err(refusal)) | Input::Synced(Err(refusal)) | Input::Beaten(Err(refusal)) => {
-                refusal
-            }
-            _ => return,
-        };
-        match refusal {
-            Refusal::UnknownMember | Refusal::OldGeneration | Refusal::Fenced | Refusal::Other => {
-                tracing::warn!(group, ?refusal, %error, "the group does not know this member as it is");
-            }
-            _ => tracing::debug!(group, ?refusal, %error, "the group did not grant a request"),
+        if outputs.iter().any(|output| matches!(output, Output::Lose(_))) {
+            tracing::warn!(group, %error, "the group does not know this member any more; it joins anew");
+        } else if is_odd {
+            tracing::warn!(group, %error, "the group cannot be joined now");
+        } else {
+            tracing::debug!(group, %error, "the group did not grant a request");
         }
+        self.said = Some(error);
     }
 
     fn metadata(&self, place: Place) -> ConsumerGroupMetadata {

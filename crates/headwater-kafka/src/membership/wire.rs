@@ -34,6 +34,7 @@ use krafka::__private::{kafka_metadata, kafka_pool};
 use krafka::error::ErrorCode;
 use krafka::{BrokerInfo, Kafka, KrafkaError};
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use super::assignor::{Claimant, Shares};
 use super::member::{Joined, Place, Presence, Refusal};
@@ -293,7 +294,10 @@ impl Wire {
         if let Some(known) = known {
             return Ok(known);
         }
-        let found = self.find().await?;
+        let patience = self.means.connection.settings().patience;
+        let found = timeout(patience, self.find()).await;
+        let found =
+            found.unwrap_or_else(|_| Err(KrafkaError::timeout("looking for the group's coordinator")))?;
         *self.coordinator.lock() = Some(found.clone());
         Ok(found)
     }
