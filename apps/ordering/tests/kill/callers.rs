@@ -17,7 +17,7 @@ pub(crate) struct Order {
     pub(crate) id: String,
     pub(crate) customer: String,
     pub(crate) label: String,
-    price: String,
+    pub(crate) price: String,
 }
 
 impl Order {

@@ -59,6 +59,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     }
     server.ready();
     assert_eq!(quantities(&server, &sent), expected(sent.values()), "quantities");
+    assert!(eventually(|| spent(&server) == prices(sent.values())), "spending: {:?}", texts(&server));
     let seen = views(&server);
     server.kill();
     assert_eq!(orders_in_log(dir.path()).len(), sent.len());
@@ -69,7 +70,11 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         }
         let mut server = Server::start(dir.path());
         server.ready();
-        assert_eq!(views(&server), seen, "after a restart, state lost: {lost}");
+        assert!(
+            eventually(|| views(&server) == seen),
+            "after a restart, state lost: {lost}: {:?}",
+            texts(&server)
+        );
         server.kill();
     }
     println!(
@@ -163,7 +168,7 @@ fn quantities(server: &Server, sent: &BTreeMap<String, Order>) -> Quantities {
     let mut connection = server.connect();
     // The views include the last order of each id's own shard when they include everybody's: ask until they agree.
     let total = sent.len() as u64;
-    for _ in 0..200 {
+    eventually(|| {
         quantities.clear();
         for customer in callers::customers() {
             let body = connection.get(&format!("/orders?customerId={customer}"));
@@ -173,12 +178,45 @@ fn quantities(server: &Server, sent: &BTreeMap<String, Order>) -> Quantities {
                 quantities.insert((customer.clone(), label), row["quantity"].as_u64().unwrap());
             }
         }
-        if quantities.values().sum::<u64>() >= total {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        quantities.values().sum::<u64>() >= total
+    });
     quantities
+}
+
+/// What all orders cost, in pence.
+fn prices<'a>(orders: impl Iterator<Item = &'a Order>) -> u64 {
+    orders.map(|order| pence(&order.price)).sum()
+}
+
+fn pence(amount: &str) -> u64 {
+    let (pounds, pence) = amount.split_once('.').unwrap_or((amount, ""));
+    format!("{pounds}{pence:0<2}").parse().unwrap()
+}
+
+/// What the spending of all customers adds up to, in pence.
+fn spent(server: &Server) -> u64 {
+    let mut connection = server.connect();
+    let spending = callers::customers().flat_map(|customer| {
+        let body = connection.get(&format!("/spending?customerId={customer}"));
+        let groups: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        groups.as_array().unwrap().clone()
+    });
+    spending.map(|group| pence(group["total"].as_str().unwrap())).sum()
+}
+
+/// Asks until it holds, in bounded time: a view that had caught up before answers at once, and reads on.
+fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+    (0..200).any(|_| {
+        let held = holds();
+        if !held {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        held
+    })
+}
+
+fn texts(server: &Server) -> Vec<String> {
+    views(server).iter().map(|body| String::from_utf8_lossy(body).into_owned()).collect()
 }
 
 /// Everything that the views answer, byte for byte.
