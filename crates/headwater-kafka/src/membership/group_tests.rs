@@ -267,13 +267,23 @@ impl World {
     }
 
     fn come(&mut self) {
+        let actor = self.actor();
+        self.actors.push(actor);
+        self.tell(self.actors.len() - 1, Input::Tick);
+    }
+
+    /// The actor's process is killed, and starts again under its name.
+    fn come_back(&mut self, who: usize) {
+        self.actors[who] = self.actor();
+        self.tell(who, Input::Tick);
+    }
+
+    fn actor(&self) -> Actor {
         let mut member = Member::new(rules());
         // Its time begins with the world's.
         member.now = self.now;
         member.strays.until = self.now + member.rules.stray_for;
-        let held = BTreeMap::new();
-        self.actors.push(Actor { member, held, round: 0, beat: 0, lost: 0, left: false });
-        self.tell(self.actors.len() - 1, Input::Tick);
+        Actor { member, held: BTreeMap::new(), round: 0, beat: 0, lost: 0, left: false }
     }
 
     fn go(&mut self, who: usize) {
@@ -438,6 +448,24 @@ fn nobody_loses_a_shard_because_others_come_and_go_and_no_shard_is_two_members()
         moved += world.coordinator.generation;
     }
     assert!(moved > 60 * 3, "the groups shared out anew: {moved}");
+}
+
+#[test]
+fn an_instance_that_comes_back_at_once_has_its_shards_again_and_nobody_else_hears_of_it() {
+    for seed in 0..30 {
+        let mut world = World::new(seed);
+        (0..3).for_each(|_| world.come());
+        world.come_to_rest();
+        // Until what is still on its way has come.
+        world.run(1_000, |_| {});
+        let shares = |world: &World| world.actors.iter().map(|actor| actor.held.clone()).collect::<Vec<_>>();
+        let (before, generation) = (shares(&world), world.coordinator.generation);
+        let who = world.rng.usize(..3);
+        world.come_back(who);
+        world.come_to_rest();
+        assert_eq!(shares(&world), before, "seed {seed}");
+        assert_eq!(world.coordinator.generation, generation, "seed {seed}");
+    }
 }
 
 #[test]
