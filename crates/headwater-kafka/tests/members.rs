@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn broker() -> &'static Broker {
     BROKER.get_or_init(|| Broker::start().expect("a broker starts"))
 }
 
-async fn connect(instance: &str) -> KafkaLog {
+async fn connect(instance: &str) -> Arc<KafkaLog> {
     let settings = KafkaSettings {
         replication_factor: 1,
         min_in_sync_replicas: 1,

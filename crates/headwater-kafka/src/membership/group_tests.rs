@@ -87,7 +87,7 @@ impl Coordinator {
             Ask::Join(said) => self.join(now, tag, said),
             Ask::Sync(place, shares) => self.sync(now, tag, &place, shares),
             Ask::Beat(place) => {
-                let answer = self.check(now, &place).and_then(|()| match self.state {
+                let answer = self.check(now, &place).and(match self.state {
                     State::Preparing => Err(Refusal::Rebalancing),
                     State::Completing | State::Stable => Ok(()),
                 });
