@@ -26,7 +26,7 @@ pub(crate) enum Folder {
 impl Folder {
     /// The folder at this path, made where it is missing; a temporary one where there is no path.
     pub(crate) fn open(kept: Option<&Path>) -> Result<Folder> {
-        let Some(path) = kept else { return temporary().map(Folder::Temporary) };
+        let Some(path) = kept else { return scratch().map(Folder::Temporary) };
         let name = path.display();
         let path = fs::create_dir_all(path).and_then(|()| path.canonicalize());
         path.map(Folder::Kept).map_err(|error| Error::new(format!("{name}: {error}")))
@@ -65,7 +65,11 @@ impl Folder {
     }
 }
 
-fn temporary() -> Result<TempDir> {
+/// A temporary folder that goes with its owner, or where that could not remove it, before the next one is made.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn scratch() -> Result<TempDir> {
     static SWEEP: Once = Once::new();
     SWEEP.call_once(remove_left_behind);
     let prefix = format!("{PREFIX}{}-", std::process::id());

@@ -32,6 +32,7 @@ pub use broker::Broker;
 pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use error::{Error, Result};
+pub use folder::scratch;
 pub use jars::{Jars, version};
-pub use process::{run, run_with_input};
+pub use process::{run, run_with_input, spawn};
 pub use setup::{Listener, Setup};

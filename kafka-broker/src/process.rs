@@ -29,8 +29,11 @@ pub(crate) fn bound(program: &str) -> Command {
     command
 }
 
-/// Starts the command on the thread that lives as long as this process.
-pub(crate) fn spawn(command: Command) -> Result<Child> {
+/// Starts a command of [`Jars`](crate::Jars) that ends with this process, not with the thread that asked for it.
+///
+/// # Errors
+/// Says that it could not start.
+pub fn spawn(command: Command) -> Result<Child> {
     static STARTER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| Mutex::new(starter()));
     let name = command.get_program().to_string_lossy().into_owned();

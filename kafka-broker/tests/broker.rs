@@ -58,6 +58,25 @@ fn a_java_source_runs_on_the_jars() {
 }
 
 #[test]
+fn java_sources_are_compiled_together_and_again_when_they_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (main, other) = (folder.path().join("Main.java"), folder.path().join("Other.java"));
+    std::fs::write(&main, "class Main { public static void main(String[] args) { Other.say(); } }").unwrap();
+    for said in ["one", "two"] {
+        std::fs::write(
+            &other,
+            format!("class Other {{ static void say() {{ System.out.print(\"{said}\"); }} }}"),
+        )
+        .unwrap();
+        let jars = shared().jars().compiled(&[main.clone(), other.clone()]).unwrap();
+        assert_eq!(run(jars.tool("Main", &[]), LIMIT).unwrap(), said);
+    }
+    std::fs::write(&other, "class Other {}").unwrap();
+    let error = shared().jars().compiled(&[main, other]).unwrap_err().to_string();
+    assert!(error.contains("say"), "{error}");
+}
+
+#[test]
 fn a_killed_broker_comes_back_with_its_data_and_a_wiped_one_without() {
     let broker = Broker::start().unwrap();
     let bootstrap = broker.bootstrap();

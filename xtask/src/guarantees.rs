@@ -17,7 +17,7 @@ const NOT_YET: &str = "not yet kept";
 const SUITE: &str = "cargo xtask test --only ";
 
 /// Where tests are looked for.
-const PLACES: [&str; 5] = ["crates", "apps", "bench", "sim", "xtask"];
+const PLACES: [&str; 6] = ["crates", "apps", "bench", "sim", "streams-oracle", "xtask"];
 
 /// Checks the page against the tree.
 ///

@@ -56,6 +56,10 @@ pub(crate) const SUITES: &[Suite] = &[
             "headwater-http",
             "-p",
             "ordering",
+            "-p",
+            "shortener",
+            "-p",
+            "showcase",
             "--",
             "-D",
             "warnings",
@@ -85,12 +89,34 @@ pub(crate) const SUITES: &[Suite] = &[
     cargo(
         "test",
         "unit and integration tests",
-        &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--examples"],
+        &[
+            "test",
+            "--locked",
+            "--workspace",
+            "--exclude",
+            "streams-oracle",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--examples",
+        ],
+    )
+    .needs(&[Need::Kafka]),
+    cargo(
+        "streams",
+        "topologies answer as in Kafka Streams' own test driver, and that as its documentation says",
+        &["test", "--locked", "--workspace", "--test", "streams"],
     )
     .needs(&[Need::Kafka]),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
-    npm("browser", "the pages in a headless browser", "apps/ordering/browser-tests")
+    npm("browser", "the page of ordering in a headless browser", "apps/ordering/browser-tests")
         .needs(&[Need::Chromium, Need::Release("ordering")]),
+    npm(
+        "browser-shortener",
+        "the page of the shortener in a headless browser",
+        "apps/shortener/browser-tests",
+    )
+    .needs(&[Need::Chromium, Need::Release("shortener")]),
     Suite { check: Check::Cargo(CHAOS_OF_THE_GATE), ..CHAOS },
 ];
 

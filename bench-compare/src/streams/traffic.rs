@@ -5,9 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
+use headwater::core::log::{Log, ReadLimit, Wait};
+use headwater::core::topic::{Offset, TopicName, TopicPartition};
+use headwater_kafka::{KafkaLog, KafkaSettings};
 use krafka::consumer::{Consumer, IsolationLevel};
 use krafka::producer::{Acks, DeliveryHandle, Producer};
 use krafka::{Kafka, Record};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// Partitions of every topic of the comparison.
@@ -23,6 +28,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 pub(super) struct Traffic {
     kafka: Kafka,
+    bootstrap: String,
 }
 
 /// A topic that was filled, and how often some of its keys came.
@@ -34,7 +40,8 @@ pub(super) struct Filled {
 
 impl Traffic {
     pub(super) async fn connect(bootstrap: &str) -> anyhow::Result<Self> {
-        Ok(Self { kafka: Kafka::builder(bootstrap).client_id("traffic").connect().await? })
+        let kafka = Kafka::builder(bootstrap).client_id("traffic").connect().await?;
+        Ok(Self { kafka, bootstrap: bootstrap.to_owned() })
     }
 
     /// Makes a topic that keeps its records for ever.
@@ -100,28 +107,24 @@ impl Traffic {
     }
 
     /// Reads a topic read-committed until so many records have come or none comes for a while, and answers how long
-    /// each took since it was sent, without the first `skip`.
+    /// each took since it was sent, in the order of the sending, without the first `skip`.
+    ///
+    /// By Headwater's own reader, whose waiting for records costs next to nothing: what a reader adds, it adds to both.
     pub(super) async fn latencies(
         &self,
         topic: &str,
         skip: usize,
         records: u64,
     ) -> anyhow::Result<Vec<Duration>> {
-        let consumer = self.reader(topic, PARTITIONS).await?;
-        let mut latencies = Vec::new();
-        let mut idle = Duration::ZERO;
-        while (latencies.len() as u64) < records + skip as u64 && idle < SILENCE_MAX {
-            let wait = Duration::from_secs(1);
-            let batch = consumer.poll(wait).await?;
-            idle = if batch.is_empty() { idle + wait } else { Duration::ZERO };
-            let now = now_micros();
-            for record in batch {
-                let sent = record.value.as_deref().and_then(|value| value.first_chunk());
-                let sent = u64::from_be_bytes(*sent.context("a result holds the time of its sending")?);
-                latencies.push(Duration::from_micros(now.saturating_sub(sent)));
-            }
-        }
-        Ok(latencies.split_off(skip.min(latencies.len())))
+        let log = KafkaLog::connect(KafkaSettings::new(&self.bootstrap, "traffic")).await?;
+        let came = watch::Sender::new(0);
+        let wanted = records + skip as u64;
+        let topic = TopicName::new(topic.to_owned())?;
+        let partitions = (0..PARTITIONS).map(|partition| topic.partition(partition));
+        let readings = partitions.map(|at| latencies_of(&log, at, &came, wanted));
+        let mut latencies = try_join_all(readings).await?.concat();
+        latencies.sort_unstable();
+        Ok(latencies.into_iter().skip(skip).map(|(_, latency)| latency).collect())
     }
 
     /// How many committed records a topic of so many partitions holds.
@@ -148,6 +151,33 @@ impl Traffic {
             consumer.seek(topic, partition, 0).await?;
         }
         Ok(consumer)
+    }
+}
+
+/// Of each record of a partition, when it was sent in microseconds, and how long it took from then.
+async fn latencies_of(
+    log: &KafkaLog,
+    at: TopicPartition,
+    came: &watch::Sender<u64>,
+    wanted: u64,
+) -> anyhow::Result<Vec<(u64, Duration)>> {
+    let (mut latencies, mut next, mut all) = (Vec::new(), Offset::ZERO, came.subscribe());
+    loop {
+        let read = log.read(&at, next, ReadLimit::default(), Wait::UntilMore);
+        let batch = tokio::select! {
+            _ = all.wait_for(|came| *came >= wanted) => return Ok(latencies),
+            batch = tokio::time::timeout(SILENCE_MAX, read) => batch,
+        };
+        let Ok(batch) = batch else { return Ok(latencies) };
+        let batch = batch?;
+        let now = now_micros();
+        for stored in &batch.records {
+            let sent = stored.record.value.as_deref().and_then(|value| value.first_chunk());
+            let sent = u64::from_be_bytes(*sent.context("a result holds the time of its sending")?);
+            latencies.push((sent, Duration::from_micros(now.saturating_sub(sent))));
+        }
+        next = batch.next;
+        came.send_modify(|came| *came += batch.records.len() as u64);
     }
 }
 

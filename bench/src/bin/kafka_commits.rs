@@ -3,43 +3,34 @@
 //! `cargo run --release -p headwater-bench --bin kafka_commits [HOST:PORT]`; without an address, on a broker of its own,
 //! which shares the processors. Topics of another run on the same broker are left alone.
 
+#[path = "../on_kafka.rs"]
+mod on_kafka;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use headwater_core::clock::Timestamp;
-use headwater_core::log::{Claim, Group, Log, Membership, ShardChange, TopicSettings, Transaction, Writer};
+use headwater_core::log::{Claim, Group, Log, Membership, ShardChange, Transaction, Writer};
 use headwater_core::position::Position;
 use headwater_core::record::{Append, Record};
 use headwater_core::topic::{Offset, Partition, TopicName};
-use headwater_kafka::{KafkaLog, KafkaSettings};
-use kafka_broker::Broker;
+use on_kafka::{OnKafka, Result};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const SHARDS: u32 = 12;
 const TIME: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    let own = std::env::args().nth(1).is_none().then(Broker::start).transpose()?;
-    let servers = own.as_ref().map(Broker::bootstrap).or(std::env::args().nth(1)).unwrap_or_default();
-    let settings = KafkaSettings {
-        replication_factor: 1,
-        min_in_sync_replicas: 1,
-        ..KafkaSettings::new(servers, "bench")
-    };
-    let log: Arc<dyn Log> = KafkaLog::connect(settings).await?;
-    let topic = TopicName::new(format!("bench.{}.commits", std::process::id()))?;
-    log.create(&topic, TopicSettings::kept(SHARDS)).await?;
+    let kafka = OnKafka::connect().await?;
+    let topic = kafka.create("commits", SHARDS).await?;
     let group = Group { name: topic.to_string(), shards: SHARDS, topic: topic.clone() };
     let begun = Instant::now();
-    let (_member, claims) = join(&*log, &group).await?;
+    let (_member, claims) = join(&*kafka.log, &group).await?;
     println!("joined and gained {SHARDS} shards in {:?}", begun.elapsed());
     let begun = Instant::now();
     let writers = try_join_all(claims.values().map(|claim| claim.open())).await?;

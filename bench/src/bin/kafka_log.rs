@@ -3,23 +3,23 @@
 //! `cargo run --release -p headwater-bench --bin kafka_log [HOST:PORT]`; without an address, on a broker of its own,
 //! which shares the processors. Topics of another run on the same broker are left alone.
 
+#[path = "../on_kafka.rs"]
+mod on_kafka;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use headwater_core::clock::Timestamp;
 use headwater_core::header::{Headers, WELL_KNOWN};
-use headwater_core::log::{Log, ReadLimit, TopicSettings, Wait};
+use headwater_core::log::{Log, ReadLimit, Wait};
 use headwater_core::record::{Append, Record};
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
-use headwater_kafka::{KafkaLog, KafkaSettings};
-use kafka_broker::Broker;
+use on_kafka::{OnKafka, Result};
 use tokio::sync::mpsc;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const PARTITIONS: u32 = 4;
 /// Readers that wait, each at a partition of its own.
@@ -28,28 +28,16 @@ const WAKE_UPS: u32 = 2_000;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
-    let own = std::env::args().nth(1).is_none().then(Broker::start).transpose()?;
-    let servers = own.as_ref().map(Broker::bootstrap).or(std::env::args().nth(1)).unwrap_or_default();
-    let settings = KafkaSettings {
-        replication_factor: 1,
-        min_in_sync_replicas: 1,
-        ..KafkaSettings::new(servers, "bench")
-    };
-    let log: Arc<dyn Log> = KafkaLog::connect(settings).await?;
+    let kafka = OnKafka::connect().await?;
+    let log = &kafka.log;
     for (name, headers, records) in [("plain", 0, 4_000_000), ("headers", 15, 1_000_000)] {
-        let topic = create(&*log, name, PARTITIONS).await?;
-        append(&log, &topic, headers, records).await?;
+        let topic = kafka.create(name, PARTITIONS).await?;
+        append(log, &topic, headers, records).await?;
         for _ in 0..3 {
-            scan(&log, &topic).await?;
+            scan(log, &topic).await?;
         }
     }
-    wake_ups(&log).await
-}
-
-async fn create(log: &dyn Log, name: &str, partitions: u32) -> Result<TopicName> {
-    let name = TopicName::new(format!("bench.{}.{name}", std::process::id()))?;
-    log.create(&name, TopicSettings::kept(partitions)).await?;
-    Ok(name)
+    wake_ups(&kafka).await
 }
 
 /// Appends records of 100 B and some headers to every partition.
@@ -100,8 +88,8 @@ async fn read_to_end(log: &dyn Log, from: &TopicPartition) -> Result<usize> {
 }
 
 /// One record after another to a partition at which a reader waits, among many where none comes.
-async fn wake_ups(log: &Arc<dyn Log>) -> Result<()> {
-    let topic = create(&**log, "idle", IDLE).await?;
+async fn wake_ups(kafka: &OnKafka) -> Result<()> {
+    let (log, topic) = (&kafka.log, kafka.create("idle", IDLE).await?);
     let (woken, mut wake_ups) = mpsc::unbounded_channel();
     let readers: Vec<_> = (0..IDLE)
         .map(|n| tokio::spawn(tell_wake_ups(Arc::clone(log), topic.partition(n), woken.clone())))

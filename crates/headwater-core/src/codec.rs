@@ -2,11 +2,13 @@
 
 mod plain;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use plain::{BigEndian, Integer, Raw, Text};
+pub use plain::{BigEndian, Integer, Nullable, Raw, Text};
 
 use crate::key::KeyError;
 
@@ -66,11 +68,57 @@ pub trait Codec<T>: Send + Sync + 'static {
     fn decode_shared(&self, bytes: &Bytes) -> Result<T, CodecError> {
         self.decode(bytes)
     }
+
+    /// The same as [`encode`](Codec::encode), where `None` stands for a record's null: every value has bytes unless
+    /// said otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Codec::encode).
+    fn encode_nullable(&self, value: &T) -> Result<Option<Bytes>, CodecError> {
+        self.encode(value).map(Some)
+    }
+
+    /// The value that a record's null stands for.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] if there is none, as unless said otherwise.
+    fn decode_null(&self) -> Result<T, CodecError> {
+        Err(CodecError::decode::<T>("it is null; an `Option` takes nulls, in JSON or through `Nullable`"))
+    }
+}
+
+impl<T: 'static> Codec<T> for Arc<dyn Codec<T>> {
+    fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
+        (**self).encode(value)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
+        (**self).decode(bytes)
+    }
+
+    fn decode_shared(&self, bytes: &Bytes) -> Result<T, CodecError> {
+        (**self).decode_shared(bytes)
+    }
+
+    fn encode_nullable(&self, value: &T) -> Result<Option<Bytes>, CodecError> {
+        (**self).encode_nullable(value)
+    }
+
+    fn decode_null(&self) -> Result<T, CodecError> {
+        (**self).decode_null()
+    }
 }
 
 /// JSON by serde: the format of payloads and state unless another is chosen.
+///
+/// JSON's `null` is written as a record's null, and a record's null is read as one: so the absent value of an `Option` is
+/// a tombstone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json;
+
+const JSON_NULL: &[u8] = b"null";
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
@@ -82,6 +130,15 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 
     fn decode(&self, bytes: &[u8]) -> Result<T, CodecError> {
         serde_json::from_slice(bytes).map_err(CodecError::decode::<T>)
+    }
+
+    fn encode_nullable(&self, value: &T) -> Result<Option<Bytes>, CodecError> {
+        let json = self.encode(value)?;
+        Ok((json != JSON_NULL).then_some(json))
+    }
+
+    fn decode_null(&self) -> Result<T, CodecError> {
+        self.decode(JSON_NULL)
     }
 }
 

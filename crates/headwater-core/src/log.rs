@@ -229,7 +229,8 @@ pub trait Claim: Send + Sync {
     /// # Errors
     ///
     /// [`LogErrorKind::Fenced`] if the shard is no longer this member's; [`LogErrorKind::Unavailable`] if the log
-    /// cannot be reached: try again.
+    /// cannot be reached: try again; [`LogErrorKind::Corrupt`] if the head is damaged, or speaks of records that the
+    /// log has lost.
     fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>>;
 }
 
@@ -479,7 +480,7 @@ pub enum LogErrorKind {
     TopicExists,
     /// The offset lies outside what the partition holds.
     OutOfRange(Bounds),
-    /// A record is damaged; it is never served.
+    /// A record is damaged, or the log has lost what it had: nothing is served or written in its place.
     Corrupt,
     /// The request can never succeed (an empty position, a record too large).
     Invalid,

@@ -218,9 +218,9 @@ impl Committer {
         }
         let producer = self.producer.as_ref().expect("it was just opened");
         let records = appends.iter().map(outgoing).collect();
-        let committed = transaction::run(producer, records, None).await;
+        let committed = transaction::run(producer, records, None, |_| Ok(())).await;
         if let Err(failure) = &committed
-            && !matches!(failure, Failure::Refused(_))
+            && !matches!(failure, Failure::Refused(_) | Failure::Withdrawn(_))
         {
             tracing::debug!(?failure, what, "the producer of appends is made anew");
             self.producer = None;
@@ -248,6 +248,7 @@ fn told(what: &str, failure: Failure) -> AppendError {
             debug_assert!(kind_of(&error) != LogErrorKind::Fenced, "a fenced producer is told as such");
             AppendError::NotWritten(failed_to(what, error))
         }
+        Failure::Withdrawn(error) => AppendError::NotWritten(error),
         Failure::Fenced => {
             let message =
                 format!("could not {what}: another process bears this instance's name; give each its own");

@@ -9,7 +9,7 @@ use headwater_core::clock::Timestamp;
 use headwater_core::log::{Bounds, LogError, LogErrorKind};
 use headwater_core::topic::{Offset, TopicPartition};
 use krafka::KrafkaError;
-use krafka::admin::{self, ListOffsetsOptions, OffsetSpec};
+use krafka::admin::{self, ListOffsetsOptions, OffsetForLeaderEpochOptions, OffsetSpec};
 
 use crate::connection::Connection;
 use crate::errors::failed_to;
@@ -50,6 +50,28 @@ impl Places {
             },
             Ok(Some(Err(error))) => Err(self.failed(at, &what, error)),
             Ok(None) | Err(_) => Err(self.failed(at, &what, KrafkaError::timeout("looking for a time"))),
+        }
+    }
+
+    /// Where the partition's log parts from the one that a leader of `epoch` had up to `next`; `None` if it does not.
+    ///
+    /// A log that lost records, and got others in their place, tells by the epochs of its leaders (KIP-320).
+    pub(crate) async fn parting(
+        &self,
+        at: &TopicPartition,
+        next: Offset,
+        epoch: u32,
+    ) -> Result<Option<Offset>, LogError> {
+        let what = format!("ask where leader epoch {epoch} ends in {at}");
+        let place = admin::TopicPartition::new(at.topic.as_str(), partition_id(at));
+        let asked = [(place, i32::try_from(epoch).unwrap_or(i32::MAX))];
+        let options = OffsetForLeaderEpochOptions::default();
+        let ends = self.connection.admin().offset_for_leader_epoch(asked, options).await;
+        match ends.map(|ends| ends.into_values().next()) {
+            // An epoch that the leader cannot place says nothing.
+            Ok(Some(Ok(end))) => Ok(u64::try_from(end.end_offset).ok().map(Offset).filter(|end| *end < next)),
+            Ok(Some(Err(error))) | Err(error) => Err(self.failed(at, &what, error)),
+            Ok(None) => Err(self.failed(at, &what, KrafkaError::timeout("asking for an epoch's end"))),
         }
     }
 

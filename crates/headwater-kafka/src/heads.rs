@@ -9,8 +9,9 @@
 //! place   = varint(len) topic:utf8 varint(partition) varint(next) id:u128be varint(epoch + 1)
 //! ```
 //!
-//! A place in a topic that was deleted, or deleted and made again, is no place: the id tells. An epoch of 0 stands for
-//! a leader epoch that is not known.
+//! A place in a topic that was deleted, or deleted and made again, is no place: the id tells. The leader epoch of what was
+//! read last tells whether the log still has what the shard has processed, or lost it and has other records there; an
+//! epoch of 0 stands for one that is not known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -173,6 +174,8 @@ impl Heads {
     }
 
     /// The last head in a partition whose writers are all settled, without places in topics that are gone.
+    ///
+    /// One that cannot be gone on from is an error of kind [`LogErrorKind::Corrupt`].
     pub(crate) async fn find(
         &self,
         at: &TopicPartition,
@@ -193,6 +196,7 @@ impl Heads {
             LogError::new(LogErrorKind::Corrupt, message)
         })?;
         self.drop_what_is_gone(&mut head).await?;
+        self.check_history(&head).await?;
         Ok(Some(head))
     }
 
@@ -239,6 +243,22 @@ impl Heads {
             }
         }
         head.places.retain(|at, place| lives[&at.topic] == Some(place.id));
+        Ok(())
+    }
+
+    /// Whether the log still has what the shard has processed.
+    async fn check_history(&self, head: &StoredHead) -> Result<(), LogError> {
+        for (at, place) in &head.places {
+            let Some(epoch) = place.epoch else { continue };
+            if let Some(parted) = self.places.parting(at, place.next, epoch).await? {
+                let next = place.next;
+                let message = format!(
+                    "the shard's head stands at {at} offset {next}, and the log has lost what it had from offset {parted} \
+                     on, and has other records there; restore it, or start from an empty log and data directory"
+                );
+                return Err(LogError::new(LogErrorKind::Corrupt, message));
+            }
+        }
         Ok(())
     }
 }

@@ -60,9 +60,9 @@ impl KafkaLog {
     }
 
     pub(crate) fn new(connection: Arc<Connection>, id: LogId) -> Self {
-        let topics = Arc::new(Topics::new(connection.clone()));
-        let places = Arc::new(Places::new(connection.clone(), topics.clone()));
         let reader = Arc::new(Reader::new(connection.clone()));
+        let topics = Arc::new(Topics::new(connection.clone(), reader.clone()));
+        let places = Arc::new(Places::new(connection.clone(), topics.clone()));
         let heads = Arc::new(Heads::new(topics.clone(), places.clone(), reader.clone()));
         let appender = Appender::start(connection.clone(), topics.clone());
         Self { id, connection, topics, places, heads, reader, appender }

@@ -14,7 +14,8 @@
 //!
 //! A topic that was seen is remembered with its id and partitions, so that a write to one that is not there is refused
 //! before anything is sent. A cluster never takes partitions from a topic; one that was deleted is forgotten when the
-//! cluster says so.
+//! cluster says so. The first life of a name that this process saw is remembered beside, so that a shard never goes on
+//! writing to another one as if nothing had happened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use headwater_core::log::{
     Cleanup, LogError, LogErrorKind, RecordTimes, Replicas, TopicDescription, TopicSettings,
 };
-use headwater_core::topic::{TopicId, TopicName, TopicPartition};
+use headwater_core::topic::{Offset, TopicId, TopicName, TopicPartition};
 use krafka::KrafkaError;
 use krafka::admin::{
     self, AdminClient, ConfigEntry, ConfigOp, ConfigResource, CreateTopicsOptions, DeleteTopicsOptions,
@@ -35,6 +36,8 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::connection::Connection;
 use crate::errors::{code_of, failed_to};
+use crate::heads::Place;
+use crate::reader::Reader;
 use crate::replicas::{Assignment, assignment_of, raise};
 use crate::settings::KafkaSettings;
 
@@ -60,7 +63,10 @@ const MAKING_TIME_MAX: Duration = Duration::from_secs(30);
 /// The cluster's topics.
 pub(crate) struct Topics {
     connection: Arc<Connection>,
+    reader: Arc<Reader>,
     seen: Mutex<HashMap<TopicName, Seen>>,
+    /// The lives that topics had when this process first saw them, or made them.
+    lives: Mutex<HashMap<TopicName, TopicId>>,
 }
 
 /// A topic that was there when it was looked at.
@@ -82,8 +88,8 @@ struct Found {
 }
 
 impl Topics {
-    pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, seen: Mutex::default() }
+    pub(crate) fn new(connection: Arc<Connection>, reader: Arc<Reader>) -> Self {
+        Self { connection, reader, seen: Mutex::default(), lives: Mutex::default() }
     }
 
     /// As [`Log::describe`](headwater_core::log::Log::describe).
@@ -158,6 +164,7 @@ impl Topics {
         let configs = Configs(entries);
         let factor = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
         self.seen.lock().insert(name.clone(), Seen { id, partitions });
+        self.lives.lock().entry(name.clone()).or_insert(id);
         let settings = TopicSettings { partitions, cleanup: configs.cleanup(), times: configs.times() };
         let min_in_sync = configs.number(MIN_IN_SYNC).and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
         let replicas = Replicas { factor: u32::try_from(factor).unwrap_or(u32::MAX), min_in_sync };
@@ -190,7 +197,9 @@ impl Topics {
                 Err(error) => return Err(error),
             }
         }
-        self.await_made(name).await
+        let made = self.await_made(name).await?;
+        self.lives.lock().insert(name.clone(), made.id);
+        Ok(made)
     }
 
     /// Waits until the brokers have heard of a topic that somebody has made, and it can be written to.
@@ -259,6 +268,7 @@ impl Topics {
             self.connection.admin().delete_topics([name.as_str()], DeleteTopicsOptions::default()).await;
         only(gone).map_err(|error| failed_to(&what, error))?;
         self.wait_for(&what, name, |found| found.is_none().then_some(())).await?;
+        self.lives.lock().remove(name);
         // What the shared client remembers of the topic would be taken for another one of that name.
         Ok(self.connection.rebuild().await?)
     }
@@ -274,6 +284,30 @@ impl Topics {
             }
         };
         if at.partition.0 < seen.partitions { Ok(seen.id) } else { Err(unknown(&at.to_string())) }
+    }
+
+    /// A shard's place in a partition that it has processed up to `next`.
+    pub(crate) async fn place(&self, at: &TopicPartition, next: Offset) -> Result<Place, LogError> {
+        let id = self.same_life(at).await?;
+        Ok(Place { next, id, epoch: self.reader.epoch(at) })
+    }
+
+    /// The topic's id, if it has that partition and is the one that this process began with.
+    pub(crate) async fn same_life(&self, at: &TopicPartition) -> Result<TopicId, LogError> {
+        let id = self.partition(at).await?;
+        self.check_life(&at.topic, id).map(|()| id)
+    }
+
+    /// Refuses another life of a topic than the one that this process began with.
+    pub(crate) fn check_life(&self, name: &TopicName, id: TopicId) -> Result<(), LogError> {
+        if self.lives.lock().get(name).is_none_or(|first| *first == id) {
+            return Ok(());
+        }
+        let message = format!(
+            "somebody deleted the topic {name} and made it again while this process ran: its records are gone; stop every \
+             instance and start again, which says what can be done"
+        );
+        Err(LogError::new(LogErrorKind::Corrupt, message))
     }
 
     /// Looks at the topic again before it is next used.

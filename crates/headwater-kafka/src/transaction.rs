@@ -4,7 +4,10 @@
 //! the commit asked for, so a failure before that is known not to be written: the only thing that can still happen to
 //! the transaction is its abort, by this producer, by the next one of its name, or by the cluster when its time is
 //! over. A failure of the commit itself is unknown, unless the coordinator answered each attempt with a refusal.
+//!
+//! Whoever asks for it may look at the offsets before the commit, and take everything back.
 
+use headwater_core::log::LogError;
 use headwater_core::topic::Offset;
 use krafka::KrafkaError;
 use krafka::consumer::ConsumerGroupMetadata;
@@ -20,6 +23,8 @@ use crate::simulated::{Bug, planted};
 pub(crate) enum Failure {
     /// Nothing of it is in the log; it is aborted, and the producer can go on.
     Refused(KrafkaError),
+    /// Nothing of it is in the log, for this reason of whoever asked for it; it is aborted, and the producer can go on.
+    Withdrawn(LogError),
     /// Nothing of it will be in the log, but its abort failed too: the producer cannot go on.
     Abandoned(KrafkaError),
     /// Nothing of it will be in the log: another producer has taken the name over.
@@ -28,11 +33,13 @@ pub(crate) enum Failure {
     Unknown(KrafkaError),
 }
 
-/// Commits records, and positions with whom they are of; the records' offsets in the order given.
+/// Commits records, and positions with whom they are of, if `confirm` agrees to the records' offsets; answers those, in the
+/// order given.
 pub(crate) async fn run(
     producer: &TransactionalProducer,
     records: Vec<krafka::Record>,
     positions: Option<(&[TopicPartitionOffset], &ConsumerGroupMetadata)>,
+    confirm: impl FnOnce(&[Offset]) -> Result<(), LogError>,
 ) -> Result<Vec<Offset>, Failure> {
     producer.begin().map_err(Failure::Abandoned)?;
     let positions = async {
@@ -42,7 +49,10 @@ pub(crate) async fn run(
         }
     };
     match tokio::join!(send(producer, records), positions) {
-        (Ok(offsets), Ok(())) => commit(producer).await.map(|()| offsets),
+        (Ok(offsets), Ok(())) => match confirm(&offsets) {
+            Ok(()) => commit(producer).await.map(|()| offsets),
+            Err(reason) => Err(withdraw(producer, reason).await),
+        },
         (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(abort(producer, error).await),
         (Err(one), Err(other)) => Err(abort(producer, first(one, other)).await),
     }
@@ -101,6 +111,13 @@ async fn commit(producer: &TransactionalProducer) -> Result<(), Failure> {
         #[cfg(test)]
         Err(error) if planted(Bug::UnknownIsNotWritten) => Err(Failure::Abandoned(error)),
         Err(error) => Err(Failure::Unknown(error)),
+    }
+}
+
+async fn withdraw(producer: &TransactionalProducer, reason: LogError) -> Failure {
+    match abort(producer, KrafkaError::config(reason.to_string())).await {
+        Failure::Refused(_) => Failure::Withdrawn(reason),
+        failure => failure,
     }
 }
 

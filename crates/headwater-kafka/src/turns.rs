@@ -12,6 +12,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use headwater_core::topic::{TopicId, TopicName};
+use krafka::__private::kafka_metadata;
 use krafka::producer::TransactionalProducer;
 use krafka::{Kafka, KrafkaError};
 use tokio::time::Duration;
@@ -20,6 +22,8 @@ use crate::connection::Connection;
 
 /// The producers of a writer.
 pub(crate) struct Turns {
+    /// The client of both.
+    kafka: Kafka,
     producers: [TransactionalProducer; 2],
     /// Whether it is the second one's turn.
     second: AtomicBool,
@@ -35,12 +39,19 @@ impl Turns {
     ) -> Result<Self, KrafkaError> {
         let open = |name| connection.producer(kafka).transaction_timeout(timeout).build_transactional(name);
         let (first, second) = tokio::try_join!(open(name.to_owned()), open(format!("{name}~2")))?;
-        Ok(Self { producers: [first, second], second: AtomicBool::new(false) })
+        Ok(Self { kafka: kafka.clone(), producers: [first, second], second: AtomicBool::new(false) })
     }
 
     /// Whether every transaction has an epoch of its own (KIP-890).
     pub(crate) fn have_epochs(&self) -> bool {
         self.producers.iter().all(|producer| producer.transaction_version().is_v2())
+    }
+
+    /// The topic that records under this name went to last: the client looks again when a broker does not know the one
+    /// that it had.
+    pub(crate) fn topic_id(&self, name: &TopicName) -> Option<TopicId> {
+        let id = kafka_metadata(&self.kafka).topic_id_for_name(name.as_str())?;
+        Some(TopicId(u128::from_be_bytes(id)))
     }
 
     /// The producer for the next transaction.

@@ -7,8 +7,13 @@
 //! A member whose group just shared its shards anew does not know its new place at once, and is refused for the old one
 //! although the shard is still its own: then the same transaction is tried again, for as long as the shard is.
 //!
+//! Before a transaction commits, it is looked at where its records went: to the topics that this process began with, and
+//! behind all that the writer wrote before. Otherwise somebody has deleted a topic and made it again, or the cluster has
+//! lost records, and nothing more is written.
+//!
 //! A commit runs in a task of its own: whoever drops its future has lost the answer, and nothing else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,7 +30,7 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::bounds::partition_id;
 use crate::claim::Hold;
 use crate::errors::{code_of, failed_to};
-use crate::heads::{self, Place, StoredHead};
+use crate::heads::{self, StoredHead};
 use crate::record::{outgoing, plain};
 use crate::topics::Topics;
 use crate::transaction::{self, Failure};
@@ -43,10 +48,17 @@ struct Shard {
     producers: Turns,
     /// Where the shard's heads go.
     heads: TopicPartition,
-    /// The places of the last head; held while a transaction is under way.
-    last: Mutex<StoredHead>,
+    /// What the last transaction left; held while one is under way.
+    last: Mutex<Last>,
     dead: AtomicBool,
     patience: Duration,
+}
+
+/// What the last transaction left.
+struct Last {
+    head: StoredHead,
+    /// Where the writer wrote last, in each partition.
+    written: HashMap<TopicPartition, Offset>,
 }
 
 impl KafkaWriter {
@@ -58,7 +70,7 @@ impl KafkaWriter {
         last: StoredHead,
         patience: Duration,
     ) -> Self {
-        let last = Mutex::new(last);
+        let last = Mutex::new(Last { head: last, written: HashMap::new() });
         Self(Arc::new(Shard { hold, topics, producers, heads, last, dead: AtomicBool::new(false), patience }))
     }
 }
@@ -88,12 +100,14 @@ impl Shard {
         if self.is_dead() {
             return Err(CommitError::Fenced);
         }
-        let head = self.next_head(&last, &transaction).await?;
-        let answer = self.commit_with(&transaction, &head).await;
-        if answer.is_ok() {
-            *last = head;
+        let head = self.next_head(&last.head, &transaction).await?;
+        let mut offsets = self.commit_with(&transaction, &head, &last.written).await?;
+        for Span { to, last: offset, .. } in self.spans(&transaction.appends, &offsets) {
+            last.written.insert(to.clone(), offset);
         }
-        answer
+        last.head = head;
+        offsets.pop();
+        Ok(offsets)
     }
 
     fn is_dead(&self) -> bool {
@@ -115,20 +129,21 @@ impl Shard {
             return Err(refused(LogError::new(LogErrorKind::Invalid, message)));
         }
         for to in targets(&transaction.appends) {
-            self.topics.partition(to).await.map_err(refused)?;
+            self.topics.same_life(to).await.map_err(refused)?;
         }
         let mut places = last.places.clone();
         for (at, next) in transaction.positions.iter() {
-            let id = self.topics.partition(at).await.map_err(refused)?;
-            places.insert(at.clone(), Place { next, id, epoch: None });
+            places.insert(at.clone(), self.topics.place(at, next).await.map_err(refused)?);
         }
         Ok(StoredHead { places, note: transaction.note.clone() })
     }
 
+    /// Answers the offsets of the records, and of the head behind them.
     async fn commit_with(
         &self,
         transaction: &Transaction,
         head: &StoredHead,
+        written: &HashMap<TopicPartition, Offset>,
     ) -> Result<Vec<Offset>, CommitError> {
         let offset = |(at, next): (&TopicPartition, Offset)| {
             TopicPartitionOffset::new(at.topic.as_str(), partition_id(at), next.0 as i64)
@@ -143,11 +158,10 @@ impl Shard {
             };
             let mut records: Vec<_> = transaction.appends.iter().map(outgoing).collect();
             records.push(plain(&self.heads, heads::KEY.into(), head.clone()));
-            match transaction::run(self.producers.next(), records, Some((&positions, &place))).await {
-                Ok(mut offsets) => {
-                    offsets.pop();
-                    return Ok(offsets);
-                }
+            let positions = Some((&positions[..], &place));
+            let confirm = |offsets: &[Offset]| self.confirm(&transaction.appends, offsets, written);
+            match transaction::run(self.producers.next(), records, positions, confirm).await {
+                Ok(offsets) => return Ok(offsets),
                 Err(Failure::Refused(error)) if is_of_an_old_place(&error) => {
                     if !self.hold.is_held() || Instant::now() >= deadline {
                         self.die();
@@ -158,6 +172,42 @@ impl Shard {
                 Err(failure) => return Err(self.told(transaction, failure)),
             }
         }
+    }
+
+    /// Whether records went where they should, and behind what is there.
+    fn confirm(
+        &self,
+        appends: &[Append],
+        offsets: &[Offset],
+        written: &HashMap<TopicPartition, Offset>,
+    ) -> Result<(), LogError> {
+        for Span { to, first, .. } in self.spans(appends, offsets) {
+            if let Some(id) = self.producers.topic_id(&to.topic) {
+                self.topics.check_life(&to.topic, id)?;
+            }
+            if let Some(before) = written.get(to).filter(|before| **before >= first) {
+                let message = format!(
+                    "could not {}: {to} gives offset {first} to a record, and has given offset {before} before: the \
+                     cluster has lost records, or somebody made the topic again",
+                    self.what()
+                );
+                return Err(LogError::new(LogErrorKind::Corrupt, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a transaction's records went, the head behind them among them.
+    fn spans<'a>(&'a self, appends: &'a [Append], offsets: &[Offset]) -> Vec<Span<'a>> {
+        let mut spans: Vec<Span<'a>> = Vec::new();
+        let targets = appends.iter().map(|append| &append.to).chain([&self.heads]);
+        for (to, offset) in targets.zip(offsets.iter().copied()) {
+            match spans.iter_mut().find(|span| is_same(span.to, to)) {
+                Some(span) => span.last = offset,
+                None => spans.push(Span { to, first: offset, last: offset }),
+            }
+        }
+        spans
     }
 
     fn told(&self, transaction: &Transaction, failure: Failure) -> CommitError {
@@ -179,6 +229,7 @@ impl Shard {
                 }
                 refused(error)
             }
+            Failure::Withdrawn(error) => refused(error),
             Failure::Abandoned(error) => {
                 self.die();
                 refused(failed_to(&what, error))
@@ -191,16 +242,27 @@ impl Shard {
     }
 }
 
+/// The records of a transaction in one partition.
+struct Span<'a> {
+    to: &'a TopicPartition,
+    first: Offset,
+    last: Offset,
+}
+
 /// Where records go, each partition once: a transaction has thousands of records and few of them.
 fn targets(appends: &[Append]) -> Vec<&TopicPartition> {
     let mut targets: Vec<&TopicPartition> = Vec::new();
     for Append { to, .. } in appends {
-        // The partition first: it is the cheaper of the two to compare.
-        if !targets.iter().any(|seen| seen.partition == to.partition && seen.topic == to.topic) {
+        if !targets.iter().any(|seen| is_same(seen, to)) {
             targets.push(to);
         }
     }
     targets
+}
+
+/// The partition first: it is the cheaper of the two to compare.
+fn is_same(one: &TopicPartition, other: &TopicPartition) -> bool {
+    one.partition == other.partition && one.topic == other.topic
 }
 
 fn refused(error: LogError) -> CommitError {

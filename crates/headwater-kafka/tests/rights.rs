@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{
-    AppendError, CommitError, Group, Log, LogError, LogErrorKind, ReadLimit, TopicSettings, Transaction, Wait,
+    AppendError, CommitError, Group, Log, LogError, LogErrorKind, Membership, ReadLimit, ShardChange,
+    TopicSettings, Transaction, Wait, Writer,
 };
 use headwater_core::position::Position;
 use headwater_core::record::{Append, Record};
-use headwater_core::topic::{Offset, TopicName};
+use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use headwater_kafka::{KafkaLog, KafkaSettings, Mechanism, Sasl, Security};
 use kafka_broker::{Broker, Listener, Setup, run};
 
@@ -87,75 +88,105 @@ fn denied<T>(result: Result<T, LogError>, part: &str) {
     assert!(error.to_string().contains(part), "`{error}` lacks `{part}`");
 }
 
+/// A topic of the shop, its one partition, and the group of its one shard.
+struct Orders {
+    topic: TopicName,
+    at: TopicPartition,
+    group: Group,
+}
+
+impl Orders {
+    fn new() -> Self {
+        let topic = TopicName::new("shop.orders").unwrap();
+        let group = Group { name: "shop.orders".into(), shards: 1, topic: topic.clone() };
+        Self { at: topic.partition(0), topic, group }
+    }
+
+    fn record(&self) -> Vec<Append> {
+        vec![Append { to: self.at.clone(), record: Record::new("key", "value", Timestamp(1)) }]
+    }
+
+    fn transaction(&self) -> Transaction {
+        let positions = Position::from_iter([(self.at.clone(), Offset(1))]);
+        Transaction { appends: self.record(), positions, note: Bytes::new() }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_denial_names_the_right_that_is_missing() {
-    let guarded = Guarded::start().await;
-    let log = &guarded.log;
-    let topic = TopicName::new("shop.orders").unwrap();
-    let at = topic.partition(0);
-    let record = || vec![Append { to: at.clone(), record: Record::new("key", "value", Timestamp(1)) }];
-    let group = Group { name: "shop.orders".into(), shards: 1, topic: topic.clone() };
+    let (guarded, orders) = (Guarded::start().await, Orders::new());
+    topics_and_appends(&guarded, &orders).await;
+    reads_and_groups(&guarded, &orders).await;
+    let (member, writer) = member_and_writer(&guarded, &orders).await;
+    commits(&guarded, &orders, writer).await;
+    member.leave().await.unwrap();
+}
 
-    denied(log.create(&topic, TopicSettings::kept(1)).await, "grant it Create on topic shop.orders");
+async fn topics_and_appends(guarded: &Guarded, orders: &Orders) {
+    let (log, topic) = (&guarded.log, &orders.topic);
+    denied(log.create(topic, TopicSettings::kept(1)).await, "grant it Create on topic shop.orders");
     guarded.grant("--topic", &["Create", "Describe", "DescribeConfigs"]);
-    guarded.granted(|| log.create(&topic, TopicSettings::kept(1))).await;
+    guarded.granted(|| log.create(topic, TopicSettings::kept(1))).await;
 
     // A broker knows no producer before it may write somewhere.
     denied(
-        log.append(record()).await.map_err(not_written),
+        log.append(orders.record()).await.map_err(not_written),
         "grant it Write on the topic, or IdempotentWrite on the cluster",
     );
     guarded.grant("--cluster", &["IdempotentWrite"]);
-    let mut append = log.append(record()).await;
+    let mut append = log.append(orders.record()).await;
     for _ in 0..100 {
         if append.as_ref().is_err_and(|error| format!("{error:?}").contains("TopicAuthorizationFailed")) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        append = log.append(record()).await;
+        append = log.append(orders.record()).await;
     }
     denied(append.map_err(not_written), "grant it Write on the topic of shop.orders-0");
     guarded.grant("--topic", &["Write"]);
-    guarded.granted(|| log.append(record())).await;
+    guarded.granted(|| log.append(orders.record())).await;
+}
 
-    let read = || log.read(&at, Offset(0), ReadLimit::default(), Wait::No);
+async fn reads_and_groups(guarded: &Guarded, orders: &Orders) {
+    let (log, group) = (&guarded.log, &orders.group.name);
+    let read = || log.read(&orders.at, Offset(0), ReadLimit::default(), Wait::No);
     denied(read().await, "grant it Read on topic shop.orders");
     guarded.grant("--topic", &["Read"]);
     assert_eq!(guarded.granted(read).await.records.len(), 1);
 
-    denied(log.committed(&group.name).await, "grant it Describe on group shop.orders");
-    denied(log.delete(&topic).await, "grant it Delete on topic shop.orders");
+    denied(log.committed(group).await, "grant it Describe on group shop.orders");
+    denied(log.delete(&orders.topic).await, "grant it Delete on topic shop.orders");
     guarded.grant("--topic", &["AlterConfigs"]);
     guarded.grant("--group", &["Read", "Describe"]);
-    guarded.granted(|| log.committed(&group.name)).await;
-    let mut member = log.join(&group).await.unwrap();
+    guarded.granted(|| log.committed(group)).await;
+}
+
+async fn member_and_writer(guarded: &Guarded, orders: &Orders) -> (Box<dyn Membership>, Box<dyn Writer>) {
+    let mut member = guarded.log.join(&orders.group).await.unwrap();
     let claim = loop {
         let change = tokio::time::timeout(LIMIT, member.next()).await.expect("a lone member gets its shard");
-        if let headwater_core::log::ShardChange::Gained(_, claim) = change.unwrap() {
+        if let ShardChange::Gained(_, claim) = change.unwrap() {
             break claim;
         }
     };
     denied(claim.open().await, "grant it Write and Describe on transactional ids shop.orders.*");
     guarded.grant("--transactional-id", &["Write", "Describe"]);
-    let mut writer = guarded.granted(|| claim.open()).await.writer;
+    let writer = guarded.granted(|| claim.open()).await.writer;
+    (member, writer)
+}
 
-    let transaction = || Transaction {
-        appends: record(),
-        positions: Position::from_iter([(at.clone(), Offset(1))]),
-        note: Bytes::new(),
-    };
-    writer.commit(transaction()).await.unwrap();
+async fn commits(guarded: &Guarded, orders: &Orders, mut writer: Box<dyn Writer>) {
+    writer.commit(orders.transaction()).await.unwrap();
     guarded.change("--add", "--deny-principal", "--topic", &["Write"]);
-    let mut commit = writer.commit(transaction()).await;
+    let mut commit = writer.commit(orders.transaction()).await;
     // Until the broker has heard of it.
     for _ in 0..100 {
         if commit.is_err() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
-        commit = writer.commit(transaction()).await;
+        commit = writer.commit(orders.transaction()).await;
     }
     let Err(CommitError::NotWritten { retry: false, error }) = commit else { panic!("{commit:?}") };
     denied::<()>(Err(error), "grant it Write on every topic that it appends to");
-    member.leave().await.unwrap();
 }

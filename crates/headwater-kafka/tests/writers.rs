@@ -42,6 +42,10 @@ struct Shards {
 impl Shards {
     async fn of(log: &dyn Log, name: &str, shards: u32) -> Self {
         let topic = create(log, &format!("{name}.input"), shards).await;
+        Self::join(log, name, topic, shards).await
+    }
+
+    async fn join(log: &dyn Log, name: &str, topic: TopicName, shards: u32) -> Self {
         let group = Group { name: name.to_owned(), shards, topic: topic.clone() };
         let mut member = log.join(&group).await.unwrap();
         let mut claims = BTreeMap::new();
@@ -142,4 +146,85 @@ async fn a_topic_that_somebody_deletes_fails_its_commits_alone() {
         shards.open().await.commit(shards.writes(&stays, "after")).await.unwrap();
     }
     assert_eq!(values(&*log, &stays).await, ["before", "after"]);
+}
+
+/// Somebody's own clients write to the new topic as if nothing had happened; the shard's records belong to the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_somebody_makes_again_takes_no_more_of_a_shards_records() {
+    let (log, elsewhere) = (connect().await, connect().await);
+    let shards = Shards::of(&*log, "again", 1).await;
+    let at = create(&*log, "again.records", 1).await.partition(0);
+    let mut writer = shards.open().await;
+    writer.commit(shards.writes(&at, "before")).await.unwrap();
+    elsewhere.delete(&at.topic).await.unwrap();
+    create(&*elsewhere, at.topic.as_str(), 1).await;
+    for life in ["the writer's", "the next writer's"] {
+        // The first answers may be that the partition has no leader.
+        let refused = loop {
+            match writer.commit(shards.writes(&at, "after")).await {
+                Err(CommitError::NotWritten { error, .. }) if error.kind() == LogErrorKind::Unavailable => {}
+                Err(CommitError::NotWritten { retry: false, error }) => break error,
+                Err(CommitError::Fenced) => writer = shards.open().await,
+                other => panic!("a commit to a topic that was made again answered {other:?} in {life} life"),
+            }
+        };
+        assert_eq!(refused.kind(), LogErrorKind::Corrupt, "{refused}");
+        assert!(refused.to_string().contains("again.records"), "{refused}");
+        writer = shards.open().await;
+    }
+    assert_eq!(values(&*elsewhere, &at).await, Vec::<Bytes>::new());
+}
+
+/// What the shard had processed is not what the log has there now: to go on would leave out what is new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_of_records_that_the_log_has_lost_opens_no_writer() {
+    let broker = Broker::start().unwrap();
+    let connect = || async {
+        let settings = KafkaSettings {
+            replication_factor: 1,
+            min_in_sync_replicas: 1,
+            ..KafkaSettings::new(broker.bootstrap(), "writers")
+        };
+        KafkaLog::connect(settings).await.expect("the broker runs")
+    };
+    {
+        let log = connect().await;
+        for (group, next) in [("honest", 5), ("ahead", 8)] {
+            let shards = Shards::of(&*log, group, 1).await;
+            append(&*log, &shards.topic, 5).await;
+            assert_eq!(values(&*log, &shards.topic.partition(0)).await.len(), 5);
+            // A position of three records that the log, as it is after this, has never had.
+            let positions = Position::from_iter([(shards.topic.partition(0), Offset(next))]);
+            let stands = Transaction { positions, ..Transaction::default() };
+            shards.open().await.commit(stands).await.unwrap();
+            // The next one waits until the markers are written, which a lone broker forgets when it dies before.
+            drop(shards.claims[&Partition(0)].open().await);
+        }
+    }
+    tokio::task::block_in_place(|| broker.restart().unwrap());
+    let log = connect().await;
+    for (group, lost) in [("honest", None), ("ahead", Some("offset 8"))] {
+        let topic = TopicName::new(format!("{group}.input")).unwrap();
+        append(&*log, &topic, 5).await;
+        let shards = Shards::join(&*log, group, topic, 1).await;
+        let opened = shards.claims[&Partition(0)].open().await;
+        match (opened, lost) {
+            (Ok(opened), None) => {
+                let head = opened.head.unwrap();
+                assert_eq!(head.positions.get(&shards.topic.partition(0)), Some(Offset(5)));
+            }
+            (Err(error), Some(place)) => {
+                assert_eq!(error.kind(), LogErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().contains(place) && error.to_string().contains("ahead.input-0"));
+            }
+            (opened, _) => panic!("{group}: {opened:?}"),
+        }
+    }
+}
+
+async fn append(log: &dyn Log, topic: &TopicName, count: usize) {
+    for n in 0..count {
+        let record = Record::new("key", n.to_string(), Timestamp(1));
+        log.append(vec![Append { to: topic.partition(0), record }]).await.unwrap();
+    }
 }

@@ -12,7 +12,7 @@ use crate::aggregate::Aggregate;
 use crate::event;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
 use crate::topology::{
-    Definition, Description, Emitter, Kind, Observer, Route, Stream, Table, Topic, TopicRef,
+    Definition, Description, Emitter, Kind, Observer, Route, Stream, Table, Topic, TopicRef, Value,
 };
 
 /// How many partitions the topics of an app have, unless set.
@@ -126,9 +126,24 @@ impl App {
         Stream::of_topic(&topic.into())
     }
 
+    /// The table of a topic by its own name: the last value of each key; a null removes the key.
+    ///
+    /// The topic is made if there is none.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// let mut app = App::new("shop");
+    /// let customers = app.table::<String, String>("customers");
+    /// let shown = app.view(customers.filter(|_, name| !name.is_empty()).stored(Store::named("named")));
+    /// # app.check().unwrap();
+    /// ```
+    pub fn table<K: Key, V: Value>(&self, topic: impl Into<Topic<K, V>>) -> Table<K, V> {
+        Table::of_topic(&topic.into())
+    }
+
     /// Runs an emitter, with every topology that it needs.
     pub fn emitter(&mut self, emitter: Emitter) {
-        self.define_all(emitter.upstream, emitter.definition);
+        self.define_all(emitter.definition);
     }
 
     /// Runs an observer, with every topology that it needs.
@@ -141,20 +156,32 @@ impl App {
     /// # app.check().unwrap();
     /// ```
     pub fn observer(&mut self, observer: Observer) {
-        self.define_all(observer.upstream, observer.definition);
+        self.define_all(observer.definition);
     }
 
     /// Shows a table as a view, with every topology that it needs.
-    pub fn view<K: Key, S>(&mut self, table: Table<K, S>) -> View<K, S> {
-        let Table { upstream, definition, route, .. } = table;
-        let name = definition.name.clone();
-        let lineage = upstream.iter().map(|definition| definition.name.clone()).collect();
-        self.define_all(upstream, definition);
+    ///
+    /// The view is called as the table's store is. A table that reads several topics is made once, in an order that no
+    /// replay would repeat: its updates go to the topic `<app>.<store>.updates`, and the view is folded from there.
+    pub fn view<K: Key, S: Value>(&mut self, table: Table<K, S>) -> View<K, S> {
+        let route = table.route.clone();
+        let (name, lineage) = match table.into_fold() {
+            Ok(definition) => {
+                let lineage = definition.end.upstream();
+                let name = definition.name.clone();
+                self.define_all(definition);
+                (name, lineage.iter().map(|definition| definition.name.clone()).collect())
+            }
+            Err(mistake) => {
+                self.mistakes.push(mistake);
+                (String::new(), Vec::new())
+            }
+        };
         View { app: self.name.clone(), name, lineage, route, types: PhantomData }
     }
 
-    fn define_all(&mut self, upstream: Vec<Arc<Definition>>, last: Definition) {
-        for definition in upstream {
+    fn define_all(&mut self, last: Definition) {
+        for definition in last.end.upstream() {
             self.define(definition);
         }
         self.define(Arc::new(last));
@@ -163,6 +190,11 @@ impl App {
     fn define(&mut self, definition: Arc<Definition>) {
         if definition.version == 0 {
             self.mistakes.push(format!("\"{}\" has version 0: versions begin at 1", definition.name));
+        }
+        for mistake in definition.end.mistakes() {
+            if !self.mistakes.contains(&mistake) {
+                self.mistakes.push(mistake);
+            }
         }
         match self.definitions.get(&definition.name) {
             Some(known) if Arc::ptr_eq(known, &definition) => {}
@@ -181,12 +213,13 @@ impl App {
         let mut topics = BTreeMap::new();
         for definition in self.definitions.values() {
             let folds = !matches!(definition.kind, Kind::Emitter { .. });
-            if let TopicRef::Shared(name) = &definition.source {
-                topics.entry(name.clone()).or_insert(Folded(false)).0 |= folds;
-            }
-            if let Kind::Emitter { to: TopicRef::Shared(name) } = &definition.kind {
-                topics.entry(name.clone()).or_insert(Folded(false));
-            }
+            let mut see = |topic: &TopicRef, folded| {
+                if let TopicRef::Shared(name) = topic {
+                    topics.entry(name.clone()).or_insert(Folded(false)).0 |= folded;
+                }
+            };
+            definition.sources.iter().for_each(|topic| see(topic, folds));
+            definition.targets().iter().for_each(|topic| see(topic, false));
         }
         topics
     }
@@ -245,7 +278,7 @@ impl<A: Aggregate> Aggregates<A> {
     /// The events of all aggregates of this kind, by their ids.
     pub fn events(&self) -> Stream<A::Id, A::Event> {
         let source = format!("{}.events", A::NAME);
-        Stream::of(source, Vec::new(), Arc::new(event::read_keyed::<A>))
+        Stream::of(source, None, Arc::new(event::read_keyed::<A>))
     }
 }
 

@@ -72,7 +72,9 @@ metric_names! {
     VIEW_LAG_SECONDS = Gauge "headwater_view_lag_seconds", "seconds", ["topology", "shard"],
         "Age of the oldest committed record that a view, or a topology that feeds one, has not processed yet.";
     RESTORE_LEFT_RECORDS = Gauge "headwater_restore_left_records", "records", ["topology", "shard"],
-        "Records that a shard which came to this instance has still to read before it serves.";
+        "Records that a shard which came to this instance has still to read before it is as new as the log was then.";
+    DROPPED_RECORDS = Counter "headwater_topology_dropped_records_total", "records", ["topology", "operator", "reason"],
+        "Records that an operator went on without, as its declaration says.";
     VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],
         "Records that a view has folded.";
     VIEW_READS = Counter "headwater_view_reads_total", "reads", ["view"],
@@ -97,6 +99,8 @@ metric_names! {
         "Questions of other instances that arrived here.";
     SHARDS_STOPPED = Gauge "headwater_shards_stopped", "shards", ["topology"],
         "Shards that stopped on an error and wait to be understood.";
+    SHARDS_REFUSED = Gauge "headwater_shards_refused", "shards", ["topology"],
+        "Shards of this instance whose writer the log refuses; opening it is tried again.";
 }
 
 #[cfg(test)]

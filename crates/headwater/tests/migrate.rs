@@ -17,7 +17,7 @@ use headwater::core::record::{Append, Record, StoredRecord};
 use headwater::core::topic::{Offset, TopicName};
 use headwater::log::embedded::{EmbeddedLog, Options};
 use headwater::log::memory::{FaultKind, Faults, MemoryLog, MemoryOptions};
-use headwater::migrate::{MigrateError, Migration, Report};
+use headwater::migrate::{MigrateError, Migration, RESUMING, Report};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
 use killing::Killing;
@@ -239,8 +239,21 @@ async fn a_migration_that_is_killed_anywhere_goes_on_without_loss_or_doubling() 
         ended = migrate_by(2, &old, &killing) => panic!("it is killed: {ended:?}"),
     }
     let new = new.crash();
-    migrate(&old, &new).await.unwrap();
+    resumes(&old, &new).await;
     lives_on(LogIdOf(&old), Arc::new(new), &past).await;
+}
+
+/// A run that goes on where another one ended first says where that was.
+async fn resumes(from: &dyn Log, to: &dyn Log) {
+    let mut told = Vec::new();
+    let mut hear = |progress| told.push(progress);
+    Migration::new(&shop(1).app, from, to).run(&mut hear).await.unwrap();
+    let begun: Vec<_> = told.iter().filter(|progress| progress.doing == RESUMING).collect();
+    let [begun] = begun[..] else { panic!("it is told once: {told:?}") };
+    assert!(0 < begun.done && begun.done < begun.total, "{begun:?}");
+    assert_eq!(begun, &told[0]);
+    let copied = told.iter().find(|progress| progress.doing == "copying").unwrap();
+    assert!(begun.done < copied.done, "{begun:?}, {copied:?}");
 }
 
 /// Whether a migration into the log has begun and is not finished.

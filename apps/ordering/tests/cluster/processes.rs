@@ -3,19 +3,17 @@
 use std::ops::Deref;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use kafka_broker::Broker;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::patience::within_patience;
 use crate::service::{Answer, JSON, Service, order, program};
 
 /// The longest that anything may wait here: a command's fifteen seconds, and what a busy machine adds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(45);
-/// Longest that anything is waited for, on a machine with other things to do.
-const PATIENCE: Duration = Duration::from_secs(180);
 const SECRET: &str = "a secret of sixteen characters or more";
 
 /// One broker with its processes at a time is enough for a small machine.
@@ -106,19 +104,6 @@ pub(crate) fn quantity_once(process: &Process, customer: &str, last: &str, expec
     within_patience("every order is seen", || {
         Some(process.quantity(customer, last)).filter(|quantity| *quantity >= expected)
     })
-}
-
-/// Asks again until there is an answer.
-#[track_caller]
-pub(crate) fn within_patience<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "in time: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Demands the refusal of one who cannot answer now, and says when to ask again.

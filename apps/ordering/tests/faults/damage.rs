@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::service::{Service, order, output_of, program, within_patience};
+use crate::patience::within_patience;
+use crate::service::{Service, order, output_of, program};
 
 const ORDERS: usize = 120;
 const CUSTOMERS: usize = 5;
@@ -131,6 +132,28 @@ fn damaged_state_is_built_again_from_the_log() {
         assert_all_is_right(&again);
         assert!(!again.told().contains("ERROR"), "{name}, repaired: {}", again.told());
     }
+}
+
+#[test]
+fn a_state_that_is_older_than_its_log_is_read_on_before_the_service_is_ready() {
+    let full = full_directory();
+    let data = TempDir::new().expect("a directory");
+    copy(full.path(), data.path());
+    let late = "late".to_owned();
+    let mut service = Service::on(data.path());
+    for n in 0..200 {
+        assert_eq!(service.place(&order(&format!("later-{n}"), &late, "tea")).status, 202);
+    }
+    assert_eq!(service.quantity_once(std::slice::from_ref(&late), 200), 200);
+    service.terminate();
+    assert_eq!(service.ended().code(), Some(0));
+    // As somebody does who puts a copy back that is older than the log.
+    fs::remove_dir_all(data.path().join("state")).expect("the state is there");
+    copy(&full.path().join("state"), &data.path().join("state"));
+    let service = Service::on(data.path());
+    within_patience("it is ready", || (service.get("/readyz").status == 200).then_some(()));
+    assert_eq!(service.items(&late), Ok(BTreeMap::from([("tea".to_owned(), 200)])), "at once");
+    assert_all_is_right(&service);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::service::{Service, order, output_of, program, within_patience};
+use crate::patience::within_patience;
+use crate::service::{Service, order, output_of, program};
 
 /// The size of the disk.
 const DISK_BYTES: u64 = 16 << 20;

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::service::{Answer, JSON, Service, within_patience};
+use crate::patience::within_patience;
+use crate::service::{Answer, JSON, Service};
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
 const TEXT: &str = "content-type: text/plain\r\n";

@@ -7,6 +7,8 @@ mod growth;
 mod inputs;
 mod kafka;
 mod migration;
+#[path = "../common/patience.rs"]
+mod patience;
 mod service;
 mod starting;
 mod stopping;

@@ -14,7 +14,8 @@ use kafka_broker::Broker;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::service::{Answer, JSON, Service, order, output_of, program, within_patience};
+use crate::patience::within_patience;
+use crate::service::{Answer, JSON, Service, order, output_of, program};
 use crate::topics::{block_on, on_kafka};
 
 const ORDERS: usize = 300;

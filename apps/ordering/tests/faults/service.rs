@@ -5,14 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::sync::Mutex;
+
+use crate::patience::within_patience;
 
 /// Longest that anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -238,18 +238,5 @@ impl Answer {
         assert_eq!(problem["status"], self.status, "{self:?}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{self:?}");
         (self.status, problem["code"].as_str().expect("a code").to_owned())
-    }
-}
-
-/// Asks again until there is an answer.
-#[track_caller]
-pub(crate) fn within_patience<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "in time: {what}");
-        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -10,7 +10,8 @@ use std::time::Instant;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::service::{JSON, PATIENCE, Service, order, request, within_patience};
+use crate::patience::within_patience;
+use crate::service::{JSON, PATIENCE, Service, order, request};
 
 const WRITERS: usize = 4;
 

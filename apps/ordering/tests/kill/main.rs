@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod callers;
+#[path = "../common/patience.rs"]
+mod patience;
 mod server;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use headwater::core::key::decode_text;
 use headwater::core::log::{Log, ReadLimit, Wait};
 use headwater::core::topic::TopicName;
 use headwater::log::embedded::{EmbeddedLog, Options};
+use patience::patiently;
 use server::{Connection, Server};
 
 /// Callers at the same time.
@@ -59,7 +62,8 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     }
     server.ready();
     assert_eq!(quantities(&server, &sent), expected(sent.values()), "quantities");
-    assert!(eventually(|| spent(&server) == prices(sent.values())), "spending: {:?}", texts(&server));
+    let all_spent = patiently(|| (spent(&server) == prices(sent.values())).then_some(()));
+    assert!(all_spent.is_some(), "spending: {:?}", texts(&server));
     let seen = views(&server);
     server.kill();
     assert_eq!(orders_in_log(dir.path()).len(), sent.len());
@@ -70,11 +74,9 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         }
         let mut server = Server::start(dir.path());
         server.ready();
-        assert!(
-            eventually(|| views(&server) == seen),
-            "after a restart, state lost: {lost}: {:?}",
-            texts(&server)
-        );
+        // What is behind a repartition may come a moment after its instance is ready.
+        let as_before = patiently(|| (views(&server) == seen).then_some(()));
+        assert!(as_before.is_some(), "after a restart, state lost: {lost}: {:?}", texts(&server));
         server.kill();
     }
     println!(
@@ -168,7 +170,7 @@ fn quantities(server: &Server, sent: &BTreeMap<String, Order>) -> Quantities {
     let mut connection = server.connect();
     // The views include the last order of each id's own shard when they include everybody's: ask until they agree.
     let total = sent.len() as u64;
-    eventually(|| {
+    patiently(|| {
         quantities.clear();
         for customer in callers::customers() {
             let body = connection.get(&format!("/orders?customerId={customer}"));
@@ -178,7 +180,7 @@ fn quantities(server: &Server, sent: &BTreeMap<String, Order>) -> Quantities {
                 quantities.insert((customer.clone(), label), row["quantity"].as_u64().unwrap());
             }
         }
-        quantities.values().sum::<u64>() >= total
+        (quantities.values().sum::<u64>() >= total).then_some(())
     });
     quantities
 }
@@ -202,17 +204,6 @@ fn spent(server: &Server) -> u64 {
         groups.as_array().unwrap().clone()
     });
     spending.map(|group| pence(group["total"].as_str().unwrap())).sum()
-}
-
-/// Asks until it holds, in bounded time: a view that had caught up before answers at once, and reads on.
-fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    (0..200).any(|_| {
-        let held = holds();
-        if !held {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        held
-    })
 }
 
 fn texts(server: &Server) -> Vec<String> {

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::patience::within_patience;
+
 /// Longest that anything in this test waits for the server.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -53,14 +55,10 @@ impl Server {
 
     /// Waits until it says that it is ready.
     pub(crate) fn ready(&self) {
-        for _ in 0..200 {
+        within_patience("the server is ready", || {
             let answer = self.connect().ask("GET /readyz HTTP/1.1\r\nhost: kill\r\n\r\n");
-            if answer.is_some_and(|(status, _)| status == 200) {
-                return;
-            }
-            std::thread::sleep(PATIENCE / 200);
-        }
-        panic!("the server does not become ready");
+            answer.filter(|(status, _)| *status == 200).map(drop)
+        });
     }
 
     pub(crate) fn connect(&self) -> Connection {

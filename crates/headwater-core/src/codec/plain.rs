@@ -59,6 +59,52 @@ impl Codec<Vec<u8>> for Raw {
 
 impl KeyCodec<Vec<u8>> for Raw {}
 
+/// Lets a record's null stand for the absent value of an `Option`, whatever codec the values have.
+///
+/// ```
+/// use headwater_core::codec::{Codec, Nullable, Text};
+///
+/// let keys = Nullable(Text);
+/// assert_eq!(keys.encode_nullable(&None::<String>)?, None);
+/// assert_eq!(Codec::<Option<String>>::decode_null(&keys)?, None);
+/// # Ok::<(), headwater_core::codec::CodecError>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nullable<C>(pub C);
+
+impl<C: Codec<T>, T> Codec<Option<T>> for Nullable<C> {
+    /// # Errors
+    ///
+    /// An absent value has no bytes: only a null record can hold it.
+    fn encode(&self, value: &Option<T>) -> Result<Bytes, CodecError> {
+        let absent = || CodecError::encode::<Option<T>>("an absent value is a null, which has no bytes");
+        self.0.encode(value.as_ref().ok_or_else(absent)?)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Option<T>, CodecError> {
+        self.0.decode(bytes).map(Some)
+    }
+
+    fn decode_shared(&self, bytes: &Bytes) -> Result<Option<T>, CodecError> {
+        self.0.decode_shared(bytes).map(Some)
+    }
+
+    fn encode_nullable(&self, value: &Option<T>) -> Result<Option<Bytes>, CodecError> {
+        value.as_ref().map(|value| self.0.encode(value)).transpose()
+    }
+
+    fn decode_null(&self) -> Result<Option<T>, CodecError> {
+        Ok(None)
+    }
+}
+
+impl<C: KeyCodec<K>, K> KeyCodec<Option<K>> for Nullable<C> {
+    /// That of the key; of an absent one, which may lie in any partition, nothing at all.
+    fn partition_part(&self, key: &Option<K>, encoded: &Bytes) -> Result<Bytes, KeyError> {
+        key.as_ref().map_or(Ok(Bytes::new()), |key| self.0.partition_part(key, encoded))
+    }
+}
+
 /// Integers in big-endian, as Kafka's `ShortSerializer`, `IntegerSerializer` and `LongSerializer` write them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BigEndian;

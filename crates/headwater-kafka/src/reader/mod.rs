@@ -127,6 +127,14 @@ impl Reader {
         answer
     }
 
+    /// The leader epoch in which a partition is read now, if it is: its leader has all that was read.
+    pub(crate) fn epoch(&self, partition: &TopicPartition) -> Option<u32> {
+        let known = self.shared.partitions.lock().known.get(partition).cloned()?;
+        let state = known.lock();
+        let place = state.place.filter(|_| state.known)?;
+        u32::try_from(place.epoch).ok()
+    }
+
     /// Lets go of a topic that was just deleted: reads that wait for it are told, and nothing of it is answered.
     pub(crate) fn forget(&self, topic: &TopicName) {
         let known: Vec<_> = self.shared.partitions.lock().known.values().cloned().collect();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::migrate::Progress;
+use crate::migrate::{Progress, RESUMING};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -17,8 +17,12 @@ impl Pace {
         Self { since: None, told: None }
     }
 
-    /// A line, unless the last one is younger than a second.
+    /// A line, unless the last one is younger than a second; where it began is always told.
     pub(super) fn tell(&mut self, progress: &Progress) -> Option<String> {
+        if progress.doing == RESUMING {
+            let Progress { at, done, total, .. } = progress;
+            return Some(format!("goes on at {at}: {done} of {total} offsets had been copied"));
+        }
         let now = Instant::now();
         let Some((_, began, first)) = self.since.filter(|(doing, ..)| *doing == progress.doing) else {
             self.since = Some((progress.doing, now, progress.done));
@@ -53,5 +57,13 @@ mod tests {
         let told = line(&progress, 200, Duration::from_secs(2));
         let expected = "copying shop.order.events-3: 250 of 1000 offsets (25 %), 100/s, about 8 s left";
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_is_resumed_tells_where() {
+        let at = TopicName::new("shop.order.events").unwrap().partition(3);
+        let progress = Progress { doing: RESUMING, at, done: 250, total: 1_000 };
+        let told = "goes on at shop.order.events-3: 250 of 1000 offsets had been copied";
+        assert_eq!(Pace::begin().tell(&progress).as_deref(), Some(told));
     }
 }

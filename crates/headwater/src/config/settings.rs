@@ -477,11 +477,22 @@ pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &
     found.expect("every value has a word").0
 }
 
+/// Our word for what Kafka's own settings call by another one (`security.protocol` of its clients).
+fn by_another_name(value: &str) -> Option<&'static str> {
+    match value.to_ascii_lowercase().as_str() {
+        "ssl" => Some("tls"),
+        "sasl_ssl" | "sasl-ssl" => Some("sasl_tls"),
+        _ => None,
+    }
+}
+
 fn one_of<T: Clone>(value: &str, allowed: &[(&str, T)]) -> Result<T, String> {
     if let Some((_, found)) = allowed.iter().find(|(word, _)| *word == value) {
         return Ok(found.clone());
     }
     let words = || allowed.iter().map(|(word, _)| *word);
-    let hint = closest(value, words()).map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
+    let meant = by_another_name(value).filter(|meant| words().any(|word| word == *meant));
+    let meant = meant.or_else(|| closest(value, words()));
+    let hint = meant.map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
     Err(format!("is not allowed; {hint}allowed are {}", words().collect::<Vec<_>>().join(", ")))
 }

@@ -65,6 +65,15 @@ impl StateRead for Committed {
     fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, headwater_core::store::StoreError> {
         Ok(self.0.get(&(table, Bytes::copy_from_slice(key))).cloned())
     }
+
+    fn scan(
+        &self,
+        _: TableId,
+        _: &headwater_core::store::KeyRange,
+        _: &mut headwater_core::store::Visit<'_>,
+    ) -> Result<(), headwater_core::store::StoreError> {
+        unreachable!("deciding reads no ranges")
+    }
 }
 
 impl Committed {

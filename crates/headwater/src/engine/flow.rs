@@ -1,10 +1,14 @@
 //! What operators see while a record passes, and what they leave behind.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::header::Headers;
 use headwater_core::record::{Append, StoredRecord};
-use headwater_core::store::{StoreError, TableId};
+use headwater_core::store::{KeyRange, StoreError, TableId, Visit};
 use headwater_core::topic::{Offset, Partition};
 
 use super::state::Layered;
@@ -52,6 +56,16 @@ pub struct RecordMeta {
 }
 
 impl RecordMeta {
+    /// The same, at another time.
+    pub(crate) fn at(&self, timestamp: Timestamp) -> Self {
+        Self { timestamp, ..self.clone() }
+    }
+
+    /// That of what a timer does: of no record.
+    pub(crate) fn of_timer(timestamp: Timestamp) -> Self {
+        Self { timestamp, partition: Partition(0), offset: Offset::ZERO, headers: Headers::empty() }
+    }
+
     pub(crate) fn of(record: &StoredRecord, partition: Partition) -> Self {
         Self {
             timestamp: record.record.timestamp,
@@ -73,11 +87,45 @@ pub(crate) enum ProcessError {
     State(#[from] StoreError),
 }
 
+impl ProcessError {
+    /// What is wrong with the record, or with what came of it.
+    pub(crate) fn record(error: impl std::fmt::Display) -> Self {
+        Self::Record(error.to_string())
+    }
+}
+
+/// Why an operator went on without a record, as its declaration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// It came after its window, and the grace of it, had ended.
+    Late,
+    /// It has no key, and the topology goes on without such.
+    NullKey,
+    /// It has no value, and the topology goes on without such.
+    NullValue,
+}
+
+impl DropReason {
+    /// The reason as metrics tell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::NullKey => "null_key",
+            Self::NullValue => "null_value",
+        }
+    }
+}
+
+/// How many records each operator went on without, and why.
+pub(crate) type Drops = BTreeMap<(Arc<str>, DropReason), u64>;
+
 /// A batch on its way through one shard of a topology.
 pub(crate) struct Flow<'a> {
     state: Option<Layered<'a>>,
     out: Vec<Emitted>,
     command: u64,
+    drops: Drops,
 }
 
 /// A record that left the topology, and the command that it comes from.
@@ -89,7 +137,7 @@ struct Emitted {
 impl<'a> Flow<'a> {
     /// A flow over state; `None` for a topology without stores.
     pub(crate) fn new(state: Option<Layered<'a>>) -> Self {
-        Self { state, out: Vec::new(), command: 0 }
+        Self { state, out: Vec::new(), command: 0, drops: Drops::new() }
     }
 
     /// Tells that the next input record is this one.
@@ -105,6 +153,40 @@ impl<'a> Flow<'a> {
 
     pub(crate) fn put(&mut self, table: TableId, key: Bytes, value: Option<Bytes>) {
         self.state.as_mut().expect("an operator with a store runs over state").put(table, key, value);
+    }
+
+    /// The rows of a range as this batch sees them, in its order, until `visit` breaks.
+    pub(crate) fn scan(
+        &mut self,
+        table: TableId,
+        range: &KeyRange,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.state.as_mut().expect("an operator with a store runs over state").scan(table, range, visit)
+    }
+
+    /// The same, all of them.
+    pub(crate) fn rows(
+        &mut self,
+        table: TableId,
+        range: &KeyRange,
+    ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        let mut rows = Vec::new();
+        self.scan(table, range, &mut |key, value| {
+            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows)
+    }
+
+    /// Tells that an operator goes on without a record.
+    pub(crate) fn drop_record(&mut self, operator: &Arc<str>, reason: DropReason) {
+        *self.drops.entry((operator.clone(), reason)).or_default() += 1;
+    }
+
+    /// What was told so since the last call.
+    pub(crate) fn take_drops(&mut self) -> Drops {
+        std::mem::take(&mut self.drops)
     }
 
     /// Sends a record out of the topology.

@@ -5,6 +5,7 @@
 //!
 //! - [`state`]: a batch's changes over those in flight over what is committed.
 //! - [`flow`]: what operators see while a record passes.
+//! - [`row`]: how the rows of tables are written.
 //! - [`operators`]: the operators of topologies.
 //! - [`decide`]: commands of one shard of an aggregate.
 //! - [`id_filter`]: which commands may have an outcome that is not loaded yet.
@@ -16,4 +17,5 @@ pub(crate) mod flow;
 pub(crate) mod id_filter;
 pub(crate) mod operators;
 pub(crate) mod outcome;
+pub(crate) mod row;
 pub(crate) mod state;

@@ -21,7 +21,7 @@ use super::map::{
     Begin, MigratedTopic, OffsetMap, Range, Run, begin_record, copied_record, push, runs_record,
 };
 use super::records::{Records, same};
-use super::{Migration, OnProgress, Progress, Reached, map_topic};
+use super::{Migration, OnProgress, Progress, RESUMING, Reached, map_topic};
 use crate::topics::own::{Owned, own};
 
 /// How a topic is kept while it is copied to: everything, with the times that it came with.
@@ -62,6 +62,8 @@ pub(super) struct Copying<'a> {
     map_at: TopicPartition,
     map: OffsetMap,
     note: Note,
+    /// Whether an earlier run had begun it.
+    is_resumed: bool,
     writer: Box<dyn Writer>,
     _owned: Owned,
 }
@@ -87,6 +89,7 @@ impl<'a> Copying<'a> {
             migration,
             partitions: Vec::new(),
             map_at,
+            is_resumed: map.begin.is_some(),
             map,
             note,
             writer: opened.writer,
@@ -185,6 +188,11 @@ impl<'a> Copying<'a> {
         last: &mut Reached,
         on_progress: &mut OnProgress<'_>,
     ) -> Result<OffsetMap, MigrateError> {
+        if self.is_resumed
+            && let Some((at, _)) = self.partitions.get(self.note.index)
+        {
+            on_progress(self.progress(RESUMING, at));
+        }
         while self.note.index < self.partitions.len() {
             self.copy_partition(last, on_progress).await?;
             self.note = self.start_of(self.note.index + 1).await?;
@@ -228,7 +236,7 @@ impl<'a> Copying<'a> {
             }
             self.note = note;
             *last = (note.index, note.next.0);
-            on_progress(self.progress(&at));
+            on_progress(self.progress("copying", &at));
         }
         self.pending(&at, unmapped).await
     }
@@ -252,12 +260,12 @@ impl<'a> Copying<'a> {
         })
     }
 
-    fn progress(&self, at: &TopicPartition) -> Progress {
+    fn progress(&self, doing: &'static str, at: &TopicPartition) -> Progress {
         let len = |range: &Range| range.end.0 - range.start.0;
         let total = self.partitions.iter().map(|(_, range)| len(range)).sum();
         let before: u64 = self.partitions[..self.note.index].iter().map(|(_, range)| len(range)).sum();
         let here = self.note.next.0 - self.partitions[self.note.index].1.start.0;
-        Progress { doing: "copying", at: at.clone(), done: before + here, total }
+        Progress { doing, at: at.clone(), done: before + here, total }
     }
 }
 

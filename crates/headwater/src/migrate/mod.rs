@@ -78,7 +78,7 @@ impl<'a> Migration<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done: copying or verifying.
+    /// What is being done: copying or verifying; or [`RESUMING`], once, where an earlier run had begun.
     pub doing: &'static str,
     /// The partition that it is at.
     pub at: TopicPartition,
@@ -87,6 +87,9 @@ pub struct Progress {
     /// Offsets there are.
     pub total: u64,
 }
+
+/// What a migration does when it goes on where an earlier run ended: its progress is what that run had copied.
+pub const RESUMING: &str = "resuming";
 
 /// What a migration has done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,8 +1,9 @@
 //! What the rest of the process sees of one shard of one topology.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use headwater_core::log::{LogError, LogErrorKind};
 use headwater_core::topic::{Offset, Partition};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
@@ -18,6 +19,11 @@ use crate::store::overlay::ShardState;
 pub enum Phase {
     /// It is not this process's, or not yet.
     Waiting,
+    /// It is this process's, and the log refuses it; trying again goes on, at longer and longer intervals.
+    Refused {
+        /// What the log says, and what to do.
+        reason: String,
+    },
     /// It reads what its store has not.
     Restoring {
         /// Records read.
@@ -59,6 +65,14 @@ impl Bell {
     }
 }
 
+/// What the log says to a shard that cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hindrance {
+    reason: String,
+    /// Whether it will not pass by itself.
+    is_refusal: bool,
+}
+
 /// One shard: its phase, how far it has come, its state.
 pub(crate) struct ShardCell {
     pub(crate) shard: Partition,
@@ -67,6 +81,10 @@ pub(crate) struct ShardCell {
     standby: Mutex<Option<u64>>,
     /// Whether it has run since it last began to restore: only then is its state a whole one.
     is_whole: AtomicBool,
+    /// Records before the end that its source had when it last began here, which it has not read yet.
+    left: AtomicU64,
+    /// What it is waiting for, since it last had a phase of its own.
+    hindrance: Mutex<Option<Hindrance>>,
     committed: watch::Sender<Offset>,
     end_seen: watch::Sender<Offset>,
     batches: watch::Sender<u64>,
@@ -82,6 +100,8 @@ impl ShardCell {
             phase: watch::Sender::new(Phase::Waiting),
             standby: Mutex::new(None),
             is_whole: AtomicBool::new(false),
+            left: AtomicU64::new(0),
+            hindrance: Mutex::new(None),
             committed: watch::Sender::new(Offset::ZERO),
             end_seen: watch::Sender::new(Offset::ZERO),
             batches: watch::Sender::new(0),
@@ -101,8 +121,9 @@ impl ShardCell {
         match phase {
             Phase::Running => self.is_whole.store(true, Ordering::Release),
             Phase::Restoring { .. } => self.is_whole.store(false, Ordering::Release),
-            Phase::Waiting | Phase::Standby { .. } | Phase::Stopped { .. } => {}
+            Phase::Waiting | Phase::Refused { .. } | Phase::Standby { .. } | Phase::Stopped { .. } => {}
         }
+        *self.hindrance.lock() = None;
         self.phase.send_replace(phase);
         self.bell.ring();
     }
@@ -114,11 +135,44 @@ impl ShardCell {
         }
     }
 
-    /// The phase as it is reported: [`Phase::Standby`] where the shard is not ours, and a copy of it is kept.
+    /// The phase as it is reported: [`Phase::Standby`] where the shard is not ours, and a copy of it is kept;
+    /// [`Phase::Refused`] where it would be ours, if the log let it.
     pub(crate) fn reported_phase(&self) -> Phase {
+        let refused = || self.hindrance.lock().clone().filter(|hindrance| hindrance.is_refusal);
         match (self.phase(), *self.standby.lock()) {
             (Phase::Waiting, Some(behind)) => Phase::Standby { behind },
+            (Phase::Waiting, None) => {
+                refused().map_or(Phase::Waiting, |Hindrance { reason, .. }| Phase::Refused { reason })
+            }
             (phase, _) => phase,
+        }
+    }
+
+    /// The log does not let the shard go on; it is tried again.
+    pub(crate) fn hinder(&self, error: &LogError) {
+        let is_refusal = error.kind() != LogErrorKind::Unavailable;
+        *self.hindrance.lock() = Some(Hindrance { reason: error.to_string(), is_refusal });
+    }
+
+    /// The log has answered.
+    pub(crate) fn let_on(&self) {
+        *self.hindrance.lock() = None;
+    }
+
+    /// What the log last said, if the shard cannot go on for it.
+    pub(crate) fn hindrance(&self) -> Option<String> {
+        self.hindrance.lock().as_ref().map(|hindrance| hindrance.reason.clone())
+    }
+
+    /// How many records it has still to read before its state is as new as the log was when it began here.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_left(&self, left: u64) {
+        let before = self.left.swap(left, Ordering::AcqRel);
+        if (before == 0) != (left == 0) {
+            self.bell.ring();
         }
     }
 
@@ -127,6 +181,9 @@ impl ShardCell {
     /// The shard waits meanwhile: nobody is answered from a copy.
     pub(crate) fn set_standby(&self, behind: Option<u64>) {
         self.is_whole.store(false, Ordering::Release);
+        if behind.is_none() {
+            self.let_on();
+        }
         let former = std::mem::replace(&mut *self.standby.lock(), behind);
         if former.is_some() != behind.is_some() {
             self.bell.ring();

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
-use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after};
+use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::whole_commands;
 use crate::engine::flow::{Flow, writer_of};
-use crate::engine::operators::{Failure, RecordSink, run_batch};
+use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
 use crate::topology::{Definition, ShardPlace};
 
 /// Where a shard without a head looks for records of its own: so many from each end.
@@ -25,7 +25,8 @@ pub(crate) struct Emitter {
     pub(crate) shell: Shell,
     pub(crate) definition: Arc<Definition>,
     pub(crate) source: TopicName,
-    pub(crate) to: Arc<[TopicPartition]>,
+    /// The partitions of each topic that it appends to.
+    pub(crate) targets: Arc<[Arc<[TopicPartition]>]>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     /// The name of its group.
     pub(crate) group: String,
@@ -41,7 +42,9 @@ impl RunShard for Emitter {
         Box::pin(async move {
             let cell = self.cells[shard.0 as usize].clone();
             let source = self.source.partition(shard.0);
-            match self.emit(&cell, &source, &*claim, &stop).await {
+            let ended = self.emit(&cell, &source, &*claim, &stop).await;
+            cell.set_left(0);
+            match ended {
                 Ok(()) => cell.set_phase(Phase::Waiting),
                 Err(Stop(reason)) => cell.set_phase(Phase::Stopped { reason }),
             }
@@ -62,7 +65,7 @@ impl Emitter {
         claim: &dyn Claim,
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
-        while let Regained::Ours(opened) = self.shell.regain(claim, stop).await {
+        while let Regained::Ours(opened) = regain(claim, cell, stop).await? {
             if self.emit_with(opened, cell, source, stop).await? == WriterEnd::Stopped {
                 return Ok(());
             }
@@ -78,11 +81,11 @@ impl Emitter {
         stop: &CancellationToken,
     ) -> Result<WriterEnd, Stop> {
         let Opened { mut writer, head } = opened;
-        let bounds = self.shell.bounds(source).await?;
+        let bounds = self.shell.bounds(cell, source).await?;
         let next = match head {
             Some(head) => self.next_after(&head, source, bounds)?,
             None => {
-                self.check_first_start(source, stop).await?;
+                self.check_first_start(cell, source, stop).await?;
                 let first = transaction(source, bounds.start, Vec::new());
                 match self.shell.commit_until(&mut *writer, first, source, stop).await? {
                     Committed::Yes => bounds.start,
@@ -92,11 +95,13 @@ impl Emitter {
             }
         };
         let mut next = next;
-        let place = ShardPlace { shard: source.partition, to: self.to.clone() };
-        let mut chain = (self.definition.chain)(&place);
+        let place = ShardPlace { shard: source.partition, targets: self.targets.clone() };
+        let mut task = self.definition.task(&place);
         let (mut limit, mut refusals) = (ReadLimit::default(), Refusals::default());
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
+        // What views read of this topology is older than the log until it has come as far as the log was.
+        cell.set_left(bounds.end.0.saturating_sub(next.0));
         cell.set_phase(Phase::Running);
         loop {
             let batch = tokio::select! {
@@ -107,10 +112,12 @@ impl Emitter {
             let batch = match batch {
                 Ok(batch) => batch,
                 Err(error) => {
+                    cell.hinder(&error);
                     pause_after(error, source, stop).await?;
                     continue;
                 }
             };
+            cell.let_on();
             let records = &batch.records;
             let whole =
                 if crate::planted::split_commands() { records.len() } else { whole_commands(records) };
@@ -119,7 +126,7 @@ impl Emitter {
                 continue;
             }
             let to = batch.records.get(whole).map_or(batch.next, |record| record.offset);
-            let appends = self.process(&mut *chain, &batch.records[..whole], source)?;
+            let appends = self.process(&mut task, &batch.records[..whole], source)?;
             let transaction = transaction(source, to, appends);
             match self.shell.commit_once(&mut *writer, transaction, source, &mut refusals, stop).await? {
                 Some(Committed::Yes) => (next, refusals) = (to, Refusals::default()),
@@ -130,6 +137,7 @@ impl Emitter {
             }
             cell.set_end_seen(batch.end);
             cell.set_committed(next);
+            cell.set_left(bounds.end.0.saturating_sub(next.0));
         }
     }
 
@@ -147,10 +155,15 @@ impl Emitter {
     }
 
     /// Without a head nothing else of the shard may be there: it would be processed a second time.
-    async fn check_first_start(&self, source: &TopicPartition, stop: &CancellationToken) -> Result<(), Stop> {
-        let found = match self.shell.committed(&self.group).await?.get(source) {
+    async fn check_first_start(
+        &self,
+        cell: &ShardCell,
+        source: &TopicPartition,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        let found = match self.shell.committed(cell, &self.group).await?.get(source) {
             Some(next) => Some(format!("the group {} has committed {source} offset {next}", self.group)),
-            None => self.own_output(source.partition, stop).await?,
+            None => self.own_output(cell, stop).await?,
         };
         let Some(found) = found else { return Ok(()) };
         Err(Stop(format!(
@@ -162,13 +175,13 @@ impl Emitter {
 
     /// A record that a shard has written, in words, if there is one near an end of a target partition: the shards of a
     /// topology write there in turns, so that whoever has written much is found in a little.
-    async fn own_output(&self, shard: Partition, stop: &CancellationToken) -> Result<Option<String>, Stop> {
-        for to in self.to.iter() {
-            let bounds = self.shell.bounds(to).await?;
+    async fn own_output(&self, cell: &ShardCell, stop: &CancellationToken) -> Result<Option<String>, Stop> {
+        for to in self.targets.iter().flat_map(|partitions| partitions.iter()) {
+            let bounds = self.shell.bounds(cell, to).await?;
             let last = Offset(bounds.end.0.saturating_sub(SEARCHED.records as u64)).max(bounds.start);
             for from in [bounds.start, last] {
                 let records = self.read_at(to, from, stop).await?;
-                let own = records.iter().find(|stored| writer_of(&stored.record.headers) == Some(shard));
+                let own = records.iter().find(|stored| writer_of(&stored.record.headers) == Some(cell.shard));
                 if let Some(own) = own {
                     return Ok(Some(format!("it wrote {to} offset {}", own.offset)));
                 }
@@ -194,12 +207,13 @@ impl Emitter {
 
     fn process(
         &self,
-        chain: &mut dyn RecordSink,
+        task: &mut Task,
         records: &[StoredRecord],
         source: &TopicPartition,
     ) -> Result<Vec<Append>, Stop> {
         let mut flow = Flow::new(None);
-        let Err(Failure { at, error }) = run_batch(chain, records, &mut flow) else {
+        let Err(Failure { at, error }) = run_batch(task, InputRecord::of_one(records), &mut flow) else {
+            super::observe::dropped(&self.definition.name, flow.take_drops());
             return Ok(flow.into_appends(source.partition));
         };
         let offset = records.get(at).map_or(Offset::ZERO, |record| record.offset);

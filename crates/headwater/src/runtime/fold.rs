@@ -15,12 +15,13 @@ use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
+use super::landmarks::{Landmarks, Mark};
 use super::membership::RunShard;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
-use super::trust::{Input, Provenance, had_caught_up};
+use super::trust::{Input, Provenance, had_caught_up, landmarks};
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::flow::Flow;
-use crate::engine::operators::{Failure, RecordSink, run_batch};
+use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
 use crate::engine::state::{Delta, Layered};
 use crate::store::overlay::ShardState;
 use crate::topology::{Definition, ShardPlace};
@@ -89,6 +90,9 @@ impl Fold {
     async fn run_as(&self, part: Part, shard: Partition, stop: CancellationToken) {
         let cell = self.cells[shard.0 as usize].clone();
         let ended = self.fold(part, shard, &cell, &stop).await;
+        if part == Part::Owner {
+            cell.set_left(0);
+        }
         match (ended, part) {
             (Ok(()), Part::Owner) => cell.set_phase(Phase::Waiting),
             (Err(Stop(reason)), Part::Owner) => cell.set_phase(Phase::Stopped { reason }),
@@ -108,8 +112,8 @@ impl Fold {
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
         let source = self.source.partition(shard.0);
-        let provenance = self.shell.provenance(&[&self.source]).await?;
-        let bounds = self.shell.bounds(&source).await?;
+        let provenance = self.shell.provenance(cell, &[&self.source]).await?;
+        let bounds = self.shell.bounds(cell, &source).await?;
         let input = Input { partition: source.clone(), bounds, is_kept: true };
         let state = self.shell.shard_state(&self.store, cell, &provenance, &[input], stop).await?;
         if stop.is_cancelled() {
@@ -124,8 +128,14 @@ impl Fold {
                 batch = read => batch,
             };
             match batch {
-                Ok(batch) => run.take(batch.records, batch.next, batch.end).await?,
-                Err(error) => pause_after(error, &run.source, stop).await?,
+                Ok(batch) => {
+                    cell.let_on();
+                    run.take(batch.records, batch.next, batch.end).await?;
+                }
+                Err(error) => {
+                    cell.hinder(&error);
+                    pause_after(error, &run.source, stop).await?;
+                }
             }
         }
     }
@@ -137,7 +147,7 @@ struct FoldRun<'a> {
     cell: Arc<ShardCell>,
     source: TopicPartition,
     state: Arc<ShardState>,
-    chain: Box<dyn RecordSink>,
+    task: Task,
     next: Offset,
     limit: ReadLimit,
     /// Where the source ended when the shard began, and where the shard began.
@@ -145,6 +155,7 @@ struct FoldRun<'a> {
     began: Offset,
     caught_up: bool,
     provenance: Provenance,
+    landmarks: Landmarks,
     folded: metrics::Counter,
 }
 
@@ -157,12 +168,13 @@ impl<'a> FoldRun<'a> {
         provenance: Provenance,
         state: Arc<ShardState>,
     ) -> Result<Self, Stop> {
-        let bounds = fold.shell.bounds(&source).await?;
+        let bounds = fold.shell.bounds(&cell, &source).await?;
         let checkpoint = state.checkpoint();
         let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
+        let landmarks = landmarks(checkpoint.as_ref());
         let caught_up = checkpoint.is_some_and(|c| had_caught_up(&c.note));
-        let place = ShardPlace { shard: source.partition, to: Arc::from([]) };
-        let chain = (fold.definition.chain)(&place);
+        let place = ShardPlace { shard: source.partition, targets: Arc::from([]) };
+        let task = fold.definition.task(&place);
         cell.set_state(Some(state.clone()));
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
@@ -174,13 +186,14 @@ impl<'a> FoldRun<'a> {
             cell,
             source,
             state,
-            chain,
+            task,
             next,
             limit: LIVE,
             goal: bounds.end,
             began: next,
             caught_up,
             provenance,
+            landmarks,
             folded,
         };
         run.tell_phase();
@@ -204,6 +217,9 @@ impl<'a> FoldRun<'a> {
             Err(failure) => self.up_to_failure(&records, failure)?,
         };
         let next = stopped_at.as_ref().map_or(next, |(at, _)| *at);
+        if let Some(last) = records[..whole].iter().rfind(|stored| stored.offset < next) {
+            self.landmarks.set(&self.source.topic, last.offset, Mark::of(&last.record));
+        }
         self.commit(delta, next, end);
         match stopped_at {
             Some((_, stop)) => Err(stop),
@@ -218,9 +234,12 @@ impl<'a> FoldRun<'a> {
         let mut delta = Delta::default();
         let run = self.state.look_up(|committed| {
             let layered = Layered { delta: &mut delta, in_flight: None, committed };
-            run_batch(&mut *self.chain, records, &mut Flow::new(Some(layered)))
+            let mut flow = Flow::new(Some(layered));
+            let run = run_batch(&mut self.task, InputRecord::of_one(records), &mut flow);
+            run.map(|()| flow.take_drops())
         });
-        run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        let drops = run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        super::observe::dropped(&self.fold.definition.name, drops);
         Ok(delta)
     }
 
@@ -245,7 +264,7 @@ impl<'a> FoldRun<'a> {
         self.next = next;
         self.caught_up |= next >= self.goal;
         let changes = delta.into_changes();
-        let note = self.provenance.note(self.caught_up);
+        let note = self.provenance.note(self.caught_up, &self.landmarks);
         let position = Position::from_iter([(self.source.clone(), next)]);
         if self.caught_up {
             self.cell.changes.push(next, &changes);
@@ -264,6 +283,8 @@ impl<'a> FoldRun<'a> {
         if self.part == Part::Standby {
             return self.cell.set_standby(Some(self.cell.end_seen().0.saturating_sub(self.next.0)));
         }
+        // A state that had caught up in an earlier life answers at once, and is told to be older than the log.
+        self.cell.set_left(self.goal.0.saturating_sub(self.next.0));
         let phase = if self.caught_up {
             Phase::Running
         } else {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cell::ShardCell;
 use super::replaced::Replaced;
+use super::shell::{Refusals, pause_after_refusal, pause_for};
 
 /// How long a failed join or membership waits before it tries again.
 const REJOIN_PAUSE: Duration = Duration::from_millis(500);
@@ -63,23 +64,27 @@ pub(crate) async fn run_group(
     replaced: Replaced,
     stop: CancellationToken,
 ) {
+    let (mut refusals, mut pause) = (Refusals::default(), REJOIN_PAUSE);
+    let cells = || (0..group.shards).map(|shard| shards.cell(Partition(shard)));
     while !stop.is_cancelled() {
         match join(&*log, &group, &stop).await {
             Some(Ok(membership)) => {
+                (refusals, pause) = (Refusals::default(), REJOIN_PAUSE);
+                cells().for_each(ShardCell::let_on);
                 let ended = run_member(membership, &group, &shards, &mut standbys, &stop).await;
                 if let Err(fenced) = ended {
                     return replaced.tell(fenced);
                 }
             }
             Some(Err(error)) => {
-                tracing::warn!(group = group.name, %error, "cannot join the group; trying again")
+                refusals.tell(&error, "cannot join a group; trying again");
+                cells().filter(|cell| !cell.is_standby()).for_each(|cell| cell.hinder(&error));
+                pause = pause_after_refusal(error.kind(), REJOIN_PAUSE, pause);
             }
             None => return,
         }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(REJOIN_PAUSE) => {}
+        if pause_for(pause, &stop).await {
+            return;
         }
     }
 }

@@ -17,12 +17,13 @@ use super::peers::{PeerError, PeerErrorKind};
 use super::start::TopologyStatus;
 use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
+use crate::engine::flow::Drops;
 use crate::metric_names::{
-    COMMAND_DURATION, COMMANDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION,
-    LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS,
-    RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE,
-    STATES_QUARANTINED, STATES_TAKEN, USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS,
-    VIEW_RECORDS,
+    COMMAND_DURATION, COMMANDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED,
+    LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS,
+    PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED,
+    STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, USER_CODE_PANICS, VIEW_LAG_RECORDS,
+    VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -139,6 +140,12 @@ impl LogMetrics {
         }
     }
 
+    /// Records were appended outside any transaction.
+    pub(crate) fn appended(&self, records: u64, bytes: usize) {
+        self.records.increment(records);
+        self.bytes.increment(bytes as u64);
+    }
+
     /// A transaction is handed to the log; call the answer when it has answered.
     pub(crate) fn committing(
         &self,
@@ -166,6 +173,18 @@ impl LogMetrics {
 /// Records that a view has folded.
 pub(crate) fn view_records(view: &str) -> Counter {
     counter!(VIEW_RECORDS.name, "view" => view.to_owned())
+}
+
+/// Records that operators of a topology went on without.
+pub(crate) fn dropped(topology: &str, drops: Drops) {
+    for ((operator, reason), count) in drops {
+        let labels = [
+            ("topology", topology.to_owned()),
+            ("operator", operator.to_string()),
+            ("reason", reason.name().to_owned()),
+        ];
+        counter!(DROPPED_RECORDS.name, &labels).increment(count);
+    }
 }
 
 /// Queries that a view has answered.
@@ -248,8 +267,12 @@ async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock
     if let Some(store) = &topology.store {
         gauge!(STATE_SIZE.name, "store" => store.name.clone()).set(store.size_bytes() as f64);
     }
-    let stopped = topology.cells.iter().filter(|cell| matches!(cell.phase(), Phase::Stopped { .. })).count();
+    let count =
+        |of: fn(&Phase) -> bool| topology.cells.iter().filter(|cell| of(&cell.reported_phase())).count();
+    let stopped = count(|phase| matches!(phase, Phase::Stopped { .. }));
     gauge!(SHARDS_STOPPED.name, "topology" => topology.name.clone()).set(stopped as f64);
+    let refused = count(|phase| matches!(phase, Phase::Refused { .. }));
+    gauge!(SHARDS_REFUSED.name, "topology" => topology.name.clone()).set(refused as f64);
     for cell in topology.cells.iter() {
         let phase = cell.phase();
         let lag = lag_records(&phase, cell.committed(), cell.end_seen());
@@ -257,23 +280,24 @@ async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock
         gauge!(VIEW_LAG_RECORDS.name, &labels).set(lag as f64);
         let seconds = if lag == 0 { 0.0 } else { lag_seconds(log, clock, topology, cell).await };
         gauge!(VIEW_LAG_SECONDS.name, &labels).set(seconds);
-        gauge!(RESTORE_LEFT_RECORDS.name, &labels).set(left_to_restore(&phase) as f64);
+        gauge!(RESTORE_LEFT_RECORDS.name, &labels).set(left_to_restore(cell) as f64);
     }
 }
 
 /// Records that a shard of this instance has not processed; one that is another's lags there, not here.
 fn lag_records(phase: &Phase, committed: Offset, end: Offset) -> u64 {
     match phase {
-        Phase::Waiting => 0,
+        Phase::Waiting | Phase::Refused { .. } => 0,
         Phase::Standby { behind } => *behind,
         Phase::Restoring { .. } | Phase::Running | Phase::Stopped { .. } => end.0.saturating_sub(committed.0),
     }
 }
 
-fn left_to_restore(phase: &Phase) -> u64 {
-    match phase {
-        Phase::Restoring { done, total } => total.saturating_sub(*done),
-        _ => 0,
+/// Records that a shard has still to read before it is ready: it is being built, or is older than the log.
+pub(crate) fn left_to_restore(cell: &ShardCell) -> u64 {
+    match cell.phase() {
+        Phase::Restoring { done, total } => total.saturating_sub(done),
+        _ => cell.left(),
     }
 }
 
@@ -303,16 +327,17 @@ mod tests {
     fn gauges_tell_of_the_shards_that_are_here() {
         let restoring = Phase::Restoring { done: 30, total: 100 };
         let stopped = Phase::Stopped { reason: "a poison record".to_owned() };
+        let refused = Phase::Refused { reason: "no right to write".to_owned() };
         let told = [
-            (Phase::Waiting, 0, 0),
-            (Phase::Standby { behind: 5 }, 5, 0),
-            (restoring, 60, 70),
-            (Phase::Running, 60, 0),
-            (stopped, 60, 0),
+            (Phase::Waiting, 0),
+            (refused, 0),
+            (Phase::Standby { behind: 5 }, 5),
+            (restoring, 60),
+            (Phase::Running, 60),
+            (stopped, 60),
         ];
-        for (phase, lag, left) in told {
+        for (phase, lag) in told {
             assert_eq!(lag_records(&phase, Offset(40), Offset(100)), lag, "{phase:?}");
-            assert_eq!(left_to_restore(&phase), left, "{phase:?}");
         }
     }
 }

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headwater_core::BoxFuture;
 use headwater_core::clock::Clock;
 use headwater_core::log::{
     Bounds, Claim, CommitError, Log, LogError, LogErrorKind, Opened, Transaction, Writer,
 };
 use headwater_core::position::Position;
-use headwater_core::store::{StateStore, StateStores};
+use headwater_core::store::{KeyRange, StateStore, StateStores, StoreError, TableId, Visit};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
+use super::cell::ShardCell;
 use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
 use super::replaced::Replaced;
 use super::transfer::CopySource;
+use crate::engine::state::StateRead;
 use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
@@ -24,6 +27,8 @@ use crate::topics::Place;
 
 /// How long a shard waits after the log refused something.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The longest that it waits after a refusal which will not pass by itself.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The world of a shard's task.
 #[derive(Clone)]
@@ -92,59 +97,94 @@ pub(crate) enum Regained {
 
 impl Shell {
     /// A partition's bounds; waits while the log is not available.
-    pub(crate) async fn bounds(&self, partition: &TopicPartition) -> Result<Bounds, Stop> {
-        loop {
-            match self.log.bounds(partition).await {
-                Ok(bounds) => return Ok(bounds),
-                Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
-                Err(error) => return Err(Stop::new(error)),
-            }
-        }
+    pub(crate) async fn bounds(&self, cell: &ShardCell, partition: &TopicPartition) -> Result<Bounds, Stop> {
+        self.asked(cell, || self.log.bounds(partition)).await
     }
 
     /// The positions that a group has committed; waits while the log is not available.
-    pub(crate) async fn committed(&self, group: &str) -> Result<Position, Stop> {
+    pub(crate) async fn committed(&self, cell: &ShardCell, group: &str) -> Result<Position, Stop> {
+        self.asked(cell, || self.log.committed(group)).await
+    }
+
+    /// Asks the log until it answers; meanwhile the shard's cell tells what it waits for.
+    pub(crate) async fn asked<'a, T>(
+        &self,
+        cell: &ShardCell,
+        ask: impl Fn() -> BoxFuture<'a, Result<T, LogError>>,
+    ) -> Result<T, Stop> {
         loop {
-            match self.log.committed(group).await {
-                Ok(position) => return Ok(position),
-                Err(error) if error.kind() == LogErrorKind::Unavailable => self.breathe().await,
+            match ask().await {
+                Ok(answer) => {
+                    cell.let_on();
+                    return Ok(answer);
+                }
+                Err(error) if error.kind() == LogErrorKind::Unavailable => {
+                    cell.hinder(&error);
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(error) => return Err(Stop::new(error)),
-            }
-        }
-    }
-
-    /// Waits a moment before the log is asked again.
-    pub(crate) async fn breathe(&self) {
-        tokio::time::sleep(PAUSE).await;
-    }
-
-    /// Opens a shard's writer; waits while the log is not available.
-    pub(crate) async fn regain(&self, claim: &dyn Claim, stop: &CancellationToken) -> Regained {
-        let mut refusals = Refusals::default();
-        loop {
-            let opened = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Regained::Gone,
-                opened = claim.open() => opened,
-            };
-            match opened {
-                Ok(opened) => return Regained::Ours(opened),
-                Err(error) if error.kind() == LogErrorKind::Fenced => return Regained::Gone,
-                Err(error) => refusals.tell(&error, "cannot open a shard's writer; trying again"),
-            }
-            if self.pause(stop).await {
-                return Regained::Gone;
             }
         }
     }
 
     /// Waits a moment; answers whether we are to stop.
     pub(crate) async fn pause(&self, stop: &CancellationToken) -> bool {
-        tokio::select! {
+        pause_for(PAUSE, stop).await
+    }
+}
+
+/// Opens a shard's writer; waits while the log is not available, and longer and longer while it refuses.
+///
+/// # Errors
+///
+/// [`Stop`] if the log has lost what the shard's head speaks of, or the head itself: waiting does not mend it.
+pub(crate) async fn regain(
+    claim: &dyn Claim,
+    cell: &ShardCell,
+    stop: &CancellationToken,
+) -> Result<Regained, Stop> {
+    let mut refusals = Refusals::default();
+    let mut pause = PAUSE;
+    loop {
+        let opened = tokio::select! {
             biased;
-            () = stop.cancelled() => true,
-            () = tokio::time::sleep(PAUSE) => false,
+            () = stop.cancelled() => return Ok(Regained::Gone),
+            opened = claim.open() => opened,
+        };
+        match opened {
+            Ok(opened) => {
+                cell.let_on();
+                return Ok(Regained::Ours(opened));
+            }
+            Err(error) if error.kind() == LogErrorKind::Fenced => return Ok(Regained::Gone),
+            Err(error) if error.kind() == LogErrorKind::Corrupt => return Err(Stop::new(error)),
+            Err(error) => {
+                refusals.tell(&error, "cannot open a shard's writer; trying again");
+                cell.hinder(&error);
+                pause = pause_after_refusal(error.kind(), PAUSE, pause);
+            }
         }
+        if pause_for(pause, stop).await {
+            return Ok(Regained::Gone);
+        }
+    }
+}
+
+/// How long to wait before the log is asked again for what it refused: what passes by itself is asked for often, so that
+/// a shard is taken over at once; what an operator has to change is asked for less and less often.
+pub(crate) fn pause_after_refusal(refused: LogErrorKind, least: Duration, last: Duration) -> Duration {
+    match refused {
+        LogErrorKind::Unavailable => least,
+        _ => (last * 2).min(PAUSE_MAX),
+    }
+}
+
+/// Waits; answers whether we are to stop.
+pub(crate) async fn pause_for(pause: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => true,
+        () = tokio::time::sleep(pause) => false,
     }
 }
 
@@ -155,7 +195,7 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    fn tell(&mut self, error: &LogError, what: &str) {
+    pub(crate) fn tell(&mut self, error: &LogError, what: &str) {
         if std::mem::replace(&mut self.told, true) {
             tracing::debug!(%error, "{what}");
         } else {
@@ -179,11 +219,7 @@ pub(crate) async fn pause_after(
     }
     // The log tells of an outage itself, once for all who read.
     tracing::debug!(%partition, %error, "cannot read; trying again");
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(PAUSE) => {}
-    }
+    pause_for(PAUSE, stop).await;
     Ok(())
 }
 
@@ -260,12 +296,41 @@ impl Shell {
     }
 }
 
-impl crate::engine::state::StateRead for ShardState {
-    fn get(
-        &self,
-        table: headwater_core::store::TableId,
-        key: &[u8],
-    ) -> Result<Option<bytes::Bytes>, headwater_core::store::StoreError> {
+impl StateRead for ShardState {
+    fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         ShardState::get(self, table, key)
+    }
+
+    fn scan(&self, table: TableId, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        ShardState::scan(self, table, range, visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::cell::Bell;
+
+    /// Answers errors of these kinds, one after another, and then that the shard is another's.
+    struct Answers(parking_lot::Mutex<Vec<LogErrorKind>>);
+
+    impl Claim for Answers {
+        fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>> {
+            let kind = self.0.lock().pop().unwrap_or(LogErrorKind::Fenced);
+            Box::pin(std::future::ready(Err(LogError::new(kind, "the head is none"))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_the_log_cannot_stand_behind_stops_the_shard() {
+        use LogErrorKind::{Corrupt, Denied, Unavailable};
+        let cases =
+            [(vec![Unavailable, Denied], None), (vec![Corrupt, Unavailable], Some("the head is none"))];
+        for (kinds, stops) in cases {
+            let claim = Answers(parking_lot::Mutex::new(kinds));
+            let cell = ShardCell::new(Partition(0), Bell::default());
+            let regained = regain(&claim, &cell, &CancellationToken::new()).await;
+            assert_eq!(regained.err().map(|Stop(reason)| reason).as_deref(), stops);
+        }
     }
 }

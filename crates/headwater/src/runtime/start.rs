@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_core::log::{Group, Log, LogError, TopicDescription};
 use headwater_core::store::{StateStores, StoreError, StoreErrorKind};
-use headwater_core::topic::{Partition, TopicId, TopicName};
+use headwater_core::topic::{Partition, TopicId, TopicName, TopicPartition};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -103,6 +103,8 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    /// The topics that it has by their own names.
+    pub(crate) shared_topics: HashMap<String, TopicDescription>,
     /// Where the records of the log lie that the app ran on before.
     pub(crate) moved: Option<OffsetMap>,
     #[cfg(feature = "testing")]
@@ -175,6 +177,7 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            shared_topics: self.shared_topics(app),
             moved,
             #[cfg(feature = "testing")]
             standbys: self.standbys.clone(),
@@ -227,6 +230,14 @@ impl Starting {
         }
     }
 
+    fn shared_topics(&self, app: &App) -> HashMap<String, TopicDescription> {
+        let described = |name: String| {
+            let topic = self.topics.get(&TopicName::new(&name).ok()?)?.clone();
+            Some((name, topic))
+        };
+        app.shared_topics().into_keys().filter_map(described).collect()
+    }
+
     async fn start_parts(
         &self,
         app: &App,
@@ -243,10 +254,10 @@ impl Starting {
         for definition in app.definitions.values() {
             match &definition.kind {
                 Kind::Emitter { to } => self.start_emitter(definition, to, wanted.queries, started),
-                Kind::Fold { replicated } if wanted.queries => {
+                Kind::Fold { replicated, .. } if wanted.queries => {
                     self.start_fold(definition, *replicated, started)?;
                 }
-                Kind::Fold { replicated } => {
+                Kind::Fold { replicated, .. } => {
                     let view = self.view_elsewhere(definition, *replicated);
                     started.views.insert(definition.name.clone(), Arc::new(view));
                 }
@@ -260,14 +271,14 @@ impl Starting {
     fn start_emitter(
         &self,
         definition: &Arc<Definition>,
-        to: &TopicRef,
+        to: &[TopicRef],
         runs_here: bool,
         started: &mut StartedApp,
     ) {
-        let source = self.resolve(&definition.source);
-        let to = self.resolve(to);
+        let source = self.resolve(&definition.sources[0]);
+        let to: Vec<_> = to.iter().map(|to| self.resolve(to)).collect();
         let cells = self.cells();
-        let handle = StartedEmitter { source: source.clone(), to: to.clone(), cells: cells.clone() };
+        let handle = StartedEmitter { source: source.clone(), to: to[0].clone(), cells: cells.clone() };
         started.emitters.insert(definition.name.clone(), handle);
         if !runs_here {
             return;
@@ -276,7 +287,7 @@ impl Starting {
             shell: self.shell.clone(),
             definition: definition.clone(),
             source: source.clone(),
-            to: (0..self.options.partitions).map(|p| to.partition(p)).collect(),
+            targets: to.iter().map(|to| self.partitions_of(to)).collect(),
             cells: cells.clone(),
             group: self.group(definition, source.clone()).name,
         };
@@ -284,10 +295,14 @@ impl Starting {
         self.run_group(self.group(definition, source), Arc::new(emitter));
     }
 
+    fn partitions_of(&self, topic: &TopicName) -> Arc<[TopicPartition]> {
+        (0..self.options.partitions).map(|partition| topic.partition(partition)).collect()
+    }
+
     /// A view that other instances run.
     fn view_elsewhere(&self, definition: &Definition, replicated: bool) -> ViewState {
         let place = self.view_place(false, replicated);
-        ViewState::new(definition, self.resolve(&definition.source), self.cells(), Vec::new(), place)
+        ViewState::new(definition, self.resolve(&definition.sources[0]), self.cells(), Vec::new(), place)
     }
 
     fn start_fold(
@@ -296,9 +311,9 @@ impl Starting {
         replicated: bool,
         started: &mut StartedApp,
     ) -> Result<(), StartError> {
-        let source = self.resolve(&definition.source);
-        let store =
-            self.open_store(&definition.versioned_name(), &self.store_name(definition), &[&definition.name])?;
+        let source = self.resolve(&definition.sources[0]);
+        let tables = tables_of(definition);
+        let store = self.open_store(&definition.versioned_name(), &self.store_name(definition), &tables)?;
         let cells = self.cells();
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
@@ -450,6 +465,14 @@ impl Starting {
     }
 }
 
+/// The tables of a fold's store: an observer keeps its position alone, in a store that has one nevertheless.
+fn tables_of(definition: &Definition) -> Vec<&str> {
+    if definition.tables.is_empty() {
+        return vec![&definition.name];
+    }
+    definition.tables.iter().map(String::as_str).collect()
+}
+
 /// The map of the migration that brought the app to this log; `None` if none did.
 async fn moved(log: &dyn Log, app: &App, survey: &Survey) -> Result<Option<OffsetMap>, LogError> {
     match survey.registry.get(MIGRATION) {
@@ -476,13 +499,40 @@ impl Parts {
     pub const QUERIES: Self = Self { commands: false, queries: true };
 }
 
-/// A shard's state in words, for health checks.
-pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
-    match cell.phase() {
-        Phase::Running => None,
-        Phase::Waiting => Some(format!("shard {} has not started", cell.shard)),
-        Phase::Restoring { done, total } => Some(format!("shard {} restores: {done} of {total}", cell.shard)),
-        Phase::Standby { .. } => Some(format!("shard {} is another instance's", cell.shard)),
-        Phase::Stopped { reason } => Some(format!("shard {} stopped: {reason}", cell.shard)),
+/// What keeps shards of a topology from being ready, in words, for health checks; `None` if nothing does.
+pub(crate) fn troubles<'a>(shards: impl Iterator<Item = &'a ShardCell>) -> Option<String> {
+    let mut alike: Vec<(String, Vec<u32>)> = Vec::new();
+    for (shard, trouble) in shards.filter_map(|cell| Some((cell.shard.0, trouble(cell)?))) {
+        match alike.iter_mut().find(|(found, _)| *found == trouble) {
+            Some((_, shards)) => shards.push(shard),
+            None => alike.push((trouble, vec![shard])),
+        }
     }
+    let told = alike.into_iter().map(|(trouble, shards)| {
+        let name = if shards.len() == 1 { "shard" } else { "shards" };
+        let shards: Vec<_> = shards.iter().map(ToString::to_string).collect();
+        format!("{name} {}: {trouble}", shards.join(", "))
+    });
+    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+}
+
+fn trouble(cell: &ShardCell) -> Option<String> {
+    let trouble = match cell.reported_phase() {
+        Phase::Running if cell.left() == 0 => return None,
+        Phase::Running => format!("an older state answers, {} records are left to read", cell.left()),
+        Phase::Waiting => "not started".to_owned(),
+        Phase::Refused { reason } => return Some(format!("refused, and tried again: {reason}")),
+        Phase::Restoring { done, total } => {
+            format!(
+                "restored up to {done} of {total}, {} records are left to read",
+                total.saturating_sub(done)
+            )
+        }
+        Phase::Standby { .. } => return Some("nobody's yet; a copy is kept here".to_owned()),
+        Phase::Stopped { reason } => return Some(format!("stopped: {reason}")),
+    };
+    Some(match cell.hindrance() {
+        Some(reason) => format!("{trouble}; waiting, since {reason}"),
+        None => trouble,
+    })
 }

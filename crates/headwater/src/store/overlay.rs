@@ -146,7 +146,7 @@ impl ShardState {
         let (mut with, mut answer) = (Some(with), None);
         self.store.look_up(self.shard, &mut |stored| {
             let with = with.take().expect("a store calls once");
-            answer = Some(with(&LookUpBelow { layers: &layers, stored }));
+            answer = Some(with(&LookUpBelow { state: self, layers: &layers, stored }));
         })?;
         Ok(answer.expect("a store calls what looks up"))
     }
@@ -303,6 +303,7 @@ impl Drop for ShardState {
 
 /// Layers over a store that is being looked up.
 struct LookUpBelow<'a> {
+    state: &'a ShardState,
     layers: &'a Layers,
     stored: &'a LookUp<'a>,
 }
@@ -313,6 +314,10 @@ impl StateRead for LookUpBelow<'_> {
             Some(value) => Ok(value.clone()),
             None => (self.stored)(table, key),
         }
+    }
+
+    fn scan(&self, table: TableId, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.layers.scan(&*self.state.store, self.state.shard, table, range, visit)
     }
 }
 

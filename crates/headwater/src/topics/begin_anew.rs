@@ -62,10 +62,10 @@ impl Lost {
     fn begin(
         &self,
         log: &dyn Log,
-        WritingGroup { group, events, snapshots, target }: &WritingGroup,
+        WritingGroup { group, events, snapshots, targets }: &WritingGroup,
     ) -> Option<Begin> {
         let is_lost = |topic: &TopicName| self.0.contains(topic);
-        if target.as_ref().is_some_and(is_lost) {
+        if targets.iter().any(is_lost) {
             Some(Begin::Source)
         } else if [events, snapshots].into_iter().flatten().any(is_lost) {
             Some(Begin::Events)

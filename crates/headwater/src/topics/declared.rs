@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use headwater_core::log::{Cleanup, Group, RecordTimes, TopicSettings};
 use headwater_core::topic::TopicName;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::{App, AppOptions, Folded};
-use crate::topology::{Kind, TopicRef};
+use crate::topology::{Definition, Kind, TopicRef};
 
 /// How long a tombstone is kept in a compacted topic.
 const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
@@ -138,7 +139,7 @@ pub(crate) struct WritingGroup {
     pub(crate) events: Option<TopicName>,
     pub(crate) snapshots: Option<TopicName>,
     /// Of an emitter: where it appends.
-    pub(crate) target: Option<TopicName>,
+    pub(crate) targets: Vec<TopicName>,
 }
 
 impl App {
@@ -155,14 +156,17 @@ impl App {
                 AggregateTopics::of(&self.name, aggregate.name(), &self.options);
             [events, commands, outcomes, snapshots]
         });
-        let repartitions = self.definitions.values().filter_map(|definition| match &definition.kind {
-            Kind::Emitter { to: to @ TopicRef::Own(_) } => Some(TopicDeclaration {
+        let own = |definition: &Arc<Definition>| {
+            let purpose = Purpose::Repartition(definition.name.clone());
+            let own = definition.targets().iter().filter(|to| matches!(to, TopicRef::Own(_)));
+            own.map(|to| TopicDeclaration {
                 name: self.resolve(to),
                 settings: TopicSettings::kept(self.options.partitions),
-                purpose: Purpose::Repartition(definition.name.clone()),
-            }),
-            _ => None,
-        });
+                purpose: purpose.clone(),
+            })
+            .collect::<Vec<_>>()
+        };
+        let repartitions = self.definitions.values().flat_map(own);
         let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| TopicDeclaration {
             name: self.resolve(&TopicRef::Shared(name.clone())),
             settings: TopicSettings::kept(self.options.partitions),
@@ -189,15 +193,15 @@ impl App {
                 group: group(aggregate.name().to_owned(), commands.name),
                 events: Some(events.name),
                 snapshots: Some(snapshots.name),
-                target: None,
+                targets: Vec::new(),
             }
         });
         let emitters = self.definitions.values().filter_map(|definition| match &definition.kind {
             Kind::Emitter { to } => Some(WritingGroup {
-                group: group(definition.versioned_name(), self.resolve(&definition.source)),
+                group: group(definition.versioned_name(), self.resolve(&definition.sources[0])),
                 events: None,
                 snapshots: None,
-                target: Some(self.resolve(to)),
+                targets: to.iter().map(|to| self.resolve(to)).collect(),
             }),
             _ => None,
         });
@@ -219,17 +223,33 @@ impl App {
             (aggregate.name().to_owned(), fixed)
         });
         let topologies = self.definitions.values().map(|definition| {
-            let source = self.resolve(&definition.source);
-            let fixed = match &definition.kind {
-                Kind::Observer => json!({"kind": "observer", "source": source, "partitions": partitions}),
-                Kind::Fold { .. } => json!({"kind": "fold", "source": source, "partitions": partitions}),
-                Kind::Emitter { to } => json!({
-                    "kind": "emitter", "source": source, "target": self.resolve(to), "partitions": partitions,
-                }),
-            };
+            let names =
+                |topics: &[TopicRef]| topics.iter().map(|topic| self.resolve(topic)).collect::<Vec<_>>();
+            let sources = names(&definition.sources);
+            let mut fixed = json!({"kind": kind_name(&definition.kind), "partitions": partitions});
+            match &sources[..] {
+                [source] => fixed["source"] = json!(source),
+                sources => fixed["sources"] = json!(sources),
+            }
+            match &names(definition.targets())[..] {
+                [] => {}
+                [target] => fixed["target"] = json!(target),
+                targets => fixed["targets"] = json!(targets),
+            }
+            if !definition.targets().is_empty() && !definition.tables.is_empty() {
+                fixed["tables"] = json!(definition.tables);
+            }
             (definition.versioned_name(), fixed)
         });
         aggregates.chain(topologies).collect()
+    }
+}
+
+fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Fold { .. } => "fold",
+        Kind::Observer => "observer",
+        Kind::Emitter { .. } => "emitter",
     }
 }
 

@@ -361,12 +361,31 @@ async fn a_plan_is_told_as_json_too() {
 #[test]
 fn too_few_replicas_and_too_few_in_sync_are_refused_and_altered() {
     let wanted = Replicas { factor: 3, min_in_sync: 2 };
-    let mend = "run `shop topics apply --log kafka://b:9092`";
+    let mend = "; or run `shop topics apply --log kafka://b:9092`";
     let cases = [
         (Replicas { factor: 3, min_in_sync: 2 }, None),
         (Replicas { factor: 5, min_in_sync: 3 }, None),
-        (Replicas { factor: 3, min_in_sync: 1 }, Some("has min.insync.replicas 1, but the app needs 2")),
-        (Replicas { factor: 1, min_in_sync: 2 }, Some("has replication factor 1, but the app needs 3")),
+        (
+            Replicas { factor: 3, min_in_sync: 1 },
+            Some(
+                "has min.insync.replicas 1, but the app needs 2: set kafka_min_in_sync = 1 \
+                 (HEADWATER_KAFKA_MIN_IN_SYNC=1) if one copy is meant",
+            ),
+        ),
+        (
+            Replicas { factor: 1, min_in_sync: 2 },
+            Some(
+                "has replication factor 1, but the app needs 3: set kafka_replication = 1 \
+                 (HEADWATER_KAFKA_REPLICATION=1) if one copy is meant",
+            ),
+        ),
+        (
+            Replicas { factor: 2, min_in_sync: 2 },
+            Some(
+                "has replication factor 2, but the app needs 3: set kafka_replication = 2 \
+                 (HEADWATER_KAFKA_REPLICATION=2) if 2 copies are meant",
+            ),
+        ),
     ];
     for (has, told) in cases {
         let declared = shop().topics().remove(0);
@@ -381,7 +400,7 @@ fn too_few_replicas_and_too_few_in_sync_are_refused_and_altered() {
         let plan = Plan::new("shop", &kafka(), vec![known], Vec::new());
         assert_eq!(plan.refuses(), told.is_some(), "{plan}");
         assert!(!plan.is_stuck(), "{plan}");
-        let told = told.map(|told| format!("{told}: {mend}")).unwrap_or_default();
+        let told = told.map(|told| format!("{told}{mend}")).unwrap_or_default();
         assert!(plan.refusal().contains(&told), "{}", plan.refusal());
     }
 }

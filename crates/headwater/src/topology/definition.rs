@@ -2,68 +2,77 @@
 
 use std::sync::Arc;
 
-use headwater_core::topic::{Partition, TopicName, TopicPartition};
+use headwater_core::topic::TopicName;
 
+use super::building::{Building, ShardPlace};
+use super::node::Node;
 use super::topic::TopicRef;
-use crate::engine::operators::RecordSink;
-
-/// The name of a piece of state, and how it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Store {
-    pub(crate) name: String,
-}
-
-impl Store {
-    /// A store with this name. The name alone decides where its state lies.
-    pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
-    }
-}
+use crate::engine::operators::Task;
+use crate::engine::row::RowFormat;
 
 /// Whether a topology only keeps state or also appends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Keeps one table, appends nothing.
+    /// Keeps one table that is asked for, appends nothing.
     Fold {
         /// Whether every instance holds all shards.
         replicated: bool,
+        /// How the rows are written.
+        rows: RowFormat,
     },
     /// A fold that keeps its position alone, and calls the user's code.
     Observer,
-    /// Appends to a topic.
+    /// Appends to topics.
     Emitter {
-        /// The topic.
-        to: TopicRef,
+        /// The topics.
+        to: Vec<TopicRef>,
     },
 }
 
-/// One topology of an app: a chain from a topic to a table or another topic.
+/// One topology of an app: a graph from topics to a table or other topics.
 pub(crate) struct Definition {
     /// Its name within the app; decides its group and stores.
-    pub name: String,
+    pub(crate) name: String,
     /// From 1; another version is another topology, built beside.
-    pub version: u32,
-    pub kind: Kind,
-    /// The topic that it reads.
-    pub source: TopicRef,
-    /// The operators between, for `describe`.
-    pub operators: Vec<String>,
-    /// Makes the chain of one shard.
-    pub chain: Chain,
+    pub(crate) version: u32,
+    pub(crate) kind: Kind,
+    /// The last of its operators.
+    pub(crate) end: Arc<Node>,
+    /// The topics that it reads.
+    pub(crate) sources: Vec<TopicRef>,
+    /// The names of its tables, by their ids; of a fold, the first is the one that is asked for.
+    pub(crate) tables: Vec<String>,
+    build: Build,
 }
 
-/// Makes a shard's chain.
-pub(crate) type Chain = Arc<dyn Fn(&ShardPlace) -> Box<dyn RecordSink> + Send + Sync>;
-
-/// Where a shard's chain reads and writes.
-pub(crate) struct ShardPlace {
-    pub shard: Partition,
-    /// The partitions of the topic that an emitter appends to.
-    pub to: Arc<[TopicPartition]>,
-}
+/// Puts a shard's operators together.
+pub(crate) type Build = Arc<dyn Fn(&mut Building<'_>) + Send + Sync>;
 
 impl Definition {
+    pub(crate) fn new(name: String, kind: Kind, end: Arc<Node>, build: Build) -> Self {
+        let mut stores = end.stores();
+        // What is asked for comes first, wherever it stands in the graph.
+        stores.sort_by_key(|store| store.name != name);
+        let tables = stores.iter().flat_map(|store| store.table_names().collect::<Vec<_>>()).collect();
+        let sources = end.sources();
+        Self { name, version: 1, kind, end, sources, tables, build }
+    }
+
+    /// The operators of one shard.
+    pub(crate) fn task(&self, place: &ShardPlace) -> Task {
+        let mut building = Building::new(place, &self.sources, &self.tables);
+        (self.build)(&mut building);
+        building.finish()
+    }
+
+    /// The topics that it appends to.
+    pub(crate) fn targets(&self) -> &[TopicRef] {
+        match &self.kind {
+            Kind::Emitter { to } => to,
+            Kind::Fold { .. } | Kind::Observer => &[],
+        }
+    }
+
     /// `name`, and `name@version` from the second version on.
     pub(crate) fn versioned_name(&self) -> String {
         versioned(&self.name, self.version)

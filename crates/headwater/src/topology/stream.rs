@@ -1,91 +1,117 @@
-//! The language of topologies: streams, grouped streams and tables.
+//! The language of topologies: streams.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use headwater_core::codec::{Codec, Json};
-use headwater_core::key::{Key, decode_text};
-use headwater_core::store::TableId;
+use headwater_core::key::Key;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::definition::{Definition, Kind, ShardPlace, Store};
+use super::building::{Attach, Building};
+use super::definition::{Definition, Kind};
+use super::grouped::Grouped;
+use super::node::{Node, StoreSpec};
+use super::store::Store;
+use super::table::Table;
 use super::topic::{Route, Topic, TopicRef, text_route};
+use super::{Emitter, Observer, Value};
 use crate::engine::flow::Keyed;
 use crate::engine::operators::{
-    AppendTo, Filter, FlatMapValues, FoldInto, ForEach, MapValues, Next, Read, RecordSink, Repartition,
-    Source,
+    AppendTo, Filter, FlatMap, FlatMapValues, ForEach, MapValues, Materialise, Next, Peek, Present, Read,
+    SelectKey, Shared, Source, Target,
 };
-
-/// Attaches the rest of a chain to its source.
-type Attach<K, V> = Arc<dyn Fn(&ShardPlace, Next<K, V>) -> Box<dyn RecordSink> + Send + Sync>;
+use crate::engine::row::RowFormat;
 
 /// Keyed values, one after another: what a topic holds, after any number of operators.
 ///
 /// A stream is a description; nothing runs before an app that uses it is started. Cheap to clone, and every clone may
 /// be used for a view of its own.
-pub struct Stream<K, V> {
-    source: TopicRef,
-    upstream: Vec<Arc<Definition>>,
-    operators: Vec<String>,
-    route: Route<K>,
-    attach: Attach<K, V>,
+///
+/// `P` tells whether equal keys lie in one partition, as they do where a stream begins, or [no longer](Moved).
+pub struct Stream<K, V, P = InPlace> {
+    pub(crate) node: Arc<Node>,
+    pub(crate) route: Route<K>,
+    pub(crate) attach: Attach<K, V>,
+    placement: PhantomData<fn() -> P>,
 }
 
-impl<K, V> Clone for Stream<K, V> {
+/// Equal keys of the stream lie in one partition.
+#[derive(Debug, Clone, Copy)]
+pub enum InPlace {}
+
+/// The keys of the stream were changed, so equal keys may lie in different partitions.
+#[derive(Debug, Clone, Copy)]
+pub enum Moved {}
+
+/// A stream whose equal keys lie in one partition.
+#[diagnostic::on_unimplemented(
+    message = "the keys of this stream were changed, so equal keys may lie in different partitions",
+    label = "this needs equal keys in one partition",
+    note = "bring them together first: `.repartition(\"name\")`, or group with `.group_by(\"name\", |item| key)`"
+)]
+pub trait IsInPlace {}
+
+impl IsInPlace for InPlace {}
+
+type On<K, V, R> = Arc<dyn Fn(Keyed<'_, K, V>) -> R + Send + Sync>;
+
+impl<K, V, P> Clone for Stream<K, V, P> {
     fn clone(&self) -> Self {
-        Self {
-            source: self.source.clone(),
-            upstream: self.upstream.clone(),
-            operators: self.operators.clone(),
-            route: self.route.clone(),
-            attach: self.attach.clone(),
-        }
+        Self::of_parts(self.node.clone(), self.route.clone(), self.attach.clone())
+    }
+}
+
+impl<K, V, P> Stream<K, V, P> {
+    pub(crate) fn of_parts(node: Arc<Node>, route: Route<K>, attach: Attach<K, V>) -> Self {
+        Self { node, route, attach, placement: PhantomData }
     }
 }
 
 impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     /// The stream of a topic of the app, with keys in their text form, whose records `read` reads.
-    pub(crate) fn of(name: String, upstream: Vec<Arc<Definition>>, read: Read<K, V>) -> Self {
-        Self::new(TopicRef::Own(name), upstream, text_route(), read)
+    pub(crate) fn of(name: String, fed_by: Option<Arc<Definition>>, read: Read<K, V>) -> Self {
+        Self::reading(TopicRef::Own(name), fed_by, text_route(), read)
     }
 
     /// The stream of a topic by its own name.
     pub(crate) fn of_topic(topic: &Topic<K, V>) -> Self {
-        let source = TopicRef::Shared(topic.name().to_owned());
-        Self::new(source, Vec::new(), topic.route(), topic.read())
+        Self::reading(TopicRef::Shared(topic.name().to_owned()), None, topic.route(), topic.read())
     }
 
-    fn new(source: TopicRef, upstream: Vec<Arc<Definition>>, route: Route<K>, read: Read<K, V>) -> Self {
-        let attach: Attach<K, V> = Arc::new(move |place: &ShardPlace, next| {
-            Box::new(Source { partition: place.shard, read: read.clone(), next }) as Box<dyn RecordSink>
-        });
-        Self { source, upstream, operators: Vec::new(), route, attach }
+    fn reading(topic: TopicRef, fed_by: Option<Arc<Definition>>, route: Route<K>, read: Read<K, V>) -> Self {
+        let node = Node::source(topic.clone(), fed_by);
+        let attach = move |building: &mut Building<'_>, next: Next<K, V>| {
+            let source = Source { partition: building.shard(), read: read.clone(), next };
+            building.feed(&topic, Box::new(source));
+        };
+        Self::of_parts(node, route, Arc::new(attach))
     }
+}
 
-    fn then<W>(
+impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
+    fn then<W: 'static>(
         &self,
-        operator: &str,
+        label: &'static str,
         link: impl Fn(Next<K, W>) -> Next<K, V> + Send + Sync + 'static,
-    ) -> Stream<K, W>
-    where
-        W: 'static,
-    {
+    ) -> Stream<K, W, P> {
+        self.leading_to(label, self.route.clone(), link)
+    }
+
+    fn leading_to<L: 'static, W: 'static, Q>(
+        &self,
+        label: &'static str,
+        route: Route<L>,
+        link: impl Fn(Next<L, W>) -> Next<K, V> + Send + Sync + 'static,
+    ) -> Stream<L, W, Q> {
         let attach = self.attach.clone();
-        let mut operators = self.operators.clone();
-        operators.push(operator.to_owned());
-        Stream {
-            source: self.source.clone(),
-            upstream: self.upstream.clone(),
-            operators,
-            route: self.route.clone(),
-            attach: Arc::new(move |place: &ShardPlace, next| attach(place, link(next))),
-        }
+        let attach = move |building: &mut Building<'_>, next| attach(building, link(next));
+        Stream::of_parts(Node::stateless(label, vec![self.node.clone()]), route, Arc::new(attach))
     }
 
     /// Keeps the values that pass `test`.
     #[must_use]
     pub fn filter(&self, test: impl Fn(Keyed<'_, K, V>) -> bool + Send + Sync + 'static) -> Self {
-        let test: Arc<dyn Fn(Keyed<'_, K, V>) -> bool + Send + Sync> = Arc::new(test);
+        let test: On<K, V, bool> = Arc::new(test);
         self.then("filter", move |next| Box::new(Filter { test: test.clone(), next }))
     }
 
@@ -94,8 +120,8 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     pub fn map_values<W: Send + Sync + 'static>(
         &self,
         change: impl Fn(Keyed<'_, K, V>) -> W + Send + Sync + 'static,
-    ) -> Stream<K, W> {
-        let change: Arc<dyn Fn(Keyed<'_, K, V>) -> W + Send + Sync> = Arc::new(change);
+    ) -> Stream<K, W, P> {
+        let change: On<K, V, W> = Arc::new(change);
         self.then("map_values", move |next| Box::new(MapValues { change: change.clone(), next }))
     }
 
@@ -104,9 +130,92 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     pub fn flat_map_values<W: Send + Sync + 'static>(
         &self,
         change: impl Fn(Keyed<'_, K, V>) -> Vec<W> + Send + Sync + 'static,
-    ) -> Stream<K, W> {
-        let change: Arc<dyn Fn(Keyed<'_, K, V>) -> Vec<W> + Send + Sync> = Arc::new(change);
+    ) -> Stream<K, W, P> {
+        let change: On<K, V, Vec<W>> = Arc::new(change);
         self.then("flat_map_values", move |next| Box::new(FlatMapValues { change: change.clone(), next }))
+    }
+
+    /// Changes each key and value.
+    #[must_use]
+    pub fn map<L: Key, W: Send + Sync + 'static>(
+        &self,
+        change: impl Fn(Keyed<'_, K, V>) -> (L, W) + Send + Sync + 'static,
+    ) -> Stream<L, W, Moved> {
+        self.flat_map_as("map", move |item| vec![change(item)])
+    }
+
+    /// Changes each key and value into any number of them.
+    #[must_use]
+    pub fn flat_map<L: Key, W: Send + Sync + 'static>(
+        &self,
+        change: impl Fn(Keyed<'_, K, V>) -> Vec<(L, W)> + Send + Sync + 'static,
+    ) -> Stream<L, W, Moved> {
+        self.flat_map_as("flat_map", change)
+    }
+
+    fn flat_map_as<L: Key, W: Send + Sync + 'static>(
+        &self,
+        label: &'static str,
+        change: impl Fn(Keyed<'_, K, V>) -> Vec<(L, W)> + Send + Sync + 'static,
+    ) -> Stream<L, W, Moved> {
+        let change: On<K, V, Vec<(L, W)>> = Arc::new(change);
+        self.leading_to(label, text_route(), move |next| Box::new(FlatMap { change: change.clone(), next }))
+    }
+
+    /// Puts each value under another key.
+    ///
+    /// Equal keys may lie in different partitions then: [`repartition`](Stream::repartition) brings them together.
+    #[must_use]
+    pub fn select_key<L: Key>(
+        &self,
+        key_of: impl Fn(Keyed<'_, K, V>) -> L + Send + Sync + 'static,
+    ) -> Stream<L, V, Moved> {
+        let key_of: On<K, V, L> = Arc::new(key_of);
+        let link = move |next| Box::new(SelectKey { key_of: key_of.clone(), next }) as Next<K, V>;
+        self.leading_to("select_key", text_route(), link)
+    }
+
+    /// Shows each value to `look`, and hands it on.
+    ///
+    /// At least once: what is processed again after a crash is shown again.
+    #[must_use]
+    pub fn peek(&self, look: impl Fn(Keyed<'_, K, V>) + Send + Sync + 'static) -> Self {
+        let look: On<K, V, ()> = Arc::new(look);
+        self.then("peek", move |next| Box::new(Peek { look: look.clone(), next }))
+    }
+
+    /// Divides the stream into `N`: each value goes to the one that `class` tells, from 0 on, and to none beyond.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// let app = App::new("shop");
+    /// let numbers = app.stream::<String, u64>("numbers");
+    /// let [even, odd] = numbers.branch(|number| (*number.value % 2) as usize);
+    /// ```
+    #[must_use]
+    pub fn branch<const N: usize>(
+        &self,
+        class: impl Fn(Keyed<'_, K, V>) -> usize + Send + Sync + 'static,
+    ) -> [Self; N] {
+        let class: On<K, V, usize> = Arc::new(class);
+        std::array::from_fn(|index| {
+            let class = class.clone();
+            let test: On<K, V, bool> = Arc::new(move |item| class(item) == index);
+            self.then("branch", move |next| Box::new(Filter { test: test.clone(), next }))
+        })
+    }
+
+    /// The values of both streams; in the order of their times where both wait.
+    #[must_use]
+    pub fn merge(&self, other: &Self) -> Self {
+        let node = Node::stateless("merge", vec![self.node.clone(), other.node.clone()]);
+        let (ours, others) = (self.attach.clone(), other.attach.clone());
+        let attach = move |building: &mut Building<'_>, next: Next<K, V>| {
+            let next = Shared::new(next);
+            ours(building, Box::new(next.clone()));
+            others(building, Box::new(next));
+        };
+        Self::of_parts(node, self.route.clone(), Arc::new(attach))
     }
 
     /// Appends every value, under the key it has, to a topic that other programs may read, with its headers and time.
@@ -115,22 +224,46 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     /// [named](Emitter::named) otherwise.
     pub fn to(&self, topic: impl Into<Topic<K, V>>) -> Emitter {
         let topic = topic.into();
-        let to = TopicRef::Shared(topic.name().to_owned());
         let name = topic.name().to_owned();
+        self.to_chosen([topic], |_| 0).named(name)
+    }
+
+    /// Appends every value to one of several topics: the one whose index `choose` tells.
+    ///
+    /// The emitter is named after the first topic, unless [named](Emitter::named) otherwise. An index without a topic
+    /// stops the shard.
+    ///
+    /// # Panics
+    ///
+    /// If there are no topics.
+    pub fn to_chosen<T: Into<Topic<K, V>>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+        choose: impl Fn(Keyed<'_, K, V>) -> usize + Send + Sync + 'static,
+    ) -> Emitter {
+        let topics: Vec<Topic<K, V>> = topics.into_iter().map(Into::into).collect();
+        let name = topics.first().expect("a stream goes to one topic at least").name().to_owned();
+        let to = topics.iter().map(|topic| TopicRef::Shared(topic.name().to_owned())).collect();
+        Emitter { definition: self.appending(name, to, topics, Arc::new(choose)) }
+    }
+
+    fn appending(
+        &self,
+        name: String,
+        to: Vec<TopicRef>,
+        topics: Vec<Topic<K, V>>,
+        choose: On<K, V, usize>,
+    ) -> Definition {
         let attach = self.attach.clone();
-        let chain = move |place: &ShardPlace| {
-            let (to, keys, values) = (place.to.clone(), topic.keys().clone(), topic.values().clone());
-            attach(place, Box::new(AppendTo { to, keys, values }))
+        let build = move |building: &mut Building<'_>| {
+            let target = |(index, topic): (usize, &Topic<K, V>)| Target {
+                partitions: building.target(index),
+                writes: topic.writes(),
+            };
+            let targets = topics.iter().enumerate().map(target).collect();
+            attach(building, Box::new(AppendTo { targets, choose: choose.clone() }));
         };
-        let definition = Definition {
-            name,
-            version: 1,
-            kind: Kind::Emitter { to },
-            source: self.source.clone(),
-            operators: self.operators.clone(),
-            chain: Arc::new(chain),
-        };
-        Emitter { upstream: self.upstream.clone(), definition }
+        Definition::new(name, Kind::Emitter { to }, self.node.clone(), Arc::new(build))
     }
 
     /// Calls `effect` with every value, in order per partition.
@@ -144,30 +277,16 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     ) -> Observer {
         let effect = Arc::new(effect);
         let attach = self.attach.clone();
-        let chain = move |place: &ShardPlace| {
+        let build = move |building: &mut Building<'_>| {
             let effect = effect.clone();
-            attach(place, Box::new(ForEach { effect: move |item: Keyed<'_, K, V>| effect(item) }))
+            attach(building, Box::new(ForEach { effect: move |item: Keyed<'_, K, V>| effect(item) }));
         };
-        let mut operators = self.operators.clone();
-        operators.push("for_each".to_owned());
-        let definition = Definition {
-            name: name.into(),
-            version: 1,
-            kind: Kind::Observer,
-            source: self.source.clone(),
-            operators,
-            chain: Arc::new(chain),
-        };
-        Observer { upstream: self.upstream.clone(), definition }
-    }
-
-    /// Groups the values by the key they have.
-    pub fn group_by_key(&self) -> Grouped<K, V> {
-        Grouped { stream: self.clone() }
+        let end = Node::stateless("for_each", vec![self.node.clone()]);
+        Observer { definition: Definition::new(name.into(), Kind::Observer, end, Arc::new(build)) }
     }
 }
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Stream<K, V> {
+impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static, P> Stream<K, V, P> {
     /// Groups the values by another key, through the topic `<app>.<name>`.
     ///
     /// The first component of a tuple is the key's partition part: it alone decides the shard, so that all keys of one
@@ -177,129 +296,59 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Stream<K, 
         name: impl Into<String>,
         key_of: impl Fn(Keyed<'_, K, V>) -> L + Send + Sync + 'static,
     ) -> Grouped<L, V> {
+        Grouped { stream: self.select_key(key_of).repartition(name) }
+    }
+
+    /// Brings equal keys together in one partition, through the topic `<app>.<name>`.
+    #[must_use]
+    pub fn repartition(&self, name: impl Into<String>) -> Stream<K, V> {
         let name = name.into();
-        let key_of: Arc<dyn Fn(Keyed<'_, K, V>) -> L + Send + Sync> = Arc::new(key_of);
+        let topic = Topic::from(name.clone());
+        let read = topic.read();
+        let to = vec![TopicRef::Own(name.clone())];
+        let definition = self.appending(name.clone(), to, vec![topic], Arc::new(|_| 0));
+        Stream::of(name, Some(Arc::new(definition)), read)
+    }
+}
+
+impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
+    /// Groups the values by the key they have.
+    pub fn group_by_key(&self) -> Grouped<K, V> {
+        let stream = Stream::of_parts(self.node.clone(), self.route.clone(), self.attach.clone());
+        Grouped { stream }
+    }
+}
+
+impl<K: Key, V: Value, P: IsInPlace> Stream<K, V, P> {
+    /// A table of the last value of each key.
+    ///
+    /// Of a stream of `Option`s, [`Stream::to_table_with_deletes`] removes a key whose value is absent.
+    pub fn to_table(&self, store: Store) -> Table<K, V> {
+        self.map_values(|item| Some(item.value.clone())).to_table_with_deletes(store)
+    }
+}
+
+impl<K: Key, V: Value, P: IsInPlace> Stream<K, Option<V>, P> {
+    /// A table of the last value of each key; an absent value removes the key.
+    pub fn to_table_with_deletes(&self, store: Store) -> Table<K, V> {
+        let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
         let attach = self.attach.clone();
-        let chain = move |place: &ShardPlace| {
-            attach(place, Box::new(Repartition { to: place.to.clone(), key_of: key_of.clone() }))
-        };
-        let definition = Definition {
-            name: name.clone(),
-            version: 1,
-            kind: Kind::Emitter { to: TopicRef::Own(name.clone()) },
-            source: self.source.clone(),
-            operators: self.operators.clone(),
-            chain: Arc::new(chain),
-        };
-        let mut upstream = self.upstream.clone();
-        upstream.push(Arc::new(definition));
-        Grouped { stream: Stream::of(name, upstream, Arc::new(read_json)) }
+        Table::kept("table", store, spec, &[&self.node], self.route.clone(), move |building, store, next| {
+            let format = if next.is_some() { RowFormat::Timed } else { rows };
+            let table = building.table(store, "");
+            attach(building, Box::new(Materialise { table, format, next }));
+        })
     }
 }
 
-/// Reads a record whose key is text and whose value is JSON, as repartition topics have them.
-fn read_json<K: Key, V: Serialize + DeserializeOwned>(
-    record: &headwater_core::record::StoredRecord,
-) -> Result<Option<(K, V)>, String> {
-    let record = &record.record;
-    let (Some(key), Some(value)) = (&record.key, &record.value) else { return Ok(None) };
-    let key = decode_text(key).map_err(|e| e.to_string())?;
-    let value = Json.decode(value).map_err(|e| e.to_string())?;
-    Ok(Some((key, value)))
-}
-
-/// A stream whose equal keys lie in one partition: ready to be folded.
-pub struct Grouped<K, V> {
-    stream: Stream<K, V>,
-}
-
-impl<K, V> Clone for Grouped<K, V> {
-    fn clone(&self) -> Self {
-        Self { stream: self.stream.clone() }
-    }
-}
-
-impl<K: Key, V: Send + Sync + 'static> Grouped<K, V> {
-    /// Folds the values of each key into a state that begins as its default.
-    pub fn fold<S>(
-        &self,
-        store: Store,
-        step: impl Fn(&mut S, Keyed<'_, K, V>) + Send + Sync + 'static,
-    ) -> Table<K, S>
-    where
-        S: Default + Serialize + DeserializeOwned + Send + Sync + 'static,
-    {
-        let step: Arc<dyn Fn(&mut S, Keyed<'_, K, V>) + Send + Sync> = Arc::new(step);
-        let attach = self.stream.attach.clone();
-        let chain =
-            move |place: &ShardPlace| attach(place, Box::new(FoldInto::new(TableId(0), step.clone())));
-        let definition = Definition {
-            name: store.name,
-            version: 1,
-            kind: Kind::Fold { replicated: false },
-            source: self.stream.source.clone(),
-            operators: self.stream.operators.clone(),
-            chain: Arc::new(chain),
-        };
-        let Stream { upstream, route, .. } = self.stream.clone();
-        Table { upstream, definition, route, types: std::marker::PhantomData }
-    }
-
-    /// Counts the values of each key.
-    pub fn count(&self, store: Store) -> Table<K, u64> {
-        self.fold(store, |count: &mut u64, _| *count += 1)
-    }
-}
-
-/// A table that a topology keeps, ready to be shown as a view.
-pub struct Table<K, S> {
-    pub(crate) upstream: Vec<Arc<Definition>>,
-    pub(crate) definition: Definition,
-    pub(crate) route: Route<K>,
-    types: std::marker::PhantomData<fn() -> (K, S)>,
-}
-
-impl<K, S> Table<K, S> {
-    /// Declares the version of the fold, from 1. A table of another version is built anew, beside the old one, which
-    /// serves until the new one has caught up.
+impl<K: Key, V: Send + Sync + 'static, P> Stream<Option<K>, Option<V>, P> {
+    /// The values that are there, under keys that are there; the others are counted by `name` and gone on without.
     #[must_use]
-    pub fn version(mut self, version: u32) -> Self {
-        self.definition.version = version;
-        self
+    pub fn present(&self, name: impl Into<Arc<str>>) -> Stream<K, V, P> {
+        let operator = name.into();
+        let route = self.route.clone();
+        // A key that is there lies where it would lie if it could not be absent.
+        let route: Route<K> = Arc::new(move |key: &K| route(&Some(key.clone())));
+        self.leading_to("present", route, move |next| Box::new(Present { operator: operator.clone(), next }))
     }
-
-    /// Has every instance hold the whole table.
-    #[must_use]
-    pub fn replicated(mut self) -> Self {
-        self.definition.kind = Kind::Fold { replicated: true };
-        self
-    }
-}
-
-/// A stream on its way to a topic, ready to be run by an app.
-#[must_use = "an emitter runs in the app that it is added to"]
-pub struct Emitter {
-    pub(crate) upstream: Vec<Arc<Definition>>,
-    pub(crate) definition: Definition,
-}
-
-impl Emitter {
-    /// Names it, and with it its group, otherwise than its topic.
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.definition.name = name.into();
-        self
-    }
-
-    /// Declares its version, from 1. Another version begins anew, and must append to another topic.
-    pub fn version(mut self, version: u32) -> Self {
-        self.definition.version = version;
-        self
-    }
-}
-
-/// A stream that ends in the user's code, ready to be run by an app.
-#[must_use = "an observer runs in the app that it is added to"]
-pub struct Observer {
-    pub(crate) upstream: Vec<Arc<Definition>>,
-    pub(crate) definition: Definition,
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use headwater_core::codec::{Codec, Json, KeyCodec, Text};
+use bytes::Bytes;
+use headwater_core::codec::{Codec, Json, KeyCodec, Nullable, Text};
 use headwater_core::key::{Key, KeyError};
-use headwater_core::record::StoredRecord;
+use headwater_core::record::{Record, StoredRecord};
 use headwater_core::topic::{InvalidTopicName, TopicName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::definition::topic_of;
-use crate::engine::operators::Read;
+use crate::engine::operators::{Encoded, Read, WriteRecord};
 
 /// A topic by its own name, which other programs may share, with the codecs of its keys and values.
 ///
@@ -44,27 +45,23 @@ impl<K, V> Topic<K, V> {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
-
-    pub(crate) fn keys(&self) -> &Arc<dyn KeyCodec<K>> {
-        &self.keys
-    }
-
-    pub(crate) fn values(&self) -> &Arc<dyn Codec<V>> {
-        &self.values
-    }
 }
 
 impl<K: 'static, V: 'static> Topic<K, V> {
-    /// How its records are read. A record without a key or a value is none of a stream: it stops its shard.
+    /// How its records are read. A record whose key or value is null stops its shard, unless their codecs take nulls.
     pub(crate) fn read(&self) -> Read<K, V> {
         let Self { keys, values, .. } = self.clone();
         Arc::new(move |record: &StoredRecord| {
-            let key = record.record.key.as_ref().ok_or("it has no key, which a stream needs")?;
-            let value = record.record.value.as_ref().ok_or("it has no value, which a stream needs")?;
-            let key = keys.decode_shared(key).map_err(|e| format!("its key: {e}"))?;
-            let value = values.decode_shared(value).map_err(|e| format!("its value: {e}"))?;
+            let Record { key, value, .. } = &record.record;
+            let key = decoded(&*keys, key, "key")?;
+            let value = decoded(&*values, value, "value")?;
             Ok(Some((key, value)))
         })
+    }
+
+    /// How its records are written.
+    pub(crate) fn writes(&self) -> Arc<dyn WriteRecord<K, V>> {
+        Arc::new(self.clone())
     }
 
     /// What decides the partition of its keys.
@@ -74,6 +71,33 @@ impl<K: 'static, V: 'static> Topic<K, V> {
             let encoded = keys.encode(key).map_err(|e| e.to_string())?;
             keys.partition_part(key, &encoded).map_err(|e| e.to_string())
         })
+    }
+
+    /// The same topic, where a null value is an absent one.
+    pub(crate) fn with_nulls(&self) -> Topic<K, Option<V>> {
+        let Self { name, keys, values } = self.clone();
+        Topic { name, keys, values: Arc::new(Nullable(values)) }
+    }
+}
+
+fn decoded<T>(codec: &(impl Codec<T> + ?Sized), bytes: &Option<Bytes>, part: &str) -> Result<T, String> {
+    match bytes {
+        Some(bytes) => codec.decode_shared(bytes).map_err(|e| format!("its {part}: {e}")),
+        None => codec.decode_null().map_err(|e| format!("it has no {part}, which is needed here: {e}")),
+    }
+}
+
+impl<K: 'static, V: 'static> WriteRecord<K, V> for Topic<K, V> {
+    fn key(&self, key: &K) -> Result<Option<(Bytes, Bytes)>, String> {
+        let Some(encoded) = self.keys.encode_nullable(key).map_err(|e| e.to_string())? else {
+            return Ok(None);
+        };
+        let part = self.keys.partition_part(key, &encoded).map_err(|e| e.to_string())?;
+        Ok(Some((encoded, part)))
+    }
+
+    fn value(&self, value: &V) -> Encoded {
+        self.values.encode_nullable(value).map_err(|e| e.to_string())
     }
 }
 
@@ -90,7 +114,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> From<String> for Topic<K, V> {
 }
 
 /// The bytes whose hash is a key's partition.
-pub(crate) type Route<K> = Arc<dyn Fn(&K) -> Result<bytes::Bytes, String> + Send + Sync>;
+pub(crate) type Route<K> = Arc<dyn Fn(&K) -> Result<Bytes, String> + Send + Sync>;
 
 /// That of keys in their text form.
 pub(crate) fn text_route<K: Key>() -> Route<K> {

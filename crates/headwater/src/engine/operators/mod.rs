@@ -1,14 +1,22 @@
-//! The operators of topologies: typed links of a chain from a source's records to a table or a topic.
+//! The operators of topologies: typed links from the records of sources to tables and topics.
 //!
 //! Each operator is a [`Sink`] that hands on to the next one by reference, so that a record costs one virtual call per
-//! operator and no copy. Every operator is a file of the same anatomy: its struct, and its `Sink`.
+//! operator and no copy. A stream hands on values, a table [`Change`]s. Every operator has the same anatomy: its struct,
+//! and its `Sink`.
 
+mod aggregate;
 mod append;
-mod fold;
+mod change;
+mod fan;
 mod for_each;
-mod map;
-mod repartition;
+pub(crate) mod join;
+mod process;
+mod regroup;
 mod source;
+mod stateless;
+mod table;
+mod task;
+pub(crate) mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,12 +25,19 @@ use headwater_core::record::StoredRecord;
 use super::decide::panic_message;
 use super::flow::{Flow, Keyed, ProcessError};
 
-pub(crate) use append::AppendTo;
-pub(crate) use fold::FoldInto;
+pub(crate) use aggregate::{Aggregate, Step};
+pub(crate) use append::{AppendTo, Encoded, Target, WriteRecord};
+pub use change::Change;
+pub(crate) use fan::{Fan, Shared};
 pub(crate) use for_each::ForEach;
-pub(crate) use map::{Filter, FlatMapValues, MapValues};
-pub(crate) use repartition::Repartition;
+pub(crate) use process::{Process, Schedule};
+pub use process::{Processing, Processor, Timer};
+pub(crate) use regroup::{Add, AggregateChanges, Subtract, regrouped};
 pub(crate) use source::{Read, Source};
+pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Present, SelectKey};
+pub(crate) use table::{Materialise, TableFilter, TableMapValues, Updates};
+pub(crate) use task::{Task, TickSink};
+pub use window::Windowed;
 
 /// Takes keyed values, one after another, in batches.
 pub(crate) trait Sink<K, V>: Send {
@@ -30,6 +45,8 @@ pub(crate) trait Sink<K, V>: Send {
     fn push(&mut self, item: Keyed<'_, K, V>, flow: &mut Flow<'_>) -> Result<(), ProcessError>;
 
     /// The batch ends: leave everything that is pending in the flow.
+    ///
+    /// An operator that several feed is told by each of them, and may be handed more between.
     fn close(&mut self, flow: &mut Flow<'_>) -> Result<(), ProcessError>;
 
     /// The batch is given up: forget what is pending.
@@ -51,31 +68,59 @@ pub(crate) trait RecordSink: Send {
 /// The next link of a chain.
 pub(crate) type Next<K, V> = Box<dyn Sink<K, V>>;
 
+impl<K, V> Sink<K, V> for Next<K, V> {
+    fn push(&mut self, item: Keyed<'_, K, V>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        (**self).push(item, flow)
+    }
+
+    fn close(&mut self, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        (**self).close(flow)
+    }
+
+    fn abort(&mut self) {
+        (**self).abort();
+    }
+}
+
 /// Why a batch was given up, and at which of its records.
 pub(crate) struct Failure {
     pub(crate) at: usize,
     pub(crate) error: ProcessError,
 }
 
-/// Runs a batch through a chain; one that fails or panics is given up whole.
-pub(crate) fn run_batch(
-    chain: &mut dyn RecordSink,
-    records: &[StoredRecord],
+/// One record of a batch, and which of the topology's sources it is of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InputRecord<'a> {
+    pub(crate) source: usize,
+    pub(crate) record: &'a StoredRecord,
+}
+
+impl<'a> InputRecord<'a> {
+    /// Records of a topology that has one source.
+    pub(crate) fn of_one(records: &'a [StoredRecord]) -> impl Iterator<Item = Self> {
+        records.iter().map(|record| Self { source: 0, record })
+    }
+}
+
+/// Runs a batch through a task; one that fails or panics is given up whole.
+pub(crate) fn run_batch<'a>(
+    task: &mut Task,
+    records: impl Iterator<Item = InputRecord<'a>>,
     flow: &mut Flow<'_>,
 ) -> Result<(), Failure> {
     let mut at = 0;
     let run = catch_unwind(AssertUnwindSafe(|| {
-        for (index, record) in records.iter().enumerate() {
+        for (index, InputRecord { source, record }) in records.enumerate() {
             at = index;
-            chain.push(record, flow)?;
+            task.push(source, record, flow)?;
         }
-        chain.close(flow)
+        task.close(flow)
     }));
     let error = match run {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error,
         Err(panic) => ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))),
     };
-    chain.abort();
+    task.abort();
     Err(Failure { at, error })
 }

@@ -22,7 +22,6 @@ impl<K, V> RecordSink for Source<K, V> {
     fn push(&mut self, record: &StoredRecord, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         let Some((key, value)) = (self.read)(record).map_err(ProcessError::Record)? else { return Ok(()) };
         let meta = RecordMeta::of(record, self.partition);
-        flow.next_input(record);
         self.next.push(Keyed { key: &key, value: &value, meta: &meta }, flow)
     }
 

@@ -39,7 +39,7 @@ impl<A: Aggregate> AggregateShards<A> {
 
     async fn copy(&self, shard: Partition, stop: &CancellationToken) -> Result<(), Stop> {
         let partitions = self.partitions(shard);
-        let ground = self.ground(&partitions).await?;
+        let ground = self.ground(shard, &partitions).await?;
         let state = self.state(shard, &partitions, &ground, stop).await?;
         let mut restoring = Restoring::new(self, shard, partitions, &ground, state, stop);
         if !restoring.has_state() {

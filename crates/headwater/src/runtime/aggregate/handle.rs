@@ -96,7 +96,10 @@ impl<A: Aggregate> AggregateHandle<A> {
                 _ => Ok(()),
             },
             Ok(Err(_)) => Err(self.not_running(cell.shard(), "it is shutting down")),
-            Err(_) => Err(self.not_running(cell.shard(), "it is still being restored: try again")),
+            Err(_) => {
+                let why = cell.cell.hindrance().unwrap_or_else(|| "it is still being restored".to_owned());
+                Err(self.not_running(cell.shard(), format!("{why}: try again")))
+            }
         }
     }
 

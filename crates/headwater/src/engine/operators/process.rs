@@ -1,0 +1,257 @@
+//! The user's own operator, with a store and timers.
+//!
+//! Timers by stream time are rows: the operator's time and the next call survive a restart. Their schedule is Kafka
+//! Streams' (`ProcessorContext.schedule`, `PunctuationSchedule`): by stream time the first call comes with the first
+//! record, and the next ones on multiples of the interval; by the clock on the wall, an interval after the start. A call
+//! that was missed is not made up for.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use headwater_core::clock::Timestamp;
+use headwater_core::codec::{Codec, Json};
+use headwater_core::key::{Key, decode_ordered, ordered};
+use headwater_core::store::{KeyRange, TableId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Next, Shared, Sink, TickSink};
+use crate::engine::flow::{Flow, Keyed, ProcessError, RecordMeta};
+
+/// An operator of the user's own: it sees each record, keeps rows, and hands on what it likes.
+///
+/// What it keeps in its own fields is gone after a restart: only rows, and times by which it is called, are kept. It must
+/// depend on nothing but its input, its rows and the times that it is told, or a rebuild gives another state.
+pub trait Processor: Send + 'static {
+    /// The keys that come in.
+    type Key: 'static;
+    /// The values that come in.
+    type Value: 'static;
+    /// The keys that are handed on.
+    type OutKey: Key;
+    /// The values that are handed on.
+    type OutValue: Send + Sync + 'static;
+    /// The keys of its rows.
+    type RowKey: Key;
+    /// Its rows.
+    type Row: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// Takes a record.
+    fn process(&mut self, item: Keyed<'_, Self::Key, Self::Value>, next: &mut Processing<'_, '_, Self>);
+
+    /// Is called as often as it was scheduled, with the time that it was scheduled by.
+    fn on_timer(&mut self, timer: Timer, time: Timestamp, next: &mut Processing<'_, '_, Self>) {
+        let _ = (timer, time, next);
+    }
+}
+
+/// By which time a processor is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timer {
+    /// By the latest time of its records.
+    StreamTime,
+    /// By the clock on the wall.
+    WallClock,
+}
+
+/// How often a processor is called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub(crate) stream_time: Option<Duration>,
+    pub(crate) wall_clock: Option<Duration>,
+}
+
+/// What a processor may do while it is called.
+pub struct Processing<'a, 'f, P: Processor + ?Sized> {
+    flow: &'a mut Flow<'f>,
+    next: &'a mut Next<P::OutKey, P::OutValue>,
+    rows: TableId,
+    meta: RecordMeta,
+    failed: Option<ProcessError>,
+    processor: PhantomData<fn(&P)>,
+}
+
+impl<P: Processor + ?Sized> Processing<'_, '_, P> {
+    /// Hands on a value, at the time of the record or the timer.
+    pub fn forward(&mut self, key: &P::OutKey, value: &P::OutValue) {
+        self.forward_at(key, value, self.meta.timestamp);
+    }
+
+    /// Hands on a value at another time.
+    pub fn forward_at(&mut self, key: &P::OutKey, value: &P::OutValue, time: Timestamp) {
+        let meta = self.meta.at(time);
+        if self.failed.is_none() {
+            self.failed = self.next.push(Keyed { key, value, meta: &meta }, self.flow).err();
+        }
+    }
+
+    /// The row under a key.
+    pub fn get(&mut self, key: &P::RowKey) -> Option<P::Row> {
+        self.tried(|flow, table| {
+            let row = flow.get(table, &ordered(key).map_err(ProcessError::record)?)?;
+            row.map(|row| Json.decode(&row).map_err(ProcessError::record)).transpose()
+        })?
+    }
+
+    /// Sets the row under a key.
+    pub fn put(&mut self, key: &P::RowKey, row: &P::Row) {
+        self.tried(|flow, table| {
+            let key = ordered(key).map_err(ProcessError::record)?;
+            flow.put(table, key, Some(Json.encode(row).map_err(ProcessError::record)?));
+            Ok(())
+        });
+    }
+
+    /// Removes the row under a key.
+    pub fn delete(&mut self, key: &P::RowKey) {
+        self.tried(|flow, table| {
+            flow.put(table, ordered(key).map_err(ProcessError::record)?, None);
+            Ok(())
+        });
+    }
+
+    /// Every row whose key begins with these components, in order; all of them for `&()`.
+    pub fn rows(&mut self, prefix: &(impl Serialize + ?Sized)) -> Vec<(P::RowKey, P::Row)> {
+        let rows = self.tried(|flow, table| {
+            let prefix = ordered(prefix).map_err(ProcessError::record)?;
+            let row = |(key, row): (Bytes, Bytes)| {
+                let key = decode_ordered(&key).map_err(ProcessError::record)?;
+                Ok((key, Json.decode(&row).map_err(ProcessError::record)?))
+            };
+            flow.rows(table, &KeyRange::prefix(&prefix))?.into_iter().map(row).collect()
+        });
+        rows.unwrap_or_default()
+    }
+
+    /// Does what may fail; the first failure stops the shard once the processor has returned.
+    fn tried<T>(
+        &mut self,
+        call: impl FnOnce(&mut Flow<'_>, TableId) -> Result<T, ProcessError>,
+    ) -> Option<T> {
+        if self.failed.is_some() {
+            return None;
+        }
+        call(self.flow, self.rows).map_err(|error| self.failed = Some(error)).ok()
+    }
+}
+
+/// Runs a processor.
+pub(crate) struct Process<P: Processor> {
+    processor: P,
+    schedule: Schedule,
+    rows: TableId,
+    times: TableId,
+    next_wall_clock: Option<Timestamp>,
+    next: Next<P::OutKey, P::OutValue>,
+}
+
+/// The stream time of an operator, and when it is called next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Times {
+    seen: i64,
+    due: i64,
+}
+
+const TIMES: &[u8] = b"times";
+
+impl Times {
+    /// Before the first record; by stream time, whoever waits is called with it.
+    const NONE: Self = Self { seen: i64::MIN, due: 0 };
+
+    fn load(table: TableId, flow: &Flow<'_>) -> Result<Self, ProcessError> {
+        let Some(row) = flow.get(table, TIMES)? else { return Ok(Self::NONE) };
+        let number = |at: usize| row.get(at..at + 8)?.try_into().ok().map(i64::from_be_bytes);
+        match (number(0), number(8)) {
+            (Some(seen), Some(due)) => Ok(Self { seen, due }),
+            _ => Err(ProcessError::record("the kept times of a processor are damaged")),
+        }
+    }
+
+    fn store(self, table: TableId, flow: &mut Flow<'_>) {
+        let mut row = BytesMut::with_capacity(16);
+        row.put_i64(self.seen);
+        row.put_i64(self.due);
+        flow.put(table, Bytes::from_static(TIMES), Some(row.freeze()));
+    }
+}
+
+/// The first multiple of an interval, counted from `due`, that lies after `now`.
+fn after(now: i64, due: i64, every: Duration) -> i64 {
+    let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
+    let missed = now.saturating_sub(due).max(0) / every;
+    due.saturating_add(every.saturating_mul(missed + 1))
+}
+
+impl<P: Processor> Process<P> {
+    pub(crate) fn new(
+        processor: P,
+        schedule: Schedule,
+        (rows, times): (TableId, TableId),
+        next: Next<P::OutKey, P::OutValue>,
+    ) -> Self {
+        Self { processor, schedule, rows, times, next_wall_clock: None, next }
+    }
+
+    fn call(
+        &mut self,
+        meta: RecordMeta,
+        flow: &mut Flow<'_>,
+        call: impl FnOnce(&mut P, &mut Processing<'_, '_, P>),
+    ) -> Result<(), ProcessError> {
+        let (rows, next) = (self.rows, &mut self.next);
+        let mut processing = Processing { flow, next, rows, meta, failed: None, processor: PhantomData };
+        call(&mut self.processor, &mut processing);
+        processing.failed.map_or(Ok(()), Err)
+    }
+
+    fn stream_time(&mut self, meta: &RecordMeta, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        let Some(every) = self.schedule.stream_time else { return Ok(()) };
+        let mut times = Times::load(self.times, flow)?;
+        let before = times;
+        times.seen = times.seen.max(meta.timestamp.0);
+        let is_due = times.seen >= times.due;
+        if is_due {
+            times.due = after(times.seen, times.due, every);
+        }
+        if times != before {
+            times.store(self.times, flow);
+        }
+        if !is_due {
+            return Ok(());
+        }
+        let now = Timestamp(times.seen);
+        self.call(meta.at(now), flow, |processor, next| processor.on_timer(Timer::StreamTime, now, next))
+    }
+}
+
+impl<P: Processor> Sink<P::Key, P::Value> for Process<P> {
+    fn push(&mut self, item: Keyed<'_, P::Key, P::Value>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        self.call(item.meta.clone(), flow, |processor, next| processor.process(item, next))?;
+        self.stream_time(item.meta, flow)
+    }
+
+    fn close(&mut self, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        self.next.close(flow)
+    }
+
+    fn abort(&mut self) {
+        self.next.abort();
+    }
+}
+
+impl<P: Processor> TickSink for Shared<Process<P>> {
+    fn tick(&mut self, now: Timestamp, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        self.with(|process| {
+            let Some(every) = process.schedule.wall_clock else { return Ok(()) };
+            let due = *process.next_wall_clock.get_or_insert_with(|| Timestamp(after(now.0, now.0, every)));
+            if now < due {
+                return Ok(());
+            }
+            process.next_wall_clock = Some(Timestamp(after(now.0, due.0, every)));
+            let meta = RecordMeta::of_timer(now);
+            process.call(meta, flow, |processor, next| processor.on_timer(Timer::WallClock, now, next))
+        })
+    }
+}

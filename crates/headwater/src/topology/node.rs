@@ -1,0 +1,171 @@
+//! The graph of a topology, apart from the types that flow through it: what is described, planned and compared.
+
+use std::sync::Arc;
+
+use super::definition::Definition;
+use super::topic::TopicRef;
+
+/// One operator, and those that feed it.
+///
+/// Its address is its identity: a node that is reached twice is one operator with two followers.
+pub(crate) struct Node {
+    /// What the operator is called in the language of topologies.
+    pub(crate) label: &'static str,
+    pub(crate) kind: NodeKind,
+    pub(crate) inputs: Vec<Arc<Self>>,
+    /// What is wrong with how it was declared.
+    pub(crate) mistakes: Vec<String>,
+    /// Of windows: from a window's end to the stream time at which it closes.
+    pub(crate) closes_ms: Option<i64>,
+}
+
+pub(crate) enum NodeKind {
+    /// Reads a topic, which another topology may feed.
+    Source { topic: TopicRef, fed_by: Option<Arc<Definition>> },
+    /// Keeps nothing.
+    Stateless,
+    /// Keeps a store.
+    Stateful(StoreSpec),
+    /// The user's own operator, with its store.
+    Process {
+        store: StoreSpec,
+        /// Whether the same input gives the same output again.
+        is_repeatable: bool,
+    },
+}
+
+/// A store of a topology: its name, and its tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoreSpec {
+    pub(crate) name: String,
+    /// The names of its tables within the store; the first is `""`, and holds the rows that queries see.
+    pub(crate) tables: &'static [&'static str],
+}
+
+impl StoreSpec {
+    /// A store of one table.
+    pub(crate) fn rows(name: impl Into<String>) -> Self {
+        Self { name: name.into(), tables: &[""] }
+    }
+
+    /// The names of its tables in the state store.
+    pub(crate) fn table_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.tables.iter().map(|table| table_name(&self.name, table))
+    }
+}
+
+/// The name of a store's table in the state store.
+pub(crate) fn table_name(store: &str, table: &str) -> String {
+    if table.is_empty() { store.to_owned() } else { format!("{store}.{table}") }
+}
+
+impl Node {
+    pub(crate) fn source(topic: TopicRef, fed_by: Option<Arc<Definition>>) -> Arc<Self> {
+        Self::new("topic", NodeKind::Source { topic, fed_by }, Vec::new())
+    }
+
+    pub(crate) fn stateless(label: &'static str, inputs: Vec<Arc<Self>>) -> Arc<Self> {
+        Self::new(label, NodeKind::Stateless, inputs)
+    }
+
+    /// Where a stream is cut into windows.
+    pub(crate) fn windows(
+        label: &'static str,
+        input: Arc<Self>,
+        closes_ms: i64,
+        mistakes: Vec<String>,
+    ) -> Arc<Self> {
+        let (kind, closes_ms) = (NodeKind::Stateless, Some(closes_ms));
+        Arc::new(Self { label, kind, inputs: vec![input], mistakes, closes_ms })
+    }
+
+    pub(crate) fn stateful(label: &'static str, store: StoreSpec, inputs: Vec<Arc<Self>>) -> Arc<Self> {
+        Self::new(label, NodeKind::Stateful(store), inputs)
+    }
+
+    fn new(label: &'static str, kind: NodeKind, inputs: Vec<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { label, kind, inputs, mistakes: Vec::new(), closes_ms: None })
+    }
+
+    /// A node that was just made, with what is wrong with how it was declared.
+    pub(crate) fn mistaken(node: Arc<Self>, mistakes: Vec<String>) -> Arc<Self> {
+        let mut node = Arc::into_inner(node).expect("a node that was just made is nobody else's");
+        node.mistakes.extend(mistakes);
+        Arc::new(node)
+    }
+
+    /// What is wrong with it and with those that feed it.
+    pub(crate) fn mistakes(self: &Arc<Self>) -> Vec<String> {
+        self.all().iter().flat_map(|node| node.mistakes.clone()).collect()
+    }
+
+    pub(crate) fn process(store: StoreSpec, input: Arc<Self>, is_repeatable: bool) -> Arc<Self> {
+        let kind = NodeKind::Process { store, is_repeatable };
+        Self::new("process", kind, vec![input])
+    }
+
+    /// Whether the same records of one partition give the same again, so that what is kept can be folded anew: not where
+    /// several topics are read, whose order a replay would not repeat, nor where the clock on the wall has a say.
+    pub(crate) fn is_repeatable(self: &Arc<Self>) -> bool {
+        let repeats = |node: &Arc<Self>| !matches!(node.kind, NodeKind::Process { is_repeatable: false, .. });
+        self.sources().len() <= 1 && self.all().iter().all(repeats)
+    }
+
+    /// The store that it keeps.
+    pub(crate) fn store(&self) -> Option<&StoreSpec> {
+        match &self.kind {
+            NodeKind::Stateful(store) | NodeKind::Process { store, .. } => Some(store),
+            NodeKind::Source { .. } | NodeKind::Stateless => None,
+        }
+    }
+
+    /// Every node from the sources to this one, each once, inputs before those that they feed.
+    pub(crate) fn all(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut all = Vec::new();
+        self.collect(&mut all);
+        all
+    }
+
+    fn collect(self: &Arc<Self>, all: &mut Vec<Arc<Self>>) {
+        if all.iter().any(|known| Arc::ptr_eq(known, self)) {
+            return;
+        }
+        for input in &self.inputs {
+            input.collect(all);
+        }
+        all.push(self.clone());
+    }
+
+    /// The topics that feed it, each once, in the order in which they were named.
+    pub(crate) fn sources(self: &Arc<Self>) -> Vec<TopicRef> {
+        let mut topics = Vec::new();
+        for node in self.all() {
+            if let NodeKind::Source { topic, .. } = &node.kind
+                && !topics.contains(topic)
+            {
+                topics.push(topic.clone());
+            }
+        }
+        topics
+    }
+
+    /// The topologies that feed its topics, each once, and those that feed them, sources first.
+    pub(crate) fn upstream(self: &Arc<Self>) -> Vec<Arc<Definition>> {
+        let mut upstream: Vec<Arc<Definition>> = Vec::new();
+        for node in self.all() {
+            let NodeKind::Source { fed_by: Some(definition), .. } = &node.kind else { continue };
+            let further = definition.end.upstream();
+            for definition in further.into_iter().chain([definition.clone()]) {
+                if !upstream.iter().any(|known| Arc::ptr_eq(known, &definition)) {
+                    upstream.push(definition);
+                }
+            }
+        }
+        upstream
+    }
+
+    /// The stores on the way, in order.
+    pub(crate) fn stores(self: &Arc<Self>) -> Vec<StoreSpec> {
+        self.all().iter().filter_map(|node| node.store().cloned()).collect()
+    }
+}

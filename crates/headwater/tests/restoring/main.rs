@@ -1,0 +1,216 @@
+//! What is told while shards are on their way: of a state that is older than the log, of one that is built anew, and of
+//! a log that does not let them go on. Time stands still, and runs on only when nothing else is to be done.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod paced_log;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Command, Shop, shop};
+use headwater::core::clock::SystemClock;
+use headwater::core::log::Log;
+use headwater::log::memory::{MemoryLog, MemoryOptions};
+use headwater::prelude::*;
+use headwater::store::memory::MemoryStores;
+use headwater::{Parts, Phase, QueryError};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use paced_log::PacedLog;
+
+const WITHIN: Duration = Duration::from_secs(30);
+/// Longer than gauges are sampled.
+const A_WHILE: Duration = Duration::from_secs(2);
+
+/// An instance of the shop, and what it declared.
+struct Instance {
+    running: Running,
+    orders: Aggregates<common::Order>,
+    spent: View<String, u64>,
+}
+
+impl Instance {
+    async fn start(log: Arc<dyn Log>, stores: &MemoryStores, spent_version: u32, parts: Parts) -> Self {
+        let Shop { app, orders, spent, .. } = shop(spent_version);
+        let headwater = Headwater::by_hand(log, Arc::new(stores.clone()), Arc::new(SystemClock));
+        Self { running: headwater.start_parts(app, parts).await.unwrap(), orders, spent }
+    }
+
+    /// Places orders of one customer, each of 5 pence.
+    async fn place(&self, orders: std::ops::Range<u32>) -> Receipt {
+        let mut last = None;
+        for n in orders {
+            let command = Command::place("alice", "kettle", 5);
+            let placed = self.running.send(&self.orders, &format!("o{n}"), command).await.unwrap();
+            last = Some(placed.accepted().unwrap());
+        }
+        last.unwrap()
+    }
+
+    fn spent(&self) -> headwater::ViewQuery<String, u64> {
+        self.running.view(&self.spent).unwrap()
+    }
+
+    async fn alice_spent(&self) -> Option<u64> {
+        self.spent().get(&"alice".to_owned()).await.unwrap().value
+    }
+
+    async fn stop(self) {
+        assert!(self.running.stop(WITHIN).await, "it stops in bounded time");
+    }
+
+    /// The one trouble of a topology; `None` if it has none.
+    fn trouble(&self, topology: &str) -> Option<String> {
+        let troubles = self.running.troubles();
+        let of = troubles.iter().find_map(|line| line.strip_prefix(&format!("{topology}: ")))?;
+        Some(of.to_owned())
+    }
+}
+
+fn memory_log() -> MemoryLog {
+    MemoryLog::new(MemoryOptions { seed: 1, clock: Arc::new(SystemClock), ..MemoryOptions::default() })
+}
+
+/// A log with ten orders that the state has, and ten more that it has not; how the latter came there is told by `parts`.
+async fn log_ahead_of_state(parts: Parts) -> (MemoryLog, MemoryStores, Receipt) {
+    let (log, stores) = (memory_log(), MemoryStores::new());
+    let first = Instance::start(Arc::new(log.clone()), &stores, 1, Parts::ALL).await;
+    let receipt = first.place(0..10).await;
+    first.spent().after(&receipt).get(&"alice".to_owned()).await.unwrap();
+    first.running.ready(WITHIN).await.unwrap();
+    first.stop().await;
+    let second = Instance::start(Arc::new(log.clone()), &MemoryStores::new(), 1, parts).await;
+    let receipt = second.place(10..20).await;
+    if parts.queries {
+        second.spent().after(&receipt).get(&"alice".to_owned()).await.unwrap();
+    }
+    second.stop().await;
+    (log, stores, receipt)
+}
+
+/// Reads one batch after the other until nothing is left, and checks what is told of it; answers how often.
+async fn read_on(instance: &Instance, log: &PacedLog, topology: &str, told: &[&str]) {
+    for told in told {
+        tokio::time::sleep(A_WHILE).await;
+        let trouble = instance.trouble(topology).unwrap_or_default();
+        assert!(trouble.contains(told), "{told}: {trouble}");
+        assert!(instance.running.ready(A_WHILE).await.is_err(), "not ready: {trouble}");
+        log.let_read(1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_an_earlier_life_answers_and_is_not_ready_until_it_is_as_new_as_the_log() {
+    let (log, stores, receipt) = log_ahead_of_state(Parts::ALL).await;
+    let log = PacedLog::new(log, "shop.orders-by-customer", 4);
+    let shop = Instance::start(Arc::new(log.clone()), &stores, 1, Parts::ALL).await;
+    let told = ["an older state answers, 10 records are left", "answers, 6 records", "answers, 2 records"];
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(shop.alice_spent().await, Some(50), "what is here answers meanwhile");
+    let newer = shop.spent().after(&receipt).within(A_WHILE).get(&"alice".to_owned()).await;
+    assert!(matches!(newer, Err(QueryError::NotYet { .. })), "not for who asks for more: {newer:?}");
+    read_on(&shop, &log, "spent", &told).await;
+    shop.running.ready(WITHIN).await.unwrap();
+    assert_eq!(shop.alice_spent().await, Some(100));
+    // Whatever comes later is lag, and no reason to be unready.
+    shop.place(20..30).await;
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(shop.running.troubles(), Vec::<String>::new());
+    shop.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_feeds_a_view_counts_as_the_view_does() {
+    let (log, stores, receipt) = log_ahead_of_state(Parts::COMMANDS).await;
+    let log = PacedLog::new(log, "shop.order.events", 1);
+    let shop = Instance::start(Arc::new(log.clone()), &stores, 1, Parts::ALL).await;
+    tokio::time::sleep(A_WHILE).await;
+    for topology in ["orders-by-customer", "replicated"] {
+        let trouble = shop.trouble(topology).unwrap_or_default();
+        assert!(trouble.contains("an older state answers"), "{topology}: {trouble}");
+    }
+    log.let_read(1_000);
+    shop.running.ready(WITHIN).await.unwrap();
+    let spent = shop.spent().after(&receipt).get(&"alice".to_owned()).await.unwrap();
+    assert_eq!(spent.value, Some(100));
+    shop.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_tells_how_much_is_left_until_nothing_is() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let left = || -> u64 {
+        let page = metrics.render();
+        let of_shard = page.lines().filter(|line| {
+            line.starts_with("headwater_restore_left_records{") && line.contains("topology=\"spent@2\"")
+        });
+        of_shard.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    };
+    let (log, stores, _) = log_ahead_of_state(Parts::ALL).await;
+    let log = PacedLog::new(log, "shop.orders-by-customer", 5);
+    let shop = Instance::start(Arc::new(log.clone()), &stores, 2, Parts::ALL).await;
+    let steps = [("restored up to 0 of 20, 20 records are left", 20), ("up to 5 of 20", 15)];
+    let steps = steps.into_iter().chain([("up to 10 of 20", 10), ("up to 15 of 20, 5 records are left", 5)]);
+    for (told, gauge) in steps {
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(left(), gauge, "{told}");
+        let report = shop.running.report().into_iter().find(|report| report.name == "spent@2").unwrap();
+        assert_eq!(report.shards.iter().map(|shard| shard.left_records).sum::<u64>(), gauge, "{told}");
+        read_on(&shop, &log, "spent@2", &[told]).await;
+    }
+    shop.running.ready(WITHIN).await.unwrap();
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(left(), 0);
+    assert_eq!(shop.alice_spent().await, Some(200), "the second version counts twice");
+    shop.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_silent_at_the_start_is_told_and_waited_for() {
+    let (log, stores, _) = log_ahead_of_state(Parts::ALL).await;
+    let log = PacedLog::new(log, "shop.orders-by-customer", 1_000);
+    log.be_silent(true);
+    log.let_read(1_000);
+    let shop = Instance::start(Arc::new(log.clone()), &stores, 1, Parts::ALL).await;
+    tokio::time::sleep(A_WHILE).await;
+    let trouble = shop.trouble("spent").unwrap();
+    assert!(trouble.contains("shards 0, 1, 2: not started; waiting, since the log is silent"), "{trouble}");
+    log.be_silent(false);
+    shop.running.ready(WITHIN).await.unwrap();
+    assert_eq!(shop.alice_spent().await, Some(100));
+    shop.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_whose_writer_is_refused_says_so_and_asks_less_and_less_often() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let gauge = |shards: u32| {
+        metrics.render().contains(&format!("headwater_shards_refused{{topology=\"order\"}} {shards}\n"))
+    };
+    let log = PacedLog::new(memory_log(), "none", 1);
+    log.refuse_writers(true);
+    let shop = Instance::start(Arc::new(log.clone()), &MemoryStores::new(), 1, Parts::COMMANDS).await;
+    tokio::time::sleep(A_WHILE).await;
+    let report = shop.running.report();
+    let refused = |phase: &Phase| matches!(phase, Phase::Refused { reason } if reason == "grant it Write");
+    assert!(report[0].shards.iter().all(|shard| refused(&shard.phase)), "{report:?}");
+    let trouble = shop.trouble("order").unwrap();
+    assert!(trouble.contains("shards 0, 1, 2: refused, and tried again: grant it Write"), "{trouble}");
+    assert!(gauge(3), "{}", metrics.render());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    log.refused();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let refused = log.refused();
+    assert!((3 * 6..=3 * 20).contains(&refused), "tried {refused} times in a minute, by three shards");
+    log.refuse_writers(false);
+    shop.running.ready(WITHIN).await.unwrap();
+    tokio::time::sleep(A_WHILE).await;
+    assert!(gauge(0), "{}", metrics.render());
+    shop.stop().await;
+}
