@@ -34,7 +34,7 @@ const BROKERS: i32 = 3;
 pub(super) const OUT_PARTITIONS: u32 = 2;
 
 /// How often somebody looks whether the clock stands, and by how much it is moved then.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(250);
 const MOVE: Duration = Duration::from_millis(500);
 
 /// How many worlds there were.
