@@ -41,6 +41,19 @@ pub(crate) fn cases() -> Vec<Ours> {
             let (left, right) = (plan.table("left"), plan.table("right"));
             shown(plan, left.outer_join(&right, pair));
         }),
+        ours("foreign_key-inner", |plan| {
+            let (left, right) = (plan.table("left"), plan.table("right"));
+            plan.dropping.push("joined".to_owned());
+            let store = Store::named("joined");
+            let joined = left.join_on(store, &right, |_, value| named(value), |l, r| pair(Some(l), Some(r)));
+            plan.out(&joined.to_stream());
+        }),
+        ours("foreign_key-left", |plan| {
+            let (left, right) = (plan.table("left"), plan.table("right"));
+            let store = Store::named("joined");
+            let joined = left.left_join_on(store, &right, |_, value| named(value), |l, r| pair(Some(l), r));
+            plan.out(&joined.to_stream());
+        }),
     ];
     let tables = tables.into_iter().map(Ours::with_keys);
     streams.into_iter().chain(tables).collect()
@@ -51,6 +64,11 @@ fn pair(left: Option<&String>, right: Option<&String>) -> String {
     format!("[{}, {}]", text(left), text(right))
 }
 
+/// What stands before the colon, everything where there is none.
+fn named(value: &str) -> Option<String> {
+    value.split(':').next().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
 fn window(grace: u64) -> JoinWindow {
     let ms = Duration::from_millis;
     JoinWindow::within(Store::named("join"), ms(15)).grace(ms(grace))
@@ -58,6 +76,7 @@ fn window(grace: u64) -> JoinWindow {
 
 fn streams(plan: &mut Plan, window: JoinWindow) {
     let (left, right) = (plan.present::<String>("left"), plan.present::<String>("right"));
+    plan.dropping.push("join".to_owned());
     plan.out(&left.join(&right, |l, r| pair(Some(l.value), Some(r)), window));
 }
 
