@@ -231,6 +231,143 @@ fn inputs() -> impl Strategy<Value = (Vec<Input>, Vec<usize>)> {
     (input, prop::collection::vec(0_usize..40, 0..6))
 }
 
+#[test]
+fn values_that_follow_each_other_within_the_gap_are_one_session() {
+    let table = |grouped: Grouped<String, u64>| {
+        let sessions = grouped.window(Session::gap(ms(5)).grace(ms(10)));
+        sessions.fold(Store::named("sum"), add, |_, one, other| one + other)
+    };
+    let input =
+        [('a', 1, 10), ('a', 2, 20), ('a', 4, 15), ('a', 8, 18), ('a', 16, 28), ('a', 32, 28), ('b', 1, 44)];
+    let told = vec![
+        ('a', 10, 10, Some(1), 10),
+        ('a', 20, 20, Some(2), 20),
+        // Brings both together: each is told to be gone, the earlier first.
+        ('a', 10, 10, None, 10),
+        ('a', 20, 20, None, 20),
+        ('a', 10, 20, Some(7), 20),
+        // Lies within: it is told to be gone, too.
+        ('a', 10, 20, None, 20),
+        ('a', 10, 20, Some(15), 20),
+        ('a', 28, 28, Some(16), 28),
+        // At the very moment of a session of one moment.
+        ('a', 28, 28, Some(48), 28),
+        ('b', 44, 44, Some(1), 44),
+    ];
+    let kept = vec![('a', 10, 20, 15), ('a', 28, 28, 48), ('b', 44, 44, 1)];
+    assert_eq!(driven(table, &input, &[1, 3, 5]), Seen { kept: kept.clone(), told: told.clone(), late: 0 });
+    let mut late = input.to_vec();
+    late.extend([('b', 2, 28), ('a', 64, 28), ('b', 1, 45), ('a', 64, 28)]);
+    let seen = driven(table, &late, &[7, 8]);
+    assert_eq!(seen.late, 3, "44 - 10 - 5 is later than 28");
+    assert_eq!(seen.told, [&told[..], &[('b', 44, 44, None, 44), ('b', 44, 45, Some(2), 45)]].concat());
+}
+
+#[test]
+fn a_session_is_told_once_when_no_value_can_prolong_it() {
+    let table = |grouped: Grouped<String, u64>| {
+        let sessions = grouped.window(Session::gap(ms(5)).grace(ms(2))).emit_on_close();
+        sessions.fold(Store::named("sum").retain(ms(50)), add, |_, one, other| one + other)
+    };
+    let input =
+        [('a', 1, 10), ('b', 1, 11), ('a', 2, 17), ('a', 4, 14), ('b', 2, 24), ('b', 4, 25), ('c', 1, 90)];
+    let told = vec![('b', 11, 11, Some(1), 11), ('a', 10, 17, Some(7), 17), ('b', 24, 25, Some(6), 25)];
+    for restarts in [&[][..], &[1, 2, 3, 4, 5, 6]] {
+        let seen = driven(table, &input, restarts);
+        assert_eq!(seen.told, told);
+        assert_eq!(seen.kept, [('c', 90, 90, 1)]);
+    }
+}
+
+#[test]
+fn a_sliding_window_is_made_for_every_set_of_values_near_each_other() {
+    let table = |grouped: Grouped<String, u64>| {
+        grouped.window(Sliding::of(ms(10)).grace(ms(5))).fold(Store::named("sum"), add)
+    };
+    let input = [
+        ('a', 1, 20),
+        ('a', 2, 25),
+        ('a', 4, 22),
+        ('a', 8, 25),
+        ('a', 16, 42),
+        ('a', 32, 27),
+        ('a', 64, 26),
+        ('a', 64, 33),
+    ];
+    let told = vec![
+        ('a', 10, 20, Some(1), 20),
+        // The window after 20 has its first value, then that which ends at 25.
+        ('a', 21, 31, Some(2), 25),
+        ('a', 15, 25, Some(3), 25),
+        // The latest first; then that which ends at 22, and that which begins after it.
+        ('a', 21, 31, Some(6), 25),
+        ('a', 15, 25, Some(7), 25),
+        ('a', 12, 22, Some(5), 22),
+        ('a', 23, 33, Some(2), 25),
+        ('a', 23, 33, Some(10), 25),
+        ('a', 21, 31, Some(14), 25),
+        ('a', 15, 25, Some(15), 25),
+        ('a', 32, 42, Some(16), 42),
+        // Those that end before 37 are closed; 33 still lies in the last, and is followed by 42.
+        ('a', 32, 42, Some(80), 42),
+        ('a', 34, 44, Some(16), 42),
+    ];
+    let seen = driven(table, &input, &[1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(seen.told, told);
+    assert_eq!(seen.late, 4 + 1 + 2, "windows that 27 and 33 fall into, and 26 as a whole");
+}
+
+/// What sessions should come to: a fold that keeps everything; and what is told of each at its close.
+///
+/// As in Kafka Streams, a value may still prolong a session of which that was told: what it becomes is told anew.
+fn reference_sessions(gap: i64, grace: i64, input: &[Input]) -> (Seen, Vec<Told>) {
+    let (mut rows, mut now) = (BTreeMap::<(char, i64, i64), u64>::new(), i64::MIN);
+    let (mut seen, mut closed) = (Seen::default(), Vec::<Told>::new());
+    for &(key, value, time) in input {
+        now = now.max(time);
+        let near = |row: &(char, i64, i64)| row.0 == key && row.1 <= time + gap && row.2 >= time - gap;
+        let merged: Vec<_> =
+            rows.iter().filter(|(row, _)| near(row)).map(|(row, sum)| (*row, *sum)).collect();
+        let start = merged.iter().map(|(row, _)| row.1).min().unwrap_or(time).min(time);
+        let end = merged.iter().map(|(row, _)| row.2).max().unwrap_or(time).max(time);
+        if end < now - grace - gap {
+            seen.late += 1;
+        } else {
+            let mut sum = value;
+            for (row, of_row) in merged {
+                sum += of_row;
+                rows.remove(&row);
+                if (start, end) != (time, time) {
+                    seen.told.push((key, row.1, row.2, None, row.2));
+                }
+            }
+            rows.insert((key, start, end), sum);
+            seen.told.push((key, start, end, Some(sum), end));
+        }
+        let told = |row: &(char, i64, i64)| closed.iter().any(|told| (told.0, told.1, told.2) == *row);
+        let closes = |row: &(char, i64, i64)| row.2 < now - grace - gap && !told(row);
+        let mut fresh: Vec<_> = rows.iter().filter(|(row, _)| closes(row)).collect();
+        fresh.sort_by_key(|((key, start, end), _)| (*end, *key, *start));
+        let fresh: Vec<_> =
+            fresh.into_iter().map(|(row, sum)| (row.0, row.1, row.2, Some(*sum), row.2)).collect();
+        closed.extend(fresh);
+    }
+    seen.kept = rows.into_iter().map(|((key, start, end), sum)| (key, start, end, sum)).collect();
+    (seen, closed)
+}
+
+/// What sliding windows come to that never close, by what they are: one for every distinct set of values.
+fn reference_sliding(difference: i64, input: &[Input]) -> Vec<Kept> {
+    let sum = |key: char, start: i64| -> u64 {
+        let within = |(other, _, time): &&Input| *other == key && (start..=start + difference).contains(time);
+        input.iter().filter(within).map(|(_, value, _)| value).sum()
+    };
+    let starts = input.iter().flat_map(|(key, _, time)| [(*key, time - difference), (*key, time + 1)]);
+    let starts: std::collections::BTreeSet<_> = starts.collect();
+    let row = |(key, start): (char, i64)| (key, start, start + difference, sum(key, start));
+    starts.into_iter().map(row).filter(|(_, _, _, sum)| *sum > 0).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -255,5 +392,26 @@ proptest! {
         prop_assert_eq!(&in_order, &by_end);
         prop_assert_eq!(in_order, closed(&expected, grace, now));
         prop_assert_eq!((on_close.kept, on_close.late), (expected.kept, expected.late));
+    }
+
+    #[test]
+    fn sessions_equal_their_reference((input, restarts) in inputs(), gap in 1_i64..15, grace in 0_i64..30) {
+        let sessions = Session::gap(ms(gap as u64)).grace(ms(grace as u64));
+        let merge = |_: &String, one: u64, other: u64| one + other;
+        let (expected, closed) = reference_sessions(gap, grace, &input);
+        let on_update = driven(|g| g.window(sessions).fold(Store::named("sum"), add, merge), &input, &restarts);
+        prop_assert_eq!(&on_update, &expected);
+        let on_close = |g: Grouped<String, u64>| g.window(sessions).emit_on_close().fold(Store::named("sum"), add, merge);
+        let on_close = driven(on_close, &input, &restarts);
+        prop_assert_eq!(on_close.told, closed);
+        prop_assert_eq!((on_close.kept, on_close.late), (expected.kept, expected.late));
+    }
+
+    #[test]
+    fn sliding_windows_equal_their_reference((input, restarts) in inputs(), difference in 0_i64..25) {
+        let windows = Sliding::of(ms(difference as u64)).grace(ms(1_000));
+        let seen = driven(|g| g.window(windows).fold(Store::named("sum"), add), &input, &restarts);
+        prop_assert_eq!(seen.kept, reference_sliding(difference, &input));
+        prop_assert_eq!(seen.late, 0);
     }
 }

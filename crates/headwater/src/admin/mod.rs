@@ -39,7 +39,7 @@ use crate::log::embedded::{EmbeddedLog, Options};
 use crate::log::memory::{MemoryLog, MemoryOptions};
 use crate::migrate::{Migration, Report};
 use crate::topics::prepare::{Prepared, Reach, Survey, Word, prepare};
-use crate::topics::{Place, Plan};
+use crate::topics::{Deployment, FateKind, Place, Plan};
 
 const TO_APPLY: u8 = 3;
 const STUCK: u8 = 4;
@@ -66,8 +66,23 @@ pub struct Admin {
 enum What {
     Plan { json: bool },
     Apply { json: bool, word: Word },
+    Deploy { json: bool },
+    Show { format: Format },
     Migrate { from: PathBuf, to: LogChoice, verify: bool, json: bool },
 }
+
+/// How an app's topologies are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+    Mermaid,
+    Svg,
+}
+
+/// The names of the formats, as they are asked for.
+const FORMATS: [(&str, Format); 4] =
+    [("text", Format::Text), ("json", Format::Json), ("mermaid", Format::Mermaid), ("svg", Format::Svg)];
 
 impl Asked {
     /// Reads this process's flags, environment and file.
@@ -108,6 +123,20 @@ impl Asked {
             .about("The app's topics: what they are, and what they should be")
             .subcommand_required(true)
             .subcommands([plan, apply]);
+        let deploy = Command::new("plan")
+            .about("Say what a deployment of this program would keep, begin, rebuild or leave behind; changes nothing. Exits \
+                    with 0 if all goes on as it is, 3 if something is begun or rebuilt, 4 if the program would not start")
+            .arg(json());
+        let format = Arg::new("format")
+            .long("format")
+            .value_parser(FORMATS.map(|(name, _)| name))
+            .default_value("text")
+            .help("How");
+        let show = Command::new("show").about("Show the app's topologies; asks no log").arg(format);
+        let topologies = Command::new("topologies")
+            .about("The app's topologies: what they are, and what a deployment would do to those that run")
+            .subcommand_required(true)
+            .subcommands([show, deploy]);
         let to_kafka = Command::new("embedded-to-kafka")
             .about("Move the app from an embedded log to a Kafka cluster. Run it again after an interruption: it goes on")
             .arg(Arg::new("from").long("from").value_name("DIR").help("The data directory of the embedded log [default: --data]"))
@@ -118,7 +147,7 @@ impl Asked {
             .about("Move the app from one log to another")
             .subcommand_required(true)
             .subcommand(to_kafka);
-        Config::command().mut_args(|arg| arg.global(true)).subcommands([topics, migrate])
+        Config::command().mut_args(|arg| arg.global(true)).subcommands([topics, topologies, migrate])
     }
 
     /// Like [`Config::from_matches`], with flags that [`Asked::command`] has parsed.
@@ -146,10 +175,16 @@ impl What {
     fn of(matches: &ArgMatches, config: &Config) -> Result<Option<Self>, ConfigError> {
         let Some((group, matches)) = matches.subcommand() else { return Ok(None) };
         let Some((verb, matches)) = matches.subcommand() else { return Ok(None) };
-        let json = matches.get_flag("json");
+        let json = matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or_default();
         let all = |name: &str| matches.get_many::<String>(name).unwrap_or_default().cloned().collect();
         Ok(Some(match (group, verb) {
             ("topics", "plan") => Self::Plan { json },
+            ("topologies", "show") => {
+                let asked = matches.get_one::<String>("format").map_or("text", String::as_str);
+                let known = FORMATS.iter().find(|(name, _)| *name == asked);
+                Self::Show { format: known.map_or(Format::Text, |(_, format)| *format) }
+            }
+            ("topologies", _) => Self::Deploy { json },
             ("topics", _) => {
                 let word =
                     Word { accept_loss: all("accept-loss"), replace: all("replace"), ..Word::default() };
@@ -185,6 +220,8 @@ impl Admin {
         match self.what {
             What::Plan { json } => plan(app, &self.config, json).await,
             What::Apply { json, word } => apply(app, &self.config, json, &word).await,
+            What::Deploy { json } => deploy(app, &self.config, json).await,
+            What::Show { format } => show(app, format),
             What::Migrate { from, to, verify, json } => {
                 let config = Config { log: to, ..self.config };
                 migrate(app, &from, &config, (verify, json)).await
@@ -194,14 +231,47 @@ impl Admin {
 }
 
 async fn plan(app: &App, config: &Config, json: bool) -> Result<ExitCode, Failure> {
+    let survey = survey(app, config).await?;
+    tell(&survey.plan, json)?;
+    Ok(code_of(&survey.plan))
+}
+
+async fn survey(app: &App, config: &Config) -> Result<Survey, Failure> {
     let log: Arc<dyn Log> = match &config.log {
         // Opening would make it.
         LogChoice::Embedded if !has_log(&config.data) => Arc::new(MemoryLog::new(MemoryOptions::default())),
         _ => open(config).await?,
     };
-    let survey = Survey::of(&*log, app, &Place::of(config), &Word::default()).await?;
-    tell(&survey.plan, json)?;
-    Ok(code_of(&survey.plan))
+    Ok(Survey::of(&*log, app, &Place::of(config), &Word::default()).await?)
+}
+
+async fn deploy(app: &App, config: &Config, json: bool) -> Result<ExitCode, Failure> {
+    let recorded = survey(app, config).await?.registry.topologies();
+    let deployment = Deployment::of(app.name(), &app.fixed_definitions(), &recorded);
+    if json {
+        print(serde_json::to_string(&deployment)?)?
+    } else {
+        print(&deployment)?
+    }
+    let has = |wanted: fn(&FateKind) -> bool| deployment.topologies.iter().any(|fate| wanted(&fate.kind));
+    Ok(match () {
+        () if has(|fate| *fate == FateKind::Conflict) => ExitCode::from(STUCK),
+        () if has(|fate| matches!(fate, FateKind::Begin | FateKind::Rebuild { .. })) => {
+            ExitCode::from(TO_APPLY)
+        }
+        () => ExitCode::SUCCESS,
+    })
+}
+
+fn show(app: &App, format: Format) -> Result<ExitCode, Failure> {
+    let description = app.describe();
+    match format {
+        Format::Text => print(description.to_string().trim_end())?,
+        Format::Json => print(description.json())?,
+        Format::Mermaid => print(description.mermaid().trim_end())?,
+        Format::Svg => print(description.svg().trim_end())?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn code_of(plan: &Plan) -> ExitCode {

@@ -74,6 +74,13 @@ impl Registry {
         self.facts.get(key)
     }
 
+    /// What the topologies are that were ever started, by their versioned names.
+    pub(crate) fn topologies(&self) -> Facts {
+        let of =
+            |(key, fact): (&String, &Value)| Some((key.strip_prefix(TOPOLOGY)?.to_owned(), fact.clone()));
+        self.facts.iter().filter_map(of).collect()
+    }
+
     /// The id under which a topic was known last.
     pub(crate) fn topic_id(&self, topic: &TopicName) -> Option<TopicId> {
         let id = self.get(&topic_key(topic))?.get("id")?.as_str()?;
@@ -124,9 +131,11 @@ impl Registry {
     }
 }
 
+const TOPOLOGY: &str = "topology/";
+
 /// The key of what a topology is.
 pub(crate) fn topology_key(name: &str) -> String {
-    format!("topology/{name}")
+    format!("{TOPOLOGY}{name}")
 }
 
 /// The key of which topic is meant by a name.

@@ -41,8 +41,8 @@ pub use stream_join::JoinWindow;
 pub use table::Table;
 pub use table_groups::Regrouped;
 pub use topic::Topic;
-pub use windowed::WindowedGroup;
-pub use windows::{Hopping, Tumbling, Windows};
+pub use windowed::{SessionGroup, WindowedGroup};
+pub use windows::{Hopping, Session, Sliding, Tumbling, Windows};
 
 pub(crate) use building::ShardPlace;
 pub(crate) use definition::{Definition, Kind, versioned};

@@ -19,6 +19,15 @@ impl Store {
         Self { name: name.into(), rows: RowFormat::Plain, retain: None }
     }
 
+    /// Keeps the time of the last update with each row.
+    ///
+    /// Where other operators follow, or times decide, they are kept anyway.
+    #[must_use]
+    pub fn timed(mut self) -> Self {
+        self.rows = RowFormat::Timed;
+        self
+    }
+
     /// Drops windows once the events have come so far beyond their ends; without it, they are kept for ever.
     ///
     /// A window that may still change is not dropped. Only windows expire: elsewhere it changes nothing.

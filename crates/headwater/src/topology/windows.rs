@@ -1,13 +1,13 @@
 //! What windows there are, as users declare them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_core::key::Key;
 
 use super::grouped::Grouped;
 use super::node::Node;
-use super::windowed::WindowedGroup;
+use super::stream::Stream;
+use super::windowed::{SessionGroup, Shape, WindowedGroup};
 use crate::engine::operators::window::Frames;
 
 /// So many seconds.
@@ -106,7 +106,8 @@ impl Windows for Tumbling {
         let size_ms = lengths.positive("tumbling windows", "size", self.size);
         let grace_ms = lengths.any("tumbling windows", "grace", self.grace);
         let frames = Frames { size_ms, advance_ms: size_ms };
-        WindowedGroup::timed(grouped, "tumbling", frames, grace_ms, lengths)
+        let stream = lengths.divided("tumbling", grouped, grace_ms);
+        WindowedGroup::new(stream, Shape::Aligned(frames), grace_ms)
     }
 }
 
@@ -156,7 +157,96 @@ impl Windows for Hopping {
             ));
         }
         let frames = Frames { size_ms, advance_ms };
-        WindowedGroup::timed(grouped, "hopping", frames, grace_ms, lengths)
+        let stream = lengths.divided("hopping", grouped, grace_ms);
+        WindowedGroup::new(stream, Shape::Aligned(frames), grace_ms)
+    }
+}
+
+/// Windows that hold what lies within a difference of each other: one for every distinct set of such values.
+///
+/// Each value ends a window of that length, and begins one after itself where another value lies in it. Both ends are part
+/// of a window.
+///
+/// ```
+/// use headwater::{Sliding, minutes, seconds};
+///
+/// let bursts = Sliding::of(minutes(1)).grace(seconds(30));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "windows divide a stream when they are given to `window`"]
+pub struct Sliding {
+    difference: Duration,
+    grace: Duration,
+}
+
+impl Sliding {
+    /// Windows of values that lie at most so far apart; zero holds those of one moment together.
+    pub const fn of(difference: Duration) -> Self {
+        Self { difference, grace: Duration::ZERO }
+    }
+
+    /// Takes values in for so long after a window's end, as [`Tumbling::grace`].
+    pub const fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+}
+
+impl sealed::Sealed for Sliding {}
+
+impl Windows for Sliding {
+    type Of<K: Key, V: Send + Sync + 'static> = WindowedGroup<K, V>;
+
+    fn divide<K: Key, V: Send + Sync + 'static>(self, grouped: &Grouped<K, V>) -> WindowedGroup<K, V> {
+        let mut lengths = Lengths::default();
+        let difference_ms = lengths.any("sliding windows", "difference", self.difference);
+        // The end is part of the window: it closes a millisecond later.
+        let closes_ms = lengths.any("sliding windows", "grace", self.grace).saturating_add(1);
+        let stream = lengths.divided("sliding", grouped, closes_ms);
+        WindowedGroup::new(stream, Shape::Sliding { difference_ms }, closes_ms)
+    }
+}
+
+/// Windows that last as long as values follow each other within a gap.
+///
+/// A value that comes late may bring two sessions together. Both ends are part of a session.
+///
+/// ```
+/// use headwater::{Session, minutes};
+///
+/// let visits = Session::gap(minutes(30)).grace(minutes(5));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "windows divide a stream when they are given to `window`"]
+pub struct Session {
+    gap: Duration,
+    grace: Duration,
+}
+
+impl Session {
+    /// Sessions that end where no value follows for longer than this.
+    pub const fn gap(gap: Duration) -> Self {
+        Self { gap, grace: Duration::ZERO }
+    }
+
+    /// Takes values in for so long after a session's end and the gap, as [`Tumbling::grace`].
+    pub const fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+}
+
+impl sealed::Sealed for Session {}
+
+impl Windows for Session {
+    type Of<K: Key, V: Send + Sync + 'static> = SessionGroup<K, V>;
+
+    fn divide<K: Key, V: Send + Sync + 'static>(self, grouped: &Grouped<K, V>) -> SessionGroup<K, V> {
+        let mut lengths = Lengths::default();
+        let gap_ms = lengths.positive("sessions", "gap", self.gap);
+        let grace_ms = lengths.any("sessions", "grace", self.grace);
+        // As Kafka's KStreamSessionWindowAggregate: open for as long as a value may still prolong it.
+        let closes_ms = grace_ms.saturating_add(gap_ms).saturating_add(1);
+        let stream = lengths.divided("sessions", grouped, closes_ms);
+        SessionGroup::new(stream, gap_ms, closes_ms)
     }
 }
 
@@ -192,8 +282,14 @@ impl Lengths {
         self.mistakes.push(mistake);
     }
 
-    /// The node of the windows, with the mistakes.
-    pub(super) fn node(self, label: &'static str, input: &Arc<Node>, closes_ms: i64) -> Arc<Node> {
-        Node::windows(label, input.clone(), closes_ms, self.mistakes)
+    /// The stream, with a node of the windows that tells the mistakes.
+    pub(super) fn divided<K, V>(
+        self,
+        label: &'static str,
+        grouped: &Grouped<K, V>,
+        closes_ms: i64,
+    ) -> Stream<K, V> {
+        let Stream { node, route, attach, .. } = grouped.stream.clone();
+        Stream::of_parts(Node::windows(label, node, closes_ms, self.mistakes), route, attach)
     }
 }

@@ -23,9 +23,9 @@ use streams_oracle::{Answer, Datum, Input, InputRecord, Options, Output, Row};
 
 /// A case of the reference on Headwater, and which differences are known.
 pub(crate) struct Ours {
-    pub(crate) case: &'static str,
+    pub(crate) case: String,
     pub(crate) options: Options,
-    build: fn(&mut Plan),
+    build: Box<dyn Fn(&mut Plan)>,
 }
 
 /// All that are compared.
@@ -34,8 +34,9 @@ pub(crate) fn all() -> Vec<Ours> {
 }
 
 /// Compared in everything that Headwater's test driver tells: a row's time is not.
-fn ours(case: &'static str, build: fn(&mut Plan)) -> Ours {
-    Ours { case, options: Options { row_times: false, ..Options::default() }, build }
+fn ours(case: impl Into<String>, build: impl Fn(&mut Plan) + 'static) -> Ours {
+    let options = Options { row_times: false, ..Options::default() };
+    Ours { case: case.into(), options, build: Box::new(build) }
 }
 
 impl Ours {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::key::{Key, decode_ordered};
-use headwater_core::store::TableId;
+use headwater_core::store::{KeyRange, TableId, Visit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -122,6 +122,19 @@ impl<K: Key, S: Clone + Serialize + DeserializeOwned> WindowRows<K, S> {
         Row::load(self.format, self.table, key, flow)
     }
 
+    pub(crate) fn decode(&self, row: &Bytes) -> Result<Row<S>, ProcessError> {
+        Row::decode(self.format, row)
+    }
+
+    pub(crate) fn scan(
+        &self,
+        range: &KeyRange,
+        flow: &mut Flow<'_>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), ProcessError> {
+        Ok(flow.scan(self.table, range, visit)?)
+    }
+
     pub(crate) fn store(&self, key: &Bytes, row: &Row<S>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         flow.put(self.table, key.clone(), row.encode(self.format)?);
         Ok(())
@@ -143,6 +156,17 @@ impl<K: Key, S: Clone + Serialize + DeserializeOwned> WindowRows<K, S> {
             expiring.add(rules.expires(end, *retain_ms), key, flow)?;
         }
         Ok(())
+    }
+
+    /// A window became part of another: its row goes.
+    pub(crate) fn ended(&mut self, end: Timestamp, key: &Bytes, flow: &mut Flow<'_>) {
+        if let Some(closing) = &self.closing {
+            closing.remove(self.rules.closes(end), key, flow);
+        }
+        if let Some((expiring, retain_ms)) = &self.expiring {
+            expiring.remove(self.rules.expires(end, *retain_ms), key, flow);
+        }
+        flow.put(self.table, key.clone(), None);
     }
 
     /// Tells of an update, unless those that follow are to hear of it at the window's close.
