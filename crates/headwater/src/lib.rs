@@ -81,8 +81,8 @@ pub use runtime::{
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Join, JoinWindow, Joined, Moved, Observer,
-    Regrouped, Sent, Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic,
+    Description, Emitter, GlobalTable, Grouped, Hopping, InPlace, IsInPlace, Join, JoinWindow, Joined, Moved,
+    Observer, Regrouped, Sent, Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic,
     TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
 };
 

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod foreign;
+mod global;
 mod streams;
 mod tables;
+mod versions;
 
 use headwater::core::clock::Timestamp;
 use headwater::core::codec::{Nullable, Text};

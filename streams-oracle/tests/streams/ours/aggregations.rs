@@ -1,8 +1,9 @@
 //! Grouping, and what is kept of a group.
 
+use headwater::Regrouped;
 use headwater::prelude::*;
 
-use super::{Ours, initial, ours};
+use super::{Ours, Plan, initial, ours};
 
 pub(crate) fn cases() -> Vec<Ours> {
     vec![
@@ -42,7 +43,53 @@ pub(crate) fn cases() -> Vec<Ours> {
                 numbers.fold(Store::named("store"), |sum: &mut i64, number| *sum += number.value),
             );
         }),
+        ours("table-count", |plan| {
+            let grouped = by_letter(plan);
+            plan.out_and_show(grouped.count(Store::named("store")));
+        })
+        .uncounted(),
+        ours("table-reduce", |plan| {
+            let grouped = by_letter(plan);
+            plan.out_and_show(grouped.reduce(
+                Store::named("store"),
+                |all, word| all + "+" + word.value,
+                |all, word| all + "-" + word.value,
+            ));
+        })
+        .uncounted(),
+        ours("table-aggregate", |plan| {
+            let grouped = by_letter(plan);
+            plan.out_and_show(grouped.aggregate(
+                Store::named("store"),
+                |all, word| Some(after_colon(all) + "+" + word.value),
+                |all, word| Some(all + "-" + word.value),
+            ));
+        })
+        .uncounted(),
+        ours("table-sum", |plan| {
+            let grouped = rows(plan).group_by("grouped", |key, value| (value.clone(), key.len() as i64));
+            plan.out_and_show(grouped.fold(
+                Store::named("store"),
+                |sum: &mut i64, length| *sum += length.value,
+                |sum, length| *sum -= length.value,
+            ));
+        })
+        .uncounted(),
     ]
+}
+
+/// A table of what has a key; what has none is left out here, and counted there.
+fn rows(plan: &Plan) -> Table<String, String> {
+    let keyed = plan
+        .stream::<String>("input")
+        .flat_map(|row| row.key.clone().map(|key| (key, row.value.clone())).into_iter().collect());
+    keyed.repartition("rows").to_table_with_deletes(Store::named("table"))
+}
+
+/// Rows by their first letter; those that have none are in no group.
+fn by_letter(plan: &mut Plan) -> Regrouped<String, String> {
+    let lettered = rows(plan).filter(|_, word| initial(word).is_some());
+    lettered.group_by("grouped", |_, word| (initial(word).unwrap_or_default(), word.clone()))
 }
 
 fn after_colon(all: Option<String>) -> String {

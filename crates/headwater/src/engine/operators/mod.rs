@@ -16,6 +16,7 @@ mod source;
 mod stateless;
 mod table;
 mod task;
+mod versioned;
 pub(crate) mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,6 +38,7 @@ pub(crate) use source::{Read, Source};
 pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Present, SelectKey};
 pub(crate) use table::{Materialise, TableFilter, TableMapValues, Updates};
 pub(crate) use task::{Task, TickSink};
+pub(crate) use versioned::{MaterialiseVersions, VERSIONED_TABLES, VersionedTables};
 pub use window::Windowed;
 
 /// Takes keyed values, one after another, in batches.

@@ -33,6 +33,7 @@ use crate::digest::{digest, hex};
 use crate::engine::flow::{DropReason, Flow, Keyed, ProcessError, RecordMeta};
 use crate::engine::operators::stateless::pass_on;
 use crate::engine::operators::{Change, Next, Sink};
+use crate::engine::row::Row;
 use crate::topology::{Route, Sent};
 
 /// What a row of the left side asks of the row that it names, or no longer names.
@@ -202,13 +203,13 @@ impl<K: Key, L: Key, W: Sent> Sink<Option<L>, Subscription<K>> for Subscriptions
             Instruction::Leave => (false, false),
             Instruction::LeaveAndAnswer => (false, true),
         };
-        let mut row = crate::engine::row::Row::NONE;
+        let mut row = Row::NONE;
         if let Some(foreign) = item.key {
             let subscriber = Subscriber { hash: hash.clone(), partition: *partition };
             let place = ordered(&(foreign, key)).map_err(ProcessError::record)?;
             let subscriber = Json.encode(&subscriber).map_err(ProcessError::record)?;
             flow.put(self.table, place, stays.then_some(subscriber));
-            row = (self.rows)(foreign, flow)?;
+            row = (self.rows)(foreign, None, flow)?;
         }
         if !answers || (*instruction == Instruction::AnswerIfThere && row.value.is_none()) {
             return Ok(());
@@ -279,7 +280,7 @@ pub(crate) struct Responses<K, V, W, R> {
 impl<K, V: Serialize, W, R> Sink<K, Response<W>> for Responses<K, V, W, R> {
     fn push(&mut self, item: Keyed<'_, K, Response<W>>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         let Response { hash, value } = item.value;
-        let mine = (self.rows)(item.key, flow)?.value;
+        let mine = (self.rows)(item.key, None, flow)?.value;
         if hash_of(mine.as_ref())? != *hash {
             return Ok(());
         }
