@@ -24,10 +24,11 @@ fn joined(app: &App, left: bool) -> Table<String, String> {
     }
 }
 
+/// Keys, values and times of what is told.
+type Lines<'a> = &'a [(&'a str, &'a str, i64)];
+
 /// Checks what each input makes, in an inner and in a left join; `null` for a row that is gone.
-fn check(
-    rows: &[(&'static str, &'static str, Option<&str>, i64, &[(&str, &str, i64)], &[(&str, &str, i64)])],
-) {
+fn check(rows: &[(&'static str, &'static str, Option<&str>, i64, Lines<'_>, Lines<'_>)]) {
     for (left, restart) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut driven = Driven::new(|app| app.emitter(joined(app, left).to_stream().to(nulls("out"))));
         for (topic, key, value, time, inner, outer) in rows {
