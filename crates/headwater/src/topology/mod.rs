@@ -5,7 +5,7 @@
 //! another graph starts. Each such end is one topology of its own, with its own name, positions and shards; operators
 //! without state are part of none, so that adding one moves nothing.
 //!
-//! - `stream`, `grouped`, `table`, `table_groups`: the language; `join`, `stream_join`: its joins.
+//! - `stream`, `grouped`, `table`, `table_groups`, `versioned`: the language; `join`, `stream_join`, `foreign_join`, `global`: its joins.
 //! - `windows`, `windowed`: values grouped by when they happened.
 //! - `topic`, `store`: what it is given: topics with their codecs, stores with their options.
 //! - `node`: the graph without its types.
@@ -14,6 +14,8 @@
 mod building;
 mod definition;
 mod describe;
+mod foreign_join;
+mod global;
 mod grouped;
 mod join;
 mod node;
@@ -25,6 +27,7 @@ mod suppress;
 mod table;
 mod table_groups;
 mod topic;
+mod versioned;
 mod windowed;
 pub(crate) mod windows;
 
@@ -32,6 +35,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use describe::{Description, TopologyDescription};
+pub use global::GlobalTable;
 pub use grouped::Grouped;
 pub use join::{Join, Joined};
 pub use process::Timers;

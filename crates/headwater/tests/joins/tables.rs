@@ -9,8 +9,8 @@ use crate::{Driven, Input, Told, check_column, nulls, pair, s, stream, table};
 
 const NONE: &[&str] = &[];
 
-fn optional(text: &String) -> Option<String> {
-    Some(text.clone())
+fn optional(text: &str) -> Option<String> {
+    Some(s(text))
 }
 
 #[test]
