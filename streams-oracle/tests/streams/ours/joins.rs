@@ -1,11 +1,16 @@
 //! Joins of every kind of `left` and `right`.
 
+use std::time::Duration;
+
 use headwater::prelude::*;
 
 use super::{Ours, Plan, ours};
 
+const GRACE_MS: i64 = 5;
+
 pub(crate) fn cases() -> Vec<Ours> {
     let mut cases = stream_table();
+    cases.extend(["", "-grace", "-lopsided"].into_iter().flat_map(stream_stream));
     cases.extend(table_table());
     cases
 }
@@ -34,6 +39,43 @@ fn stream_table() -> Vec<Ours> {
     .into_iter()
     .map(Ours::with_keys)
     .collect()
+}
+
+/// Streams at most 15 ms apart; those with a grace have 5 ms of it, the lopsided ones look 3 ms back.
+fn stream_stream(how: &'static str) -> [Ours; 3] {
+    let grace_ms = if how.is_empty() { 0 } else { GRACE_MS };
+    let both = |plan: &mut Plan| {
+        plan.count_drops_of("join");
+        (plan.present::<String>("left"), plan.present::<String>("right"))
+    };
+    [
+        ours(format!("stream_stream-inner{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.join(&right, |one, other| pair(Some(one.value), Some(other)), window(how)));
+        }),
+        ours(format!("stream_stream-left{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.left_join(&right, |one, other| pair(Some(one.value), other), window(how)));
+        })
+        .sooner(grace_ms),
+        ours(format!("stream_stream-outer{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.outer_join(&right, pair, window(how)));
+        })
+        .sooner(grace_ms),
+    ]
+    // A null moves stream time on there, and never comes to the join here.
+    .map(|ours| ours.with_keys().with_values())
+}
+
+fn window(how: &str) -> JoinWindow {
+    let window = JoinWindow::within(Store::named("join"), Duration::from_millis(15));
+    let grace = Duration::from_millis(GRACE_MS as u64);
+    match how {
+        "" => window,
+        "-grace" => window.grace(grace),
+        _ => window.grace(grace).before(Duration::from_millis(3)),
+    }
 }
 
 fn table_table() -> Vec<Ours> {

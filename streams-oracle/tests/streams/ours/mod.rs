@@ -5,6 +5,7 @@
 
 mod aggregations;
 mod joins;
+mod processors;
 mod stateless;
 mod windows;
 
@@ -32,7 +33,7 @@ pub(crate) struct Ours {
 
 /// All that are compared.
 pub(crate) fn all() -> Vec<Ours> {
-    [stateless::cases(), aggregations::cases(), windows::cases(), joins::cases()]
+    [stateless::cases(), aggregations::cases(), windows::cases(), joins::cases(), processors::cases()]
         .into_iter()
         .flatten()
         .collect()
@@ -48,6 +49,21 @@ impl Ours {
     /// A stream or table that takes no records without a key: one that comes stops the shard.
     fn with_keys(mut self) -> Ours {
         self.options.null_keys = false;
+        self
+    }
+
+    /// What is told here with the first record that allows it is told later there, with another record's headers; and
+    /// until then it can still be matched by what comes later than the grace.
+    fn sooner(mut self, grace_ms: i64) -> Ours {
+        self.options.lateness_ms_max = grace_ms;
+        self.options.moments = false;
+        self.options.headers = false;
+        self
+    }
+
+    /// What the store holds is no view here.
+    fn without_rows(mut self) -> Ours {
+        self.options.store = false;
         self
     }
 
