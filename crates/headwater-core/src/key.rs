@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use ordered::{decode_ordered, encode_ordered, ordered};
-pub use part::partition_text;
+pub use part::{BESIDE_FIRST, partition_text};
 pub use text::{decode_text, text};
 
 /// What can be a key: plain data that serde can write and read, without floats and maps.

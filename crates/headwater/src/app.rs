@@ -191,6 +191,11 @@ impl App {
         if definition.version == 0 {
             self.mistakes.push(format!("\"{}\" has version 0: versions begin at 1", definition.name));
         }
+        for mistake in definition.end.mistakes() {
+            if !self.mistakes.contains(&mistake) {
+                self.mistakes.push(mistake);
+            }
+        }
         match self.definitions.get(&definition.name) {
             Some(known) if Arc::ptr_eq(known, &definition) => {}
             Some(_) => self.mistakes.push(format!(

@@ -65,7 +65,7 @@ pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{DropReason, Keyed, RecordMeta};
-pub use engine::operators::{Change, Processing, Processor, Timer};
+pub use engine::operators::{Change, Processing, Processor, Timer, Windowed};
 pub mod peers {
     //! How instances of an app reach each other: a transport implements [`Peers`].
     pub use crate::runtime::{
@@ -76,11 +76,14 @@ pub mod peers {
 
 pub use runtime::{
     Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
-    Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
+    Phase, Publish, PublishError, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport,
+    Update, ViewQuery,
 };
+pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Description, Emitter, Grouped, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent, Store, Stream,
-    Table, Timers, Topic, TopologyDescription, Value,
+    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Join, JoinWindow, Joined, Moved, Observer,
+    Regrouped, Sent, Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic,
+    TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
 };
 
 /// What a program that uses Headwater usually names.
@@ -90,7 +93,10 @@ pub mod prelude {
     pub use crate::command::Outcome::{self, Accepted, Rejected, Unknown};
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
-    pub use crate::topology::{Join, Store, Stream, Table, Topic};
+    pub use crate::topology::windows::{days, hours, minutes, seconds};
+    pub use crate::topology::{
+        Hopping, Join, JoinWindow, Session, Sliding, Store, Stream, Table, Topic, Tumbling,
+    };
 }
 
 /// Compiles and runs the program of the README.

@@ -28,17 +28,27 @@ pub fn partition_text<T: Serialize + ?Sized>(key: &T) -> Result<Bytes, KeyError>
     }
 }
 
+/// The name of a tuple struct that has the partition part of its first component, and not all of that component.
+///
+/// What is kept beside a key under a larger key (a window, say) must lie where the key itself lies.
+pub const BESIDE_FIRST: &str = "headwater::BesideFirst";
+
 type First = Option<Result<Bytes, KeyError>>;
 
 /// Answers the text of a tuple's first component; `None` for whatever is no tuple.
 struct FirstComponent;
 
 /// A tuple of which the first component may have been seen.
-struct Components(First);
+struct Components {
+    first: First,
+    /// Whether the partition part of the first component decides.
+    is_beside: bool,
+}
 
 impl Components {
     fn component<T: ?Sized + Serialize>(&mut self, value: &T) {
-        self.0.get_or_insert_with(|| text(value));
+        let is_beside = self.is_beside;
+        self.first.get_or_insert_with(|| if is_beside { partition_text(value) } else { text(value) });
     }
 }
 
@@ -87,10 +97,10 @@ impl Serializer for FirstComponent {
         Ok(None)
     }
     fn serialize_tuple(self, _: usize) -> Result<Components, Cause> {
-        Ok(Components(None))
+        Ok(Components { first: None, is_beside: false })
     }
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Components, Cause> {
-        Ok(Components(None))
+    fn serialize_tuple_struct(self, name: &'static str, _: usize) -> Result<Components, Cause> {
+        Ok(Components { first: None, is_beside: name == BESIDE_FIRST })
     }
     fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Cause> {
         Err(Cause::new("no tuple"))
@@ -129,7 +139,7 @@ impl SerializeTuple for Components {
         Ok(())
     }
     fn end(self) -> Result<First, Cause> {
-        Ok(self.0)
+        Ok(self.first)
     }
 }
 
@@ -141,7 +151,7 @@ impl SerializeTupleStruct for Components {
         Ok(())
     }
     fn end(self) -> Result<First, Cause> {
-        Ok(self.0)
+        Ok(self.first)
     }
 }
 

@@ -45,6 +45,21 @@ impl<S> Row<S> {
 }
 
 impl RowFormat {
+    /// The format that a row has, where another program wrote it: JSON never begins with the first byte of a time.
+    ///
+    /// (Of a time within two million years of the epoch, that is 0 or 255.)
+    pub(crate) fn of(row: &[u8]) -> Self {
+        if matches!(row.first(), Some(0 | 0xff)) { Self::Timed } else { Self::Plain }
+    }
+
+    /// The part of a row that is its value.
+    pub(crate) fn value_in(self, row: &[u8]) -> &[u8] {
+        match self {
+            Self::Plain => row,
+            Self::Timed => &row[TIME_BYTES.min(row.len())..],
+        }
+    }
+
     /// The part of a row that is its value.
     pub(crate) fn value_of(self, row: &Bytes) -> Bytes {
         match self {

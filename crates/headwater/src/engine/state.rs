@@ -1,7 +1,8 @@
 //! State as a batch sees it: its own changes, over those of the batch in flight, over what is committed.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::iter::Peekable;
+use std::ops::{Bound, ControlFlow};
 
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -143,12 +144,15 @@ impl Layered<'_> {
         visit: &mut Visit<'_>,
     ) -> Result<(), StoreError> {
         assert!(self.in_flight.is_none(), "ranges are read where no batch is in flight");
-        let changes = self.delta.table(table).sorted();
-        let forward = range.direction == Direction::Forward;
-        let mut pending: Vec<_> = changes.iter().filter(|(key, _)| range.contains(key)).collect();
-        if forward {
-            pending.reverse();
+        if is_empty(range) {
+            return Ok(());
         }
+        let bounds = (range.from.as_ref().map(|key| &key[..]), range.to.as_ref().map(|key| &key[..]));
+        let changes = self.delta.table(table).sorted().range::<[u8], _>(bounds);
+        let forward = range.direction == Direction::Forward;
+        let changes: Box<dyn Iterator<Item = Pending<'_>>> =
+            if forward { Box::new(changes) } else { Box::new(changes.rev()) };
+        let mut pending = changes.peekable();
         let mut flow = ControlFlow::Continue(());
         self.committed.scan(table, range, &mut |key, value| {
             let mut hidden = false;
@@ -170,17 +174,28 @@ impl Layered<'_> {
     }
 }
 
+/// Whether no key can lie in a range; such ones a sorted map refuses.
+fn is_empty(range: &KeyRange) -> bool {
+    match (&range.from, &range.to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+            from >= to
+        }
+        _ => false,
+    }
+}
+
 /// A change of a row, by its key.
 type Pending<'a> = (&'a Bytes, &'a Option<Bytes>);
 
-/// Visits the changes, the last first, up to a key and its own, which then is hidden by it; or all of them.
-fn visit_changes(
-    pending: &mut Vec<Pending<'_>>,
+/// Visits the changes in their order, up to a key and its own, which then is hidden by it; or all of them.
+fn visit_changes<'a>(
+    pending: &mut Peekable<impl Iterator<Item = Pending<'a>>>,
     up_to: Option<(&[u8], bool)>,
     hidden: &mut bool,
     visit: &mut Visit<'_>,
 ) -> ControlFlow<()> {
-    while let Some((key, value)) = pending.last().copied() {
+    while let Some((key, value)) = pending.peek().copied() {
         if let Some((stored, forward)) = up_to {
             let lies_behind = if forward { key[..] > *stored } else { key[..] < *stored };
             if lies_behind {
@@ -188,7 +203,7 @@ fn visit_changes(
             }
             *hidden = key[..] == *stored;
         }
-        pending.pop();
+        pending.next();
         if let Some(value) = value {
             visit(key, value)?;
         }

@@ -103,6 +103,8 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    /// The topics that it has by their own names.
+    pub(crate) shared_topics: HashMap<String, TopicDescription>,
     /// Where the records of the log lie that the app ran on before.
     pub(crate) moved: Option<OffsetMap>,
     #[cfg(feature = "testing")]
@@ -175,6 +177,7 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            shared_topics: self.shared_topics(app),
             moved,
             #[cfg(feature = "testing")]
             standbys: self.standbys.clone(),
@@ -225,6 +228,14 @@ impl Starting {
             Prepared::Ready(survey) => Ok(survey),
             Prepared::Refused(plan) => Err(StartError::Refused(Box::new(plan))),
         }
+    }
+
+    fn shared_topics(&self, app: &App) -> HashMap<String, TopicDescription> {
+        let described = |name: String| {
+            let topic = self.topics.get(&TopicName::new(&name).ok()?)?.clone();
+            Some((name, topic))
+        };
+        app.shared_topics().into_keys().filter_map(described).collect()
     }
 
     async fn start_parts(

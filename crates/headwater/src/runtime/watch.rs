@@ -97,15 +97,18 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
 
     fn change(&self, key: &[u8], value: Option<&Bytes>) -> Result<Update<R, S>, QueryError> {
         let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
-        let value =
-            value.map(|value| Json.decode(value)).transpose().map_err(|error| self.unreadable(error))?;
+        let value = value.map(|value| self.value(value)).transpose()?;
         Ok(Update::Change { key, value, position: None })
+    }
+
+    fn value(&self, row: &[u8]) -> Result<S, QueryError> {
+        Json.decode(self.view.rows.value_in(row)).map_err(|error| self.unreadable(error))
     }
 
     fn reset(&mut self, rows: &[(Bytes, Bytes)], at: Offset) -> Result<(), QueryError> {
         let row = |(key, value): &(Bytes, Bytes)| {
             let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
-            Ok((key, Json.decode(value).map_err(|error| self.unreadable(error))?))
+            Ok((key, self.value(value)?))
         };
         let rows = rows.iter().map(row).collect::<Result<_, QueryError>>()?;
         let position = Position::from_iter([(self.source.clone(), at)]);

@@ -17,7 +17,7 @@ use headwater_core::topic::{Offset, Partition, TopicName};
 
 use crate::app::{App, View};
 use crate::engine::flow::{Drops, Flow};
-use crate::engine::operators::{InputRecord, Task, run_batch};
+use crate::engine::operators::{InputRecord, Task, Windowed, run_batch};
 use crate::engine::row::{Row, RowFormat};
 use crate::engine::state::{Delta, Layered, StateRead};
 use crate::topology::{Definition, Kind, ShardPlace, Topic, TopicRef, Value};
@@ -393,5 +393,28 @@ impl<K: Key, S: Value> Rows<'_, K, S> {
     #[track_caller]
     fn decoded(&self, row: &Bytes) -> Option<S> {
         Row::decode(self.format, row).unwrap_or_else(|error| panic!("{error}")).value
+    }
+}
+
+impl<K: Key, S: Value> Rows<'_, Windowed<K>, S> {
+    /// The windows of a key, by their starts, in order.
+    ///
+    /// # Panics
+    ///
+    /// If a row cannot be read.
+    #[track_caller]
+    pub fn windows(&self, key: &K) -> Vec<(Timestamp, S)> {
+        self.spans(key).into_iter().map(|((start, _), value)| (start, value)).collect()
+    }
+
+    /// The same, by their starts and ends.
+    ///
+    /// # Panics
+    ///
+    /// If a row cannot be read.
+    #[track_caller]
+    pub fn spans(&self, key: &K) -> Vec<((Timestamp, Timestamp), S)> {
+        let of_key = self.all().into_iter().filter(|(window, _)| window.key == *key);
+        of_key.map(|(window, value)| ((window.start, window.end), value)).collect()
     }
 }

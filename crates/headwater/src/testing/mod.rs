@@ -38,6 +38,29 @@ pub use driver::{Driver, Rows};
 /// Set to any value, it lets [`schema`] write the file instead of comparing.
 const UPDATE: &str = "UPDATE_SCHEMAS";
 
+/// A time, as RFC 3339 writes it: `2026-03-01T23:59:59Z`.
+///
+/// # Panics
+///
+/// If it is none.
+#[track_caller]
+pub fn at(time: &str) -> Timestamp {
+    match time.parse::<jiff::Timestamp>() {
+        Ok(time) => Timestamp(time.as_millisecond()),
+        Err(error) => panic!("{time:?} is no time: {error}"),
+    }
+}
+
+/// The beginning of a day in UTC: `2026-03-01`.
+///
+/// # Panics
+///
+/// If it is none.
+#[track_caller]
+pub fn day(date: &str) -> Timestamp {
+    at(&format!("{date}T00:00:00Z"))
+}
+
 /// An aggregate with these events behind it.
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
     let mut state = A::default();

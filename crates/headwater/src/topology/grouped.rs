@@ -52,9 +52,9 @@ impl<K: Key, V: Send + Sync + 'static> Grouped<K, V> {
 
     fn stepping<S: Value>(&self, label: &'static str, store: Store, step: Step<K, V, S>) -> Table<K, S> {
         let Stream { node, route, attach, .. } = self.stream.clone();
-        let spec = StoreSpec::rows(&store.name);
+        let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
         Table::kept(label, store, spec, &[&node], route, move |building, store, next| {
-            let format = if next.is_some() { RowFormat::Timed } else { RowFormat::Plain };
+            let format = if next.is_some() { RowFormat::Timed } else { rows };
             let table = building.table(store, "");
             attach(building, Box::new(Aggregate::new(table, format, step.clone(), next)));
         })

@@ -13,6 +13,10 @@ pub(crate) struct Node {
     pub(crate) label: &'static str,
     pub(crate) kind: NodeKind,
     pub(crate) inputs: Vec<Arc<Self>>,
+    /// What is wrong with how it was declared.
+    pub(crate) mistakes: Vec<String>,
+    /// Of windows: from a window's end to the stream time at which it closes.
+    pub(crate) closes_ms: Option<i64>,
 }
 
 pub(crate) enum NodeKind {
@@ -57,20 +61,47 @@ pub(crate) fn table_name(store: &str, table: &str) -> String {
 
 impl Node {
     pub(crate) fn source(topic: TopicRef, fed_by: Option<Arc<Definition>>) -> Arc<Self> {
-        Arc::new(Self { label: "topic", kind: NodeKind::Source { topic, fed_by }, inputs: Vec::new() })
+        Self::new("topic", NodeKind::Source { topic, fed_by }, Vec::new())
     }
 
     pub(crate) fn stateless(label: &'static str, inputs: Vec<Arc<Self>>) -> Arc<Self> {
-        Arc::new(Self { label, kind: NodeKind::Stateless, inputs })
+        Self::new(label, NodeKind::Stateless, inputs)
+    }
+
+    /// Where a stream is cut into windows.
+    pub(crate) fn windows(
+        label: &'static str,
+        input: Arc<Self>,
+        closes_ms: i64,
+        mistakes: Vec<String>,
+    ) -> Arc<Self> {
+        let (kind, closes_ms) = (NodeKind::Stateless, Some(closes_ms));
+        Arc::new(Self { label, kind, inputs: vec![input], mistakes, closes_ms })
     }
 
     pub(crate) fn stateful(label: &'static str, store: StoreSpec, inputs: Vec<Arc<Self>>) -> Arc<Self> {
-        Arc::new(Self { label, kind: NodeKind::Stateful(store), inputs })
+        Self::new(label, NodeKind::Stateful(store), inputs)
+    }
+
+    fn new(label: &'static str, kind: NodeKind, inputs: Vec<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { label, kind, inputs, mistakes: Vec::new(), closes_ms: None })
+    }
+
+    /// A node that was just made, with what is wrong with how it was declared.
+    pub(crate) fn mistaken(node: Arc<Self>, mistakes: Vec<String>) -> Arc<Self> {
+        let mut node = Arc::into_inner(node).expect("a node that was just made is nobody else's");
+        node.mistakes.extend(mistakes);
+        Arc::new(node)
+    }
+
+    /// What is wrong with it and with those that feed it.
+    pub(crate) fn mistakes(self: &Arc<Self>) -> Vec<String> {
+        self.all().iter().flat_map(|node| node.mistakes.clone()).collect()
     }
 
     pub(crate) fn process(store: StoreSpec, input: Arc<Self>, is_repeatable: bool) -> Arc<Self> {
         let kind = NodeKind::Process { store, is_repeatable };
-        Arc::new(Self { label: "process", kind, inputs: vec![input] })
+        Self::new("process", kind, vec![input])
     }
 
     /// Whether the same records of one partition give the same again, so that what is kept can be folded anew: not where

@@ -1,15 +1,39 @@
 //! The options of a piece of state.
 
+use std::time::Duration;
+
+use crate::engine::row::RowFormat;
+
 /// The name of a piece of state, and how it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Store {
     pub(crate) name: String,
+    pub(crate) rows: RowFormat,
+    pub(crate) retain: Option<Duration>,
 }
 
 impl Store {
     /// A store with this name. The name alone decides where its state lies.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), rows: RowFormat::Plain, retain: None }
+    }
+
+    /// Keeps the time of the last update with each row.
+    ///
+    /// Where other operators follow, or times decide, they are kept anyway.
+    #[must_use]
+    pub fn timed(mut self) -> Self {
+        self.rows = RowFormat::Timed;
+        self
+    }
+
+    /// Drops windows once the events have come so far beyond their ends; without it, they are kept for ever.
+    ///
+    /// A window that may still change is not dropped. Only windows expire: elsewhere it changes nothing.
+    #[must_use]
+    pub fn retain(mut self, after_end: Duration) -> Self {
+        self.retain = Some(after_end);
+        self
     }
 }

@@ -331,10 +331,10 @@ impl<K: Key, V: Value, P: IsInPlace> Stream<K, V, P> {
 impl<K: Key, V: Value, P: IsInPlace> Stream<K, Option<V>, P> {
     /// A table of the last value of each key; an absent value removes the key.
     pub fn to_table_with_deletes(&self, store: Store) -> Table<K, V> {
-        let spec = StoreSpec::rows(&store.name);
+        let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
         let attach = self.attach.clone();
         Table::kept("table", store, spec, &[&self.node], self.route.clone(), move |building, store, next| {
-            let format = if next.is_some() { RowFormat::Timed } else { RowFormat::Plain };
+            let format = if next.is_some() { RowFormat::Timed } else { rows };
             let table = building.table(store, "");
             attach(building, Box::new(Materialise { table, format, next }));
         })

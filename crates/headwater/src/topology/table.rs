@@ -36,6 +36,8 @@ pub(crate) type Look<K, V> = Arc<dyn Fn(&Building<'_>) -> Getter<K, V> + Send + 
 #[derive(Clone)]
 struct Kept {
     name: String,
+    /// How its rows are written where nobody follows.
+    rows: RowFormat,
     /// Puts the operators together without any that follow.
     finish: Arc<dyn Fn(&mut Building<'_>) + Send + Sync>,
 }
@@ -67,7 +69,7 @@ impl<K: Key, V: Value> Table<K, V> {
         build: impl Fn(&mut Building<'_>, &str, Option<Next<K, Change<V>>>) + Send + Sync + 'static,
     ) -> Self {
         let node = Node::stateful(label, spec, inputs.iter().map(|input| Arc::clone(input)).collect());
-        let (name, build) = (store.name, Arc::new(build));
+        let (name, rows, build) = (store.name, store.rows, Arc::new(build));
         let finish = {
             let (name, build) = (name.clone(), build.clone());
             Arc::new(move |building: &mut Building<'_>| build(building, &name, None))
@@ -82,7 +84,7 @@ impl<K: Key, V: Value> Table<K, V> {
             let name = name.clone();
             Arc::new(move |building: &Building<'_>| kept_rows(building.table(&name, "")))
         };
-        let kept = Some(Kept { name, finish });
+        let kept = Some(Kept { name, rows, finish });
         Self { node, route, attach, look, kept, version: 1, replicated: false }
     }
 
@@ -172,7 +174,7 @@ impl<K: Key, V: Value> Table<K, V> {
         if !self.node.is_repeatable() {
             return self.through_a_topic(kept.name).into_fold();
         }
-        let kind = Kind::Fold { replicated: self.replicated, rows: RowFormat::Plain };
+        let kind = Kind::Fold { replicated: self.replicated, rows: kept.rows };
         let mut definition = Definition::new(kept.name, kind, self.node, kept.finish);
         definition.version = self.version;
         Ok(definition)

@@ -9,12 +9,14 @@ mod append;
 mod change;
 mod fan;
 mod for_each;
-mod process;
 pub(crate) mod join;
+mod process;
+mod regroup;
 mod source;
 mod stateless;
 mod table;
 mod task;
+pub(crate) mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -28,12 +30,14 @@ pub(crate) use append::{AppendTo, Encoded, Target, WriteRecord};
 pub use change::Change;
 pub(crate) use fan::{Fan, Shared};
 pub(crate) use for_each::ForEach;
-pub use process::{Processing, Processor, Timer};
 pub(crate) use process::{Process, Schedule};
+pub use process::{Processing, Processor, Timer};
+pub(crate) use regroup::{Add, AggregateChanges, Subtract, regrouped};
 pub(crate) use source::{Read, Source};
 pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Present, SelectKey};
 pub(crate) use table::{Materialise, TableFilter, TableMapValues, Updates};
 pub(crate) use task::{Task, TickSink};
+pub use window::Windowed;
 
 /// Takes keyed values, one after another, in batches.
 pub(crate) trait Sink<K, V>: Send {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::QueryError;
+use crate::engine::row::RowFormat;
 use crate::runtime::cell::{Bell, Phase, ShardCell};
 use crate::runtime::changes::Batch;
 use crate::runtime::fold::is_whole;
@@ -23,7 +24,7 @@ use crate::runtime::instances::{Route, Routes};
 use crate::runtime::observe;
 use crate::runtime::peers::question::Made;
 use crate::store::overlay::ShardState;
-use crate::topology::Definition;
+use crate::topology::{Definition, Kind};
 
 /// The one table of a view's store.
 pub(crate) const TABLE: TableId = TableId(0);
@@ -61,6 +62,8 @@ pub(crate) struct ViewState {
     pub(crate) source: TopicName,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     pub(crate) place: ViewPlace,
+    /// How its rows are written.
+    pub(crate) rows: RowFormat,
     older: RwLock<Vec<OlderVersion>>,
     reads: metrics::Counter,
 }
@@ -130,6 +133,10 @@ impl ViewState {
             source,
             cells,
             place,
+            rows: match definition.kind {
+                Kind::Fold { rows, .. } => rows,
+                Kind::Observer | Kind::Emitter { .. } => RowFormat::Plain,
+            },
             older: RwLock::new(older),
             reads: observe::view_reads(&definition.name),
         }
@@ -378,12 +385,14 @@ impl ViewState {
         QueryError::Unavailable { view: self.name.clone(), reason: reason.to_string() }
     }
 
+    /// The value of a row of the state that answers, which may be an older program's.
     pub(super) fn decode<S: Serialize + DeserializeOwned>(
         &self,
         value: &[u8],
         frozen: bool,
     ) -> Result<S, QueryError> {
-        Json.decode(value).map_err(|error| {
+        let rows = if frozen { RowFormat::of(value) } else { self.rows };
+        Json.decode(rows.value_in(value)).map_err(|error| {
             if frozen {
                 let (done, total) = self.progress();
                 QueryError::Building { view: self.name.clone(), done, total }
