@@ -56,6 +56,10 @@ pub(crate) const SUITES: &[Suite] = &[
             "headwater-http",
             "-p",
             "ordering",
+            "-p",
+            "shortener",
+            "-p",
+            "showcase",
             "--",
             "-D",
             "warnings",
@@ -105,8 +109,14 @@ pub(crate) const SUITES: &[Suite] = &[
     )
     .needs(&[Need::Kafka]),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
-    npm("browser", "the pages in a headless browser", "apps/ordering/browser-tests")
+    npm("browser", "the page of ordering in a headless browser", "apps/ordering/browser-tests")
         .needs(&[Need::Chromium, Need::Release("ordering")]),
+    npm(
+        "browser-shortener",
+        "the page of the shortener in a headless browser",
+        "apps/shortener/browser-tests",
+    )
+    .needs(&[Need::Chromium, Need::Release("shortener")]),
     Suite { check: Check::Cargo(CHAOS_OF_THE_GATE), ..CHAOS },
 ];
 

@@ -161,9 +161,10 @@ fn kafka(tools: &Tools) -> Result<Vec<Variable>, String> {
     Jars::kafka().map(|_| vec![]).map_err(|error| format!("Kafka's jars are missing: {error}"))
 }
 
-/// Built as the root's `cargo run --release` builds it, so that one build serves both.
+/// Built beside what the root's `cargo run --release` builds, so that one build serves all apps.
 fn release(tools: &Tools, app: &str) -> Result<Vec<Variable>, String> {
-    process::run(tools.cargo().args(["build", "--locked", "--release"]), INSTALL_TIME_MAX)?;
+    let build = ["build", "--locked", "--release", "-p", "showcase", "-p", "ordering", "-p", "shortener"];
+    process::run(tools.cargo().args(build), INSTALL_TIME_MAX)?;
     built(tools, "release", app)
 }
 

@@ -79,6 +79,8 @@ codes! {
         "Send a shorter URL.";
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type", "The body is of another media type than this address takes",
         "Send the media type that the detail names in Content-Type.";
+    NOT_THIS_INSTANCE = 421 "not-this-instance", "This instance does not run what is asked for",
+        "Ask an instance of another role: `query` answers questions, `command` takes commands, `all` does both.";
     INVALID_BODY = 422 "invalid-body", "The body does not fit",
         "Correct the fields named in errors.";
     UNKNOWN_FIELD = 422 "unknown-field", "The body has a field that is not known here",

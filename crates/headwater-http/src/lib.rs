@@ -6,13 +6,14 @@
 //! - [`serve`]: the server itself, with bounds on sizes, times and connections, and a stop in bounded time;
 //! - [`problem`] and [`codes`]: one form for every error, with stable codes;
 //! - [`json`], [`args`] and [`exact_number`]: strict reading of bodies and parameters, numbers kept exactly;
-//! - [`headers`] and [`traceparent`]: idempotency keys, receipts, waits and traces;
+//! - [`headers`], [`freshness`], [`position`] and [`traceparent`]: idempotency keys, receipts, waits, positions and traces;
+//! - [`refusals`]: what `headwater` refuses, as problems;
 //! - [`sse`]: live changes as server-sent events;
 //! - [`openapi`]: routes that describe themselves;
-//! - [`health`], [`metrics`] and [`logs`]: what an operator looks at;
+//! - [`health`], [`app`], [`metrics`] and [`logs`]: what an operator looks at;
 //! - [`peers`]: how the instances of an app reach each other;
 //! - [`assets`]: pages embedded in the binary;
-//! - [`signals`]: when to stop.
+//! - [`program`] and [`signals`]: the frame of a program, and when to stop.
 //!
 //! Nothing here knows what an aggregate or a view is: commands and queries stay in `headwater`.
 //!
@@ -30,10 +31,12 @@
 //! # }
 //! ```
 
+pub mod app;
 pub mod args;
 pub mod assets;
 pub mod codes;
 pub mod exact_number;
+pub mod freshness;
 pub mod headers;
 pub mod health;
 pub mod json;
@@ -43,7 +46,10 @@ pub mod metrics;
 mod misfit;
 pub mod openapi;
 pub mod peers;
+pub mod position;
 pub mod problem;
+pub mod program;
+pub mod refusals;
 mod route_metrics;
 pub mod serve;
 pub mod signals;

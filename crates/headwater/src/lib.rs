@@ -76,13 +76,14 @@ pub mod peers {
 
 pub use runtime::{
     Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
-    Phase, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport, Update, ViewQuery,
+    Phase, Publish, PublishError, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport,
+    Update, ViewQuery,
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Description, Emitter, Grouped, HoldBack, Hopping, InPlace, IsInPlace, Join, Joined, Moved, Observer, Sent,
-    Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic, TopologyDescription, Tumbling, Value,
-    WindowedGroup, Windows,
+    Cogrouped, CogroupedWindows, Description, Emitter, Grouped, HoldBack, Hopping, InPlace, IsInPlace, Join, JoinWindow, Joined,
+    Moved, Observer, Once, Regrouped, Sent, Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic,
+    TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
 };
 
 /// What a program that uses Headwater usually names.
@@ -93,7 +94,9 @@ pub mod prelude {
     pub use crate::command::{CommandId, Receipt, SendError, Version};
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::windows::{days, hours, minutes, seconds};
-    pub use crate::topology::{HoldBack, Hopping, Join, Session, Sliding, Store, Stream, Table, Topic, Tumbling};
+    pub use crate::topology::{
+        HoldBack, Hopping, Join, JoinWindow, Session, Sliding, Store, Stream, Table, Topic, Tumbling,
+    };
 }
 
 /// Compiles and runs the program of the README.

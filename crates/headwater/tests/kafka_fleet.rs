@@ -305,11 +305,14 @@ async fn book(banks: &Banks, account: u64, number: u64) -> Receipt {
     unreachable!("it panics when it takes too long")
 }
 
-/// Counts states that were taken from other instances.
+/// Counts states that were taken from other instances, and those that were not trusted.
 #[derive(Clone, Default)]
-struct Taken(Arc<AtomicU64>);
+struct States {
+    taken: Arc<AtomicU64>,
+    quarantined: Arc<AtomicU64>,
+}
 
-impl Recorder for Taken {
+impl Recorder for States {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -317,7 +320,8 @@ impl Recorder for Taken {
     fn register_counter(&self, key: &MetricKey, _: &Metadata<'_>) -> Counter {
         let taken = key.labels().any(|label| (label.key(), label.value()) == ("outcome", "taken"));
         match key.name() {
-            "headwater_states_taken_total" if taken => Counter::from_arc(self.0.clone()),
+            "headwater_states_taken_total" if taken => Counter::from_arc(self.taken.clone()),
+            "headwater_states_quarantined_total" => Counter::from_arc(self.quarantined.clone()),
             _ => Counter::noop(),
         }
     }
@@ -347,8 +351,8 @@ fn lag(broker: &Broker, group: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_reordered() {
-    let taken = Taken::default();
-    metrics::set_global_recorder(taken.clone()).unwrap_or_else(|_| panic!("this is the only test here"));
+    let states = States::default();
+    metrics::set_global_recorder(states.clone()).unwrap_or_else(|_| panic!("this is the only test here"));
     let broker = Broker::start().unwrap();
     let mut fleet = Fleet {
         servers: broker.bootstrap(),
@@ -365,7 +369,7 @@ async fn four_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_re
         fleet.settled().await;
         load.goes_on().await;
     }
-    assert!(taken.0.load(Ordering::Relaxed) > 0, "a state came from another instance");
+    assert!(states.taken.load(Ordering::Relaxed) > 0, "a state came from another instance");
     fleet.copied().await;
 
     fleet.kill("two");
@@ -378,6 +382,11 @@ async fn four_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_re
     load.goes_on().await;
 
     let ended = load.end().await;
+    assert_eq!(
+        states.quarantined.load(Ordering::Relaxed),
+        0,
+        "this log is known again, also by its own records"
+    );
     for (account, (number, receipt)) in ended.iter().enumerate() {
         let account = account as u64;
         for (name, instance) in &fleet.instances {

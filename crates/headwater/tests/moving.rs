@@ -10,11 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Command, Fixture};
+use headwater::core::BoxFuture;
+use headwater::core::clock::Timestamp;
 use headwater::core::clock::{Clock, SystemClock};
-use headwater::core::log::{Group, Log, ShardChange};
+use headwater::core::log::{
+    AppendError, Bounds, Claim, Group, Log, LogError, LogId, Membership, Opened, ReadBatch, ReadLimit,
+    ShardChange, TopicDescription, TopicSettings, Wait,
+};
+use headwater::core::position::Position;
 use headwater::core::record::{Append, Record};
-use headwater::core::topic::{Partition, TopicName};
-use headwater::log::memory::{MemoryLog, MemoryOptions};
+use headwater::core::topic::{Offset, Partition, TopicName, TopicPartition};
+use headwater::log::memory::{Faults, MemoryLog, MemoryOptions};
 use headwater::peers::Switchboard;
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
@@ -90,6 +96,202 @@ async fn state_of_another_log_is_kept_aside_and_built_again() {
     let aside = |name: &str| shop.store_names().contains(&format!("shop.{name}@quarantined"));
     assert!(aside("items") && aside("order"), "{:?}", shop.store_names());
     shop.stop().await;
+}
+
+/// Orders that a log acknowledged and lost, those that it has instead, and the state of one who knew the first.
+async fn lost_and_gone_on(seed: u64) -> Option<(MemoryLog, MemoryStores)> {
+    let shop = Fixture::on(log(seed), MemoryStores::new(), 1).await;
+    shop.ready().await;
+    shop.log.set_faults(Faults::none().commit_without_sync());
+    let mut last = None;
+    for n in 0..30 {
+        last = shop.place(&format!("lost{n}"), "alice", "kettle", 5).await.unwrap().accepted();
+    }
+    shop.items().after(&last.unwrap()).of(&"alice".to_owned()).await.unwrap();
+    let (log, stores) = (shop.log.crash(), shop.stores.clone());
+    shop.stop().await;
+    log.set_faults(Faults::none());
+    let events = topic("shop.order.events");
+    let mut there = 0;
+    for partition in 0..3 {
+        there += log.bounds(&events.partition(partition)).await.unwrap().end.0;
+    }
+    let shop = Fixture::on(log.clone(), MemoryStores::new(), 1).await;
+    for n in 0..90 {
+        shop.place(&format!("other{n}"), "alice", "kettle", 5).await.unwrap();
+    }
+    let log = shop.log.reopen();
+    shop.stop().await;
+    (there < 30).then_some((log, stores))
+}
+
+#[tokio::test]
+async fn state_of_records_that_the_log_lost_before_it_went_on_is_kept_aside() {
+    let mut grounds = Vec::new();
+    // Now and then a log writes back what it was not told to, and nothing is lost.
+    for seed in 10..18 {
+        grounds.extend(lost_and_gone_on(seed).await);
+    }
+    let (log, stores) = grounds.pop().expect("most of these logs lose something");
+    let truth = Fixture::on(log.clone(), MemoryStores::new(), 1).await;
+    truth.ready().await;
+    let alice = "alice".to_owned();
+    let (items, spent) =
+        (truth.items().of(&alice).await.unwrap().value, truth.spent().get(&alice).await.unwrap().value);
+    let log = truth.log.reopen();
+    truth.stop().await;
+
+    let shop = Fixture::on(log, stores, 1).await;
+    shop.ready().await;
+    assert_eq!(shop.items().of(&alice).await.unwrap().value, items);
+    assert_eq!(shop.spent().get(&alice).await.unwrap().value, spent);
+    let placed = shop.place("lost29", "alice", "kettle", 5).await.unwrap().accepted().unwrap();
+    assert_eq!(placed.version, Version(1), "the order is new on this log");
+    let aside = |name: &str| shop.store_names().contains(&format!("shop.{name}@quarantined"));
+    assert!(aside("items") && aside("order"), "{:?}", shop.store_names());
+    shop.stop().await;
+}
+
+/// A log that has lost every head, and nothing else.
+struct Headless(MemoryLog);
+
+struct HeadlessMember(Box<dyn Membership>);
+
+struct HeadlessClaim(Box<dyn Claim>);
+
+impl Claim for HeadlessClaim {
+    fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>> {
+        Box::pin(async { Ok(Opened { head: None, ..self.0.open().await? }) })
+    }
+}
+
+impl Membership for HeadlessMember {
+    fn next(&mut self) -> BoxFuture<'_, Result<ShardChange, LogError>> {
+        Box::pin(async {
+            Ok(match self.0.next().await? {
+                ShardChange::Gained(shard, claim) => {
+                    ShardChange::Gained(shard, Box::new(HeadlessClaim(claim)))
+                }
+                other => other,
+            })
+        })
+    }
+
+    fn leave(self: Box<Self>) -> BoxFuture<'static, Result<(), LogError>> {
+        self.0.leave()
+    }
+}
+
+impl Log for Headless {
+    fn id(&self) -> LogId {
+        self.0.id()
+    }
+
+    fn describe<'a>(
+        &'a self,
+        topic: &'a TopicName,
+    ) -> BoxFuture<'a, Result<Option<TopicDescription>, LogError>> {
+        self.0.describe(topic)
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicDescription>, LogError>> {
+        self.0.topics()
+    }
+
+    fn create<'a>(
+        &'a self,
+        topic: &'a TopicName,
+        settings: TopicSettings,
+    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
+        self.0.create(topic, settings)
+    }
+
+    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
+        self.0.delete(topic)
+    }
+
+    fn read<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+        from: Offset,
+        limit: ReadLimit,
+        wait: Wait,
+    ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
+        self.0.read(partition, from, limit, wait)
+    }
+
+    fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
+        self.0.bounds(partition)
+    }
+
+    fn offset_at<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+        time: Timestamp,
+    ) -> BoxFuture<'a, Result<Offset, LogError>> {
+        self.0.offset_at(partition, time)
+    }
+
+    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Offset>, AppendError>> {
+        self.0.append(appends)
+    }
+
+    fn join<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Box<dyn Membership>, LogError>> {
+        Box::pin(async {
+            let member: Box<dyn Membership> = Box::new(HeadlessMember(self.0.join(group).await?));
+            Ok(member)
+        })
+    }
+
+    /// Those of an emitter have expired, too.
+    fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
+        Box::pin(async move {
+            let expired = group == "shop.items-by-customer";
+            if expired { Ok(Position::default()) } else { self.0.committed(group).await }
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_lost_head_is_never_taken_for_a_first_start() {
+    let shop = Fixture::start().await;
+    shop.ready().await;
+    let placed = place_all(&[&shop], "before").await;
+    let (log, stores) = (shop.log.reopen(), shop.stores.clone());
+    shop.stop().await;
+    let events = ends(&log).await;
+    let headless = Headwater::on(Arc::new(Headless(log.clone())), Arc::new(stores));
+    let shop = Fixture::started(headless, log.clone()).await;
+    let lost = |phases: &[Phase], words: &[&str]| {
+        let says = |phase: &Phase| match phase {
+            Phase::Stopped { reason } => words.iter().all(|word| reason.contains(word)),
+            _ => false,
+        };
+        phases.iter().all(says)
+    };
+    // The group's offsets, the local state and what it wrote each say so; an emitter's output does, if nothing else.
+    let words =
+        ["has no head", "has committed shop.order.commands", "a local state stands at", "has records"];
+    until(&shop.running, "order", |phases| lost(phases, &words)).await;
+    let words = ["has no head", "it wrote shop.items-by-customer"];
+    until(&shop.running, "items-by-customer", |phases| lost(phases, &words)).await;
+    let words = ["has no head", "has committed shop.order.events"];
+    until(&shop.running, "orders-by-customer", |phases| lost(phases, &words)).await;
+    assert_eq!(ends(&log).await, events, "nothing is written");
+    assert_eq!(placed.len(), 20);
+    shop.stop().await;
+}
+
+/// Where the topics of the shop end.
+async fn ends(log: &MemoryLog) -> Vec<(String, Offset)> {
+    let mut ends = Vec::new();
+    for topic in log.topics().await.unwrap().iter().filter(|topic| topic.settings.partitions == 3) {
+        for partition in 0..3 {
+            let at = topic.name.partition(partition);
+            ends.push((at.to_string(), log.bounds(&at).await.unwrap().end));
+        }
+    }
+    ends
 }
 
 #[tokio::test]

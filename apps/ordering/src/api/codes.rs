@@ -18,13 +18,5 @@ pub const ORDER_ID_TAKEN: Code = Code {
     remedy: "Send a new order under an id of its own; repeat an id only with the same order.",
 };
 
-/// `not-this-instance` (421).
-pub const NOT_HERE: Code = Code {
-    name: "not-this-instance",
-    status: 421,
-    title: "This instance does not run what is asked for",
-    remedy: "Ask an instance of another role: `query` answers questions, `command` takes orders, `all` does both.",
-};
-
 /// Every code of this app.
-pub const ALL: &[&Code] = &[&NO_SUCH_ORDER, &ORDER_ID_TAKEN, &NOT_HERE];
+pub const ALL: &[&Code] = &[&NO_SUCH_ORDER, &ORDER_ID_TAKEN];

@@ -8,14 +8,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use headwater_http::args::QueryArgs;
+use headwater_http::freshness::Freshness;
 use headwater_http::headers::Behind;
+use headwater_http::position::PositionToken;
 use headwater_http::problem::Problem;
+use headwater_http::refusals::of_query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::freshness::Freshness;
-use super::position::PositionToken;
-use super::problems::{of_parameter, of_query};
+use super::problems::of_parameter;
 use crate::domain::{CustomerId, Label, PriceGroup};
 use crate::shop::Shop;
 use crate::topology::Item;

@@ -9,16 +9,17 @@ use headwater::core::clock::Timestamp;
 use headwater::prelude::*;
 use headwater_http::args::PathArgs;
 use headwater_http::codes as common;
+use headwater_http::freshness::Freshness;
 use headwater_http::headers::{Behind, IdempotencyKey, ReceiptHeader};
 use headwater_http::json::JsonBody;
 use headwater_http::problem::Problem;
+use headwater_http::refusals::{SOON, of_query};
 use headwater_http::traceparent::TraceParent;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::codes;
-use super::freshness::Freshness;
-use super::problems::{SOON, id_taken, of_query, of_send};
+use super::problems::{id_taken, of_send};
 use super::request::{Fields, OrderRequest};
 use crate::domain::{CustomerId, Label, NewOrder, Order, OrderCommand, OrderId, OrderRejection};
 use crate::shop::Shop;
@@ -58,7 +59,7 @@ pub(super) async fn place(
     JsonBody(fields): JsonBody<Fields>,
 ) -> Result<impl IntoResponse, Problem> {
     if !shop.parts.commands && !shop.running.is_one_of_several() {
-        return Err(Problem::new(&codes::NOT_HERE, "this instance takes no orders"));
+        return Err(Problem::new(&common::NOT_THIS_INSTANCE, "this instance takes no orders"));
     }
     let mut request = OrderRequest::parse(fields)?;
     let id = request.order_id.take().unwrap_or_else(|| made_id(key));

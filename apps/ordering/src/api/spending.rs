@@ -4,15 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use headwater_http::args::QueryArgs;
+use headwater_http::freshness::Freshness;
 use headwater_http::headers::Behind;
+use headwater_http::position::PositionToken;
 use headwater_http::problem::Problem;
+use headwater_http::refusals::of_query;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::freshness::Freshness;
 use super::items::customer;
-use super::position::PositionToken;
-use super::problems::of_query;
 use crate::domain::PriceGroup;
 use crate::shop::Shop;
 

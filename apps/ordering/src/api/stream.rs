@@ -14,14 +14,14 @@ use headwater::prelude::*;
 use headwater::{Changes, PAGE_MAX, Update};
 use headwater_http::args::QueryArgs;
 use headwater_http::headers::LastEventId;
+use headwater_http::position::PositionToken;
 use headwater_http::problem::Problem;
+use headwater_http::refusals::of_query;
 use headwater_http::sse::{Sse, SseEvent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::items::{GroupedItem, customer, grouped};
-use super::position::PositionToken;
-use super::problems::of_query;
 use crate::domain::{CustomerId, Label, PriceGroup};
 use crate::shop::Shop;
 use crate::topology::Item;

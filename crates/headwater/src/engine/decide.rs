@@ -514,7 +514,7 @@ impl<A: Aggregate> Decider<A> {
 /// What the batch being decided stands on.
 pub(crate) struct Base<'a> {
     pub in_flight: Option<&'a Delta>,
-    pub committed: &'a (dyn super::state::StateRead + Send + Sync),
+    pub committed: &'a dyn super::state::StateRead,
 }
 
 impl<'a> Base<'a> {

@@ -15,9 +15,10 @@ use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
+use super::landmarks::{Landmarks, Mark};
 use super::membership::RunShard;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
-use super::trust::{Input, Provenance, had_caught_up};
+use super::trust::{Input, Provenance, had_caught_up, landmarks};
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::flow::Flow;
 use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
@@ -154,6 +155,7 @@ struct FoldRun<'a> {
     began: Offset,
     caught_up: bool,
     provenance: Provenance,
+    landmarks: Landmarks,
     folded: metrics::Counter,
 }
 
@@ -169,6 +171,7 @@ impl<'a> FoldRun<'a> {
         let bounds = fold.shell.bounds(&cell, &source).await?;
         let checkpoint = state.checkpoint();
         let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
+        let landmarks = landmarks(checkpoint.as_ref());
         let caught_up = checkpoint.is_some_and(|c| had_caught_up(&c.note));
         let place = ShardPlace { shard: source.partition, targets: Arc::from([]) };
         let task = fold.definition.task(&place);
@@ -190,6 +193,7 @@ impl<'a> FoldRun<'a> {
             began: next,
             caught_up,
             provenance,
+            landmarks,
             folded,
         };
         run.tell_phase();
@@ -213,6 +217,9 @@ impl<'a> FoldRun<'a> {
             Err(failure) => self.up_to_failure(&records, failure)?,
         };
         let next = stopped_at.as_ref().map_or(next, |(at, _)| *at);
+        if let Some(last) = records[..whole].iter().rfind(|stored| stored.offset < next) {
+            self.landmarks.set(&self.source.topic, last.offset, Mark::of(&last.record));
+        }
         self.commit(delta, next, end);
         match stopped_at {
             Some((_, stop)) => Err(stop),
@@ -257,7 +264,7 @@ impl<'a> FoldRun<'a> {
         self.next = next;
         self.caught_up |= next >= self.goal;
         let changes = delta.into_changes();
-        let note = self.provenance.note(self.caught_up);
+        let note = self.provenance.note(self.caught_up, &self.landmarks);
         let position = Position::from_iter([(self.source.clone(), next)]);
         if self.caught_up {
             self.cell.changes.push(next, &changes);

@@ -18,9 +18,10 @@ use super::cell::{Phase, ShardCell};
 use super::instances::{Cluster, InstanceRecord, Route};
 use super::observe::{LogDamage, LogMetrics, LogSize, left_to_restore};
 use super::peers::{PeerAddress, PeerService, Peers};
+use super::publish::Publish;
 use super::replaced::Replaced;
 use super::shell::Shell;
-use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trouble};
+use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, troubles};
 use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
@@ -29,6 +30,7 @@ use crate::command::{CommandId, Receipt, SendError, Version};
 use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
 use crate::topics::Place;
+use crate::topology::Topic;
 
 /// How often the wait for readiness looks at what other instances say.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -276,6 +278,33 @@ impl Running {
         Send::new(handle, id, command)
     }
 
+    /// Appends a record to a topic that a stream of the app reads: durable once this is answered.
+    ///
+    /// The receipt lets a view be asked for an answer that includes the record.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use headwater::config::{Config, LogChoice};
+    /// # let config = Config { log: LogChoice::Memory, ..Config::default() };
+    /// let visits: Topic<String, u64> = "visits".into();
+    /// let mut app = App::new("shortener");
+    /// let total = app.view(app.stream(visits.clone()).group_by_key().count(Store::named("total")));
+    ///
+    /// let shortener = Headwater::open(&config).await?.start(app).await?;
+    /// let code = "abc".to_owned();
+    /// let receipt = shortener.publish(&visits, &code, &12).await?;
+    /// assert_eq!(shortener.view(&total)?.after(&receipt).get(&code).await?.value, Some(1));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If no stream of the app reads the topic.
+    pub fn publish<K: 'static, V: 'static>(&self, topic: &Topic<K, V>, key: &K, value: &V) -> Publish {
+        Publish::new(&self.app, topic, key, value)
+    }
+
     /// Asks for the outcome of a command.
     ///
     /// Where another instance owns the aggregate, it is asked.
@@ -348,8 +377,8 @@ impl Running {
     pub fn troubles(&self) -> Vec<String> {
         let of = |topology: &TopologyStatus| {
             let mine = topology.cells.iter().filter(|cell| !self.app.is_elsewhere(topology, cell));
-            let troubles: Vec<_> = mine.filter_map(|cell| trouble(cell)).collect();
-            (!troubles.is_empty()).then(|| format!("{}: {}", topology.name, troubles.join("; ")))
+            let troubles = troubles(mine.map(|cell| &**cell))?;
+            Some(format!("{}: {troubles}", topology.name))
         };
         self.app.topologies.iter().filter_map(of).collect()
     }

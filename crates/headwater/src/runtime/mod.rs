@@ -10,12 +10,14 @@ mod emitter;
 mod fold;
 mod headwater;
 mod instances;
+mod landmarks;
 mod membership;
 pub(crate) mod observe;
 mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
 pub(crate) mod peers;
+mod publish;
 mod replaced;
 mod shell;
 mod standby;
@@ -35,6 +37,7 @@ pub use peers::{
     FRAME_BYTES_MAX, LinkFault, NotServed, PeerAddress, PeerError, PeerErrorKind, PeerQuestion, PeerService,
     Peers, Switchboard,
 };
+pub use publish::{Publish, PublishError};
 pub use start::{Parts, StartError};
 pub use view::{Answer, PAGE_MAX, Page, PageToken, QueryError, ViewQuery};
 pub use watch::{Changes, Update};

@@ -140,6 +140,12 @@ impl LogMetrics {
         }
     }
 
+    /// Records were appended outside any transaction.
+    pub(crate) fn appended(&self, records: u64, bytes: usize) {
+        self.records.increment(records);
+        self.bytes.increment(bytes as u64);
+    }
+
     /// A transaction is handed to the log; call the answer when it has answered.
     pub(crate) fn committing(
         &self,

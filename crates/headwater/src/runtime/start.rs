@@ -103,6 +103,8 @@ pub(crate) struct StartedApp {
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
     pub(crate) topologies: Vec<TopologyStatus>,
+    /// The topics that it has by their own names.
+    pub(crate) shared_topics: HashMap<String, TopicDescription>,
     /// Where the records of the log lie that the app ran on before.
     pub(crate) moved: Option<OffsetMap>,
     #[cfg(feature = "testing")]
@@ -175,6 +177,7 @@ impl Starting {
             emitters: HashMap::new(),
             views: HashMap::new(),
             topologies: Vec::new(),
+            shared_topics: self.shared_topics(app),
             moved,
             #[cfg(feature = "testing")]
             standbys: self.standbys.clone(),
@@ -225,6 +228,14 @@ impl Starting {
             Prepared::Ready(survey) => Ok(survey),
             Prepared::Refused(plan) => Err(StartError::Refused(Box::new(plan))),
         }
+    }
+
+    fn shared_topics(&self, app: &App) -> HashMap<String, TopicDescription> {
+        let described = |name: String| {
+            let topic = self.topics.get(&TopicName::new(&name).ok()?)?.clone();
+            Some((name, topic))
+        };
+        app.shared_topics().into_keys().filter_map(described).collect()
     }
 
     async fn start_parts(
@@ -488,29 +499,40 @@ impl Parts {
     pub const QUERIES: Self = Self { commands: false, queries: true };
 }
 
-/// What keeps a shard from being ready, in words, for health checks.
-pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
-    let shard = cell.shard;
+/// What keeps shards of a topology from being ready, in words, for health checks; `None` if nothing does.
+pub(crate) fn troubles<'a>(shards: impl Iterator<Item = &'a ShardCell>) -> Option<String> {
+    let mut alike: Vec<(String, Vec<u32>)> = Vec::new();
+    for (shard, trouble) in shards.filter_map(|cell| Some((cell.shard.0, trouble(cell)?))) {
+        match alike.iter_mut().find(|(found, _)| *found == trouble) {
+            Some((_, shards)) => shards.push(shard),
+            None => alike.push((trouble, vec![shard])),
+        }
+    }
+    let told = alike.into_iter().map(|(trouble, shards)| {
+        let name = if shards.len() == 1 { "shard" } else { "shards" };
+        let shards: Vec<_> = shards.iter().map(ToString::to_string).collect();
+        format!("{name} {}: {trouble}", shards.join(", "))
+    });
+    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+}
+
+fn trouble(cell: &ShardCell) -> Option<String> {
     let trouble = match cell.reported_phase() {
         Phase::Running if cell.left() == 0 => return None,
-        Phase::Running => {
-            format!("shard {shard} answers from an older state: {} records are left to read", cell.left())
-        }
-        Phase::Waiting => format!("shard {shard} has not started"),
-        Phase::Refused { reason } => {
-            return Some(format!("shard {shard} is refused, and tries again: {reason}"));
-        }
+        Phase::Running => format!("an older state answers, {} records are left to read", cell.left()),
+        Phase::Waiting => "not started".to_owned(),
+        Phase::Refused { reason } => return Some(format!("refused, and tried again: {reason}")),
         Phase::Restoring { done, total } => {
             format!(
-                "shard {shard} restores: {done} of {total}, {} are left to read",
+                "restored up to {done} of {total}, {} records are left to read",
                 total.saturating_sub(done)
             )
         }
-        Phase::Standby { .. } => return Some(format!("shard {shard} is another instance's")),
-        Phase::Stopped { reason } => return Some(format!("shard {shard} stopped: {reason}")),
+        Phase::Standby { .. } => return Some("nobody's yet; a copy is kept here".to_owned()),
+        Phase::Stopped { reason } => return Some(format!("stopped: {reason}")),
     };
     Some(match cell.hindrance() {
-        Some(reason) => format!("{trouble}; it waits, since {reason}"),
+        Some(reason) => format!("{trouble}; waiting, since {reason}"),
         None => trouble,
     })
 }

@@ -1,13 +1,14 @@
 //! What a local store may be trusted for.
 //!
 //! A shard's state is good for the log that it was folded from, and for no other: each checkpoint's note says which log
-//! and which lives of which topics that was. State of another log, of a topic that was deleted and made again, or from
-//! beyond the log's end (the log lost what the state has) is *quarantined*: kept aside in a store of its own, where
-//! somebody can look at it, and built again from the log.
+//! and which lives of which topics that was, and by which records the log is known again (`landmarks.rs`). State of
+//! another log, of a topic that was deleted and made again, from beyond the log's end, or of records that the log lost
+//! before it went on with others, is *quarantined*: kept aside in a store of its own, where somebody can look at it, and
+//! built again from the log.
 //!
 //! The note is JSON, without whitespace: `{"log":"<32 hex digits>","topics":[["<name>","<32 hex digits>"],…],
-//! "caught_up":bool}`. An empty note, or the word `caught-up`, was written by the first version, which did not say: it
-//! is believed.
+//! "caught_up":bool,"last":[["<name>",<offset>,"<16 hex digits>"],…]}`, where `last` may be missing. An empty note, or the
+//! word `caught-up`, was written by the first version, which did not say: it is believed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::ShardCell;
+use super::landmarks::Landmarks;
 use super::observe;
 use super::shell::{NamedStore, Shell, Stop};
 use super::transfer::{COPY_CHUNK, copy_shard, take_copy};
@@ -33,8 +35,8 @@ const CAUGHT_UP_V1: &[u8] = b"caught-up";
 pub(crate) struct Provenance {
     log: LogId,
     topics: Vec<(TopicName, TopicId)>,
-    /// The notes of states that have not caught up yet, and that have.
-    notes: [Bytes; 2],
+    /// The same as text, as notes have them.
+    told: (String, Vec<(TopicName, String)>),
 }
 
 /// A checkpoint's note.
@@ -43,6 +45,8 @@ struct Note {
     log: String,
     topics: Vec<(TopicName, String)>,
     caught_up: bool,
+    #[serde(default, skip_serializing_if = "Landmarks::is_empty")]
+    last: Landmarks,
 }
 
 /// Why a state is not trusted.
@@ -52,6 +56,7 @@ pub(crate) enum Distrust {
     OtherTopic { topic: TopicName, found: String, id: TopicId },
     BeyondEnd { partition: TopicPartition, next: Offset, end: Offset },
     BeforeStart { partition: TopicPartition, next: Offset, start: Offset },
+    OtherRecord { partition: TopicPartition, offset: Offset },
 }
 
 impl fmt::Display for Distrust {
@@ -67,23 +72,27 @@ impl fmt::Display for Distrust {
             Self::BeforeStart { partition, next, start } => {
                 write!(f, "it stands at {partition} offset {next}, and the log begins at {start}")
             }
+            Self::OtherRecord { partition, offset } => {
+                write!(
+                    f,
+                    "it includes another record of {partition} offset {offset} than the log has: the log lost it"
+                )
+            }
         }
     }
 }
 
 impl Provenance {
     fn new(log: LogId, topics: Vec<(TopicName, TopicId)>) -> Self {
-        let ids: Vec<_> = topics.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        let notes = [false, true].map(|caught_up| {
-            let note = Note { log: log.to_string(), topics: ids.clone(), caught_up };
-            serde_json::to_vec(&note).expect("names and numbers are JSON").into()
-        });
-        Self { log, topics, notes }
+        let ids = topics.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
+        Self { log, topics, told: (log.to_string(), ids) }
     }
 
-    /// The note of a checkpoint of a state with this provenance.
-    pub(crate) fn note(&self, caught_up: bool) -> Bytes {
-        self.notes[usize::from(caught_up)].clone()
+    /// The note of a checkpoint of a state with this provenance, which includes these records.
+    pub(crate) fn note(&self, caught_up: bool, last: &Landmarks) -> Bytes {
+        let (log, topics) = self.told.clone();
+        let note = Note { log, topics, caught_up, last: last.clone() };
+        serde_json::to_vec(&note).expect("names and numbers are JSON").into()
     }
 
     /// Why a state with this note is of another provenance; `None` if it is of this one.
@@ -102,6 +111,12 @@ impl Provenance {
 /// Whether a state with this note had once caught up with its source.
 pub(crate) fn had_caught_up(note: &[u8]) -> bool {
     note == CAUGHT_UP_V1 || serde_json::from_slice::<Note>(note).is_ok_and(|note| note.caught_up)
+}
+
+/// The records by which a state with this checkpoint knows its log again.
+pub(crate) fn landmarks(checkpoint: Option<&Checkpoint>) -> Landmarks {
+    let note = checkpoint.and_then(|checkpoint| serde_json::from_slice::<Note>(&checkpoint.note).ok());
+    note.map(|note| note.last).unwrap_or_default()
 }
 
 /// One partition that a state is folded from.
@@ -152,15 +167,41 @@ impl Shell {
         Ok(Provenance::new(self.log.id(), lives))
     }
 
+    /// Why a state that stands at `checkpoint` cannot be gone on with; `None` if it can.
+    async fn distrust(
+        &self,
+        cell: &ShardCell,
+        checkpoint: &Checkpoint,
+        provenance: &Provenance,
+        inputs: &[Input],
+    ) -> Result<Option<Distrust>, Stop> {
+        if let Some(why) = distrust(checkpoint, provenance, inputs) {
+            return Ok(Some(why));
+        }
+        let landmarks = landmarks(Some(checkpoint));
+        for Input { partition, bounds, .. } in inputs {
+            let landmark = landmarks.of(partition).filter(|landmark| landmark.offset >= bounds.start);
+            let Some(landmark) = landmark else { continue };
+            if landmark.offset >= bounds.end
+                || self.asked(cell, || landmark.is_lost(&*self.log, partition)).await?
+            {
+                let (partition, offset) = (partition.clone(), landmark.offset);
+                return Ok(Some(Distrust::OtherRecord { partition, offset }));
+            }
+        }
+        Ok(None)
+    }
+
     /// The checkpoint of a shard's stored state, if it can be trusted. Whatever else is stored of the shard is gone
     /// afterwards: what is damaged is dropped, what is of another log is quarantined.
     pub(crate) async fn trusted(
         &self,
         store: &NamedStore,
-        shard: Partition,
+        cell: &ShardCell,
         provenance: &Provenance,
         inputs: &[Input],
     ) -> Result<Option<Checkpoint>, Stop> {
+        let shard = cell.shard;
         let checkpoint = match store.checkpoint(shard) {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 tracing::error!(store = store.name, %shard, %error, "a damaged state is thrown away and built again");
@@ -172,10 +213,12 @@ impl Shell {
             inputs.iter().all(|input| checkpoint.position.get(&input.partition).is_some())
         };
         match checkpoint {
-            Some(checkpoint) if stands(&checkpoint) => match distrust(&checkpoint, provenance, inputs) {
-                None => return Ok(Some(checkpoint)),
-                Some(why) => self.quarantine(store, shard, &why).await?,
-            },
+            Some(checkpoint) if stands(&checkpoint) => {
+                match self.distrust(cell, &checkpoint, provenance, inputs).await? {
+                    None => return Ok(Some(checkpoint)),
+                    Some(why) => self.quarantine(store, shard, &why).await?,
+                }
+            }
             _ => {}
         }
         store.clear(shard).map_err(Stop::new)?;
@@ -193,23 +236,27 @@ impl Shell {
         stop: &CancellationToken,
     ) -> Result<Arc<ShardState>, Stop> {
         if let Some(open) = cell.state() {
-            match open.checkpoint().map(|checkpoint| distrust(&checkpoint, provenance, inputs)) {
-                Some(None) if open.is_open() => return Ok(open),
-                _ => {
-                    // What it has not flushed is not worth keeping, or is read again.
-                    open.close();
-                    cell.set_state(None);
+            let is_trusted = match open.checkpoint() {
+                Some(checkpoint) if open.is_open() => {
+                    self.distrust(cell, &checkpoint, provenance, inputs).await?.is_none()
                 }
+                _ => false,
+            };
+            if is_trusted {
+                return Ok(open);
             }
+            // What it has not flushed is not worth keeping, or is read again.
+            open.close();
+            cell.set_state(None);
         }
-        let trusted = self.trusted(store, cell.shard, provenance, inputs).await?;
+        let trusted = self.trusted(store, cell, provenance, inputs).await?;
         if trusted.is_none() && take_copy(store, cell, inputs, stop).await? {
             // What came may stand further than the log did when it was asked: it is asked again.
             let mut inputs = inputs.to_vec();
             for input in &mut inputs {
                 input.bounds = self.bounds(cell, &input.partition).await?;
             }
-            self.trusted(store, cell.shard, provenance, &inputs).await?;
+            self.trusted(store, cell, provenance, &inputs).await?;
         }
         self.open_state(store, cell.shard)
     }

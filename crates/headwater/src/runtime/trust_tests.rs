@@ -23,12 +23,18 @@ fn a_state_is_trusted_for_the_log_and_the_topics_that_it_was_folded_from() {
     let old_log = Provenance::new(LogId(2), vec![(topic(), TopicId(7))]);
     let old_topic = Provenance::new(LogId(1), vec![(topic(), TopicId(8))]);
     let cases = [
-        (here().note(false), None),
-        (here().note(true), None),
+        (here().note(false, &Landmarks::default()), None),
+        (here().note(true, &Landmarks::default()), None),
         (Bytes::from_static(CAUGHT_UP_V1), None),
         (Bytes::new(), None),
-        (old_log.note(true), Some("folded from the log 00000000000000000000000000000002")),
-        (old_topic.note(true), Some("folded from the topic a.events of id 00000000000000000000000000000008")),
+        (
+            old_log.note(true, &Landmarks::default()),
+            Some("folded from the log 00000000000000000000000000000002"),
+        ),
+        (
+            old_topic.note(true, &Landmarks::default()),
+            Some("folded from the topic a.events of id 00000000000000000000000000000008"),
+        ),
     ];
     for (note, expected) in cases {
         let found = reason(note.clone(), 7, true);
@@ -48,7 +54,7 @@ fn a_state_outside_the_log_is_not_trusted() {
         (10, false, Some("ends at 9")),
     ];
     for (next, is_kept, expected) in cases {
-        let found = reason(here().note(true), next, is_kept);
+        let found = reason(here().note(true, &Landmarks::default()), next, is_kept);
         assert_eq!(found.is_some(), expected.is_some(), "{next} {is_kept}: {found:?}");
         assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{next}");
     }
@@ -57,8 +63,8 @@ fn a_state_outside_the_log_is_not_trusted() {
 #[test]
 fn a_note_says_whether_the_state_had_caught_up() {
     let cases = [
-        (here().note(false), false),
-        (here().note(true), true),
+        (here().note(false, &Landmarks::default()), false),
+        (here().note(true, &Landmarks::default()), true),
         (Bytes::new(), false),
         ("caught-up".into(), true),
     ];

@@ -18,6 +18,8 @@ use crate::engine::operators::join::{
 };
 use crate::engine::operators::{Change, ForEach, Next, Shared};
 
+pub(super) use sealed::{How, Sealed};
+
 /// How a stream is joined with a table.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -26,10 +28,10 @@ pub struct Join {}
 /// What a stream can be joined with by its keys.
 #[diagnostic::on_unimplemented(
     message = "a stream with keys of `{K}` cannot be joined with this",
-    label = "not a table of the same keys",
-    note = "a stream is joined with a table that has the same type of key: `.select_key(..).repartition(\"name\")` changes a stream's"
+    label = "neither a table nor a stream of the same keys",
+    note = "a stream is joined with what has the same type of key: `.select_key(..).repartition(\"name\")` changes a stream's"
 )]
-pub trait Joined<K>: sealed::Sealed {
+pub trait Joined<K>: Sealed {
     /// Its values.
     type Value;
     /// How it is joined.
@@ -39,7 +41,7 @@ pub trait Joined<K>: sealed::Sealed {
     fn joined<V: Sent, R: Send + Sync + 'static>(
         &self,
         stream: &Stream<K, V>,
-        how: sealed::How<K, V, Self::Value, R>,
+        how: How<K, V, Self::Value, R>,
         options: Self::Options,
     ) -> Stream<K, R>;
 }
@@ -65,7 +67,9 @@ mod sealed {
 impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
     /// Joins each value with what the other side has under its key; without that there is no result.
     ///
-    /// With a table: the row as it stands when the value comes; changes of the table make no results of their own.
+    /// With a table: the row as it stands when the value comes; changes of the table make no results of their own. With
+    /// a stream: every value of the other that is close enough in time, as the [`JoinWindow`](super::JoinWindow) tells;
+    /// the result is as late as the later of both.
     ///
     /// ```
     /// # use headwater::prelude::*;
@@ -85,10 +89,12 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
     ) -> Stream<K, R> {
         let join: JoinValues<K, V, J::Value, R> =
             Arc::new(move |item, other| join(item, other.expect("an inner join has both sides")));
-        other.joined(&self.in_place(), sealed::How { left: false, join }, options)
+        other.joined(&self.in_place(), How { left: false, join }, options)
     }
 
     /// Joins each value with what the other side has under its key, or with nothing.
+    ///
+    /// With a stream, a value is joined with nothing once its window has closed.
     #[must_use]
     pub fn left_join<J: Joined<K>, R: Send + Sync + 'static>(
         &self,
@@ -96,7 +102,7 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
         join: impl Fn(Keyed<'_, K, V>, Option<&J::Value>) -> R + Send + Sync + 'static,
         options: J::Options,
     ) -> Stream<K, R> {
-        other.joined(&self.in_place(), sealed::How { left: true, join: Arc::new(join) }, options)
+        other.joined(&self.in_place(), How { left: true, join: Arc::new(join) }, options)
     }
 
     fn in_place(&self) -> Stream<K, V> {
@@ -104,7 +110,7 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
     }
 }
 
-impl<K, W> sealed::Sealed for Table<K, W> {}
+impl<K, W> Sealed for Table<K, W> {}
 
 impl<K: Key, W: Value> Joined<K> for Table<K, W> {
     type Value = W;
@@ -113,7 +119,7 @@ impl<K: Key, W: Value> Joined<K> for Table<K, W> {
     fn joined<V: Sent, R: Send + Sync + 'static>(
         &self,
         stream: &Stream<K, V>,
-        sealed::How { left, join }: sealed::How<K, V, W, R>,
+        How { left, join }: How<K, V, W, R>,
         Join {}: Join,
     ) -> Stream<K, R> {
         let (values, rows, look) = (stream.attach.clone(), self.attach.clone(), self.look.clone());
@@ -128,7 +134,7 @@ impl<K: Key, W: Value> Joined<K> for Table<K, W> {
     }
 }
 
-fn label(left: bool) -> &'static str {
+pub(super) fn label(left: bool) -> &'static str {
     if left { "left_join" } else { "join" }
 }
 

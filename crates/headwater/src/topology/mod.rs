@@ -5,13 +5,15 @@
 //! another graph starts. Each such end is one topology of its own, with its own name, positions and shards; operators
 //! without state are part of none, so that adding one moves nothing.
 //!
-//! - `stream`, `grouped`, `table`: the language.
+//! - `stream`, `grouped`, `table`, `table_groups`: the language; `join`, `stream_join`: its joins.
 //! - `windows`, `windowed`: values grouped by when they happened.
 //! - `topic`, `store`: what it is given: topics with their codecs, stores with their options.
 //! - `node`: the graph without its types.
 //! - `definition`: a topology; `building`: its operators put together for one shard.
 
 mod building;
+mod cogroup;
+mod deduplicate;
 mod definition;
 mod describe;
 mod grouped;
@@ -20,8 +22,10 @@ mod node;
 mod process;
 mod store;
 mod stream;
+mod stream_join;
 mod suppress;
 mod table;
+mod table_groups;
 mod topic;
 mod windowed;
 pub(crate) mod windows;
@@ -29,14 +33,18 @@ pub(crate) mod windows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use cogroup::{Cogrouped, CogroupedWindows};
+pub use deduplicate::Once;
 pub use describe::{Description, TopologyDescription};
 pub use grouped::Grouped;
 pub use join::{Join, Joined};
 pub use process::Timers;
 pub use store::Store;
 pub use stream::{InPlace, IsInPlace, Moved, Stream};
+pub use stream_join::JoinWindow;
 pub use suppress::HoldBack;
 pub use table::Table;
+pub use table_groups::Regrouped;
 pub use topic::Topic;
 pub use windowed::{SessionGroup, WindowedGroup};
 pub use windows::{Hopping, Session, Sliding, Tumbling, Windows};

@@ -104,6 +104,13 @@ impl Node {
         Arc::new(Self { label, kind, inputs, mistakes: Vec::new(), closes_ms: None })
     }
 
+    /// A node that was just made, with what is wrong with how it was declared.
+    pub(crate) fn mistaken(node: Arc<Self>, mistakes: Vec<String>) -> Arc<Self> {
+        let mut node = Arc::into_inner(node).expect("a node that was just made is nobody else's");
+        node.mistakes.extend(mistakes);
+        Arc::new(node)
+    }
+
     /// What is wrong with it and with those that feed it.
     pub(crate) fn mistakes(self: &Arc<Self>) -> Vec<String> {
         self.all().iter().flat_map(|node| node.mistakes.clone()).collect()

@@ -139,6 +139,11 @@ impl Fixture {
         Self::parts_on(Self::alone(&log, &stores), log, stores, shop, Parts::ALL).await
     }
 
+    /// One on a log of its own, which stands on `log`.
+    pub async fn started(headwater: Headwater, log: MemoryLog) -> Self {
+        Self::parts_on(headwater, log, MemoryStores::new(), shop(1), Parts::ALL).await
+    }
+
     fn alone(log: &MemoryLog, stores: &MemoryStores) -> Headwater {
         Headwater::on(Arc::new(log.clone()), Arc::new(stores.clone()))
     }

@@ -1,6 +1,7 @@
 //! Joins, driven in a test: the tables of Kafka Streams' documentation, and random inputs beside plain references.
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+mod streams;
 mod tables;
 
 use headwater::core::clock::Timestamp;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 use bytes::Bytes;
+use headwater_core::clock::Timestamp;
 use headwater_core::key::{Key, ordered};
 use headwater_core::store::TableId;
 use serde::Serialize;
@@ -89,7 +90,9 @@ fn update<K, V, S: Clone + Serialize + DeserializeOwned>(
     flow: &mut Flow<'_>,
 ) -> Result<(), ProcessError> {
     // As Kafka's KStreamAggregate: an aggregate is as late as the latest of its records.
-    row.time = row.time.max(item.meta.timestamp);
+    // One that was not there is as late as its first record, also where the row was removed earlier in this batch.
+    let since = if row.value.is_some() { row.time } else { Timestamp(i64::MIN) };
+    row.time = since.max(item.meta.timestamp);
     let Some(next) = next else {
         step(&mut row.value, item);
         return Ok(());

@@ -1,10 +1,12 @@
 //! What a table hands on: a key's value before and after an update.
 
+use serde::{Deserialize, Serialize};
+
 /// One update of a table's row; `None` where there is no row.
 ///
 /// Both sides are told so that what was made of the old value can be taken back (as Kafka's `Change` tells them, see
 /// KIP-904): whoever sums up a table subtracts the old value and adds the new one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change<V> {
     /// The value before.
     pub old: Option<V>,

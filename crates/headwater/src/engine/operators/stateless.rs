@@ -127,12 +127,11 @@ impl<K, V> Sink<Option<K>, Option<V>> for Present<K, V> {
         item: Keyed<'_, Option<K>, Option<V>>,
         flow: &mut Flow<'_>,
     ) -> Result<(), ProcessError> {
-        let reason = match (item.key, item.value) {
-            (Some(key), Some(value)) => return self.next.push(Keyed { key, value, meta: item.meta }, flow),
-            (None, _) => DropReason::NullKey,
-            (Some(_), None) => DropReason::NullValue,
-        };
-        flow.drop_record(&self.operator, reason);
+        match (item.key, item.value) {
+            (Some(key), Some(value)) => self.next.push(Keyed { key, value, meta: item.meta }, flow)?,
+            (None, _) => flow.drop_record(&self.operator, DropReason::NullKey),
+            (Some(_), None) => flow.drop_record(&self.operator, DropReason::NullValue),
+        }
         Ok(())
     }
 

@@ -40,6 +40,11 @@ impl Backlog {
         self.until
     }
 
+    /// How many offsets are left to be loaded.
+    pub(super) fn left(&self) -> u64 {
+        self.until.0 - self.next.0
+    }
+
     /// Everything before `next` is loaded; answers whether that is all.
     pub(super) fn advance(&mut self, next: Offset) -> bool {
         self.next = next.min(self.until);

@@ -170,6 +170,7 @@ fn run_here<A: Aggregate>(
         store,
         cells: aggregate_cells,
         group: group.name.clone(),
+        turns: restore::turns(),
     };
     starting.run_group(group, Arc::new(shards));
     // One wherever there is a second instance that runs commands.

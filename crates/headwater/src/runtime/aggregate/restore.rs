@@ -5,10 +5,15 @@
 //! Outcomes are many: where more than a few are missing, only their ids are read first, and the shard decides while the
 //! [`backlog`](super::backlog) loads them.
 //!
+//! Shards that have much to replay take turns, as many at a time as can be worked on: so the first of those that an
+//! instance takes over decide long before the last, and few chunks of the log are in memory at once. Who has to wait for
+//! the log gives its turn to another.
+//!
 //! A shard without a head is at its first start, or has lost its head. The second must not be taken for the first, or
 //! everything would happen again: so nothing at all of the shard may be there without a head.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
@@ -16,6 +21,9 @@ use headwater_core::log::{Bounds, Head, LogError, ReadLimit, Wait};
 use headwater_core::position::Position;
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
@@ -25,12 +33,24 @@ use crate::engine::decide::{Base, Decided, Decider};
 use crate::engine::flow::ProcessError;
 use crate::engine::id_filter::IdFilter;
 use crate::runtime::cell::Phase;
+use crate::runtime::landmarks::{Landmarks, Mark};
 use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{Stop, pause_after};
-use crate::runtime::trust::{Input, Provenance};
+use crate::runtime::trust::{Input, Provenance, landmarks};
 use crate::store::overlay::ShardState;
 
 pub(super) const CHUNK: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
+
+/// Records from which on a shard waits for its turn to replay them.
+const MUCH: u64 = 10_000;
+
+/// Restores that take longer are worth a line.
+const LONG: Duration = Duration::from_secs(1);
+
+/// As many turns as there are threads, and one that waits for the log meanwhile.
+pub(super) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(Handle::current().metrics().num_workers() + 1))
+}
 
 /// What is replayed into the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +93,16 @@ impl<A: Aggregate> AggregateShards<A> {
             }
         };
         let mut restoring = Restoring::new(self, shard, partitions, &ground, state, stop);
+        let begun = Instant::now();
         match restoring.replay_all(begin.tail, &ground).await {
-            Ok(Some(backlog)) => Ok(Some(restoring.finish(begin, backlog, head.is_none()))),
+            Ok(Some(backlog)) => {
+                let (took, replayed) = (begun.elapsed(), restoring.replayed);
+                if took > LONG {
+                    let outcomes_left = backlog.as_ref().map_or(0, Backlog::left);
+                    tracing::info!(group = self.group, %shard, replayed, outcomes_left, ?took, "a shard's state was restored");
+                }
+                Ok(Some(restoring.finish(begin, backlog, head.is_none())))
+            }
             Ok(None) => {
                 restoring.give_up();
                 Ok(None)
@@ -209,6 +237,7 @@ pub(super) struct Restoring<'a, A: Aggregate> {
     shard: Partition,
     pub(super) partitions: Partitions,
     provenance: Provenance,
+    landmarks: Landmarks,
     decider: Decider<A>,
     state: Arc<ShardState>,
     /// Whether the state was whole at some position when it was opened.
@@ -217,6 +246,8 @@ pub(super) struct Restoring<'a, A: Aggregate> {
     pub(super) outcomes_next: Offset,
     /// From where the last snapshot that was read needed a tail.
     snapshot_tail: Option<Offset>,
+    turn: Option<OwnedSemaphorePermit>,
+    replayed: u64,
 }
 
 impl<'a, A: Aggregate> Restoring<'a, A> {
@@ -228,7 +259,9 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         state: Arc<ShardState>,
         stop: &'a CancellationToken,
     ) -> Self {
-        let position = state.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
+        let checkpoint = state.checkpoint();
+        let landmarks = landmarks(checkpoint.as_ref());
+        let position = checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default();
         let events_next = position.get(&partitions.events);
         // Outcomes are dropped by age: a store may stand before what the log still has.
         let outcomes = ground.outcomes.start;
@@ -240,11 +273,14 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
             decider: shards.decider(&partitions),
             partitions,
             provenance: ground.provenance.clone(),
+            landmarks,
             state,
             has_state: events_next.is_some(),
             events_next: events_next.unwrap_or(ground.events.start),
             outcomes_next,
             snapshot_tail: None,
+            turn: None,
+            replayed: 0,
         }
     }
 
@@ -296,10 +332,11 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         let partition = self.partition(what).clone();
         let mut next = from;
         while next < end {
+            self.tell(next.0 - from.0, end.0 - from.0);
+            self.take_turn(end.0 - next.0).await;
             if self.stop.is_cancelled() {
                 return Ok(false);
             }
-            self.tell(next.0 - from.0, end.0 - from.0);
             match self.shards.shell.log.read(&partition, next, CHUNK, Wait::No).await {
                 Ok(batch) => {
                     self.take(what, &batch.records, batch.next)?;
@@ -313,15 +350,16 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
     }
 
     /// The ids of the outcomes that the state has not; `None` if it was told to stop.
-    async fn outcome_ids(&self, end: Offset) -> Result<Option<IdFilter>, Stop> {
+    async fn outcome_ids(&mut self, end: Offset) -> Result<Option<IdFilter>, Stop> {
         let from = self.outcomes_next;
         let mut ids = IdFilter::for_ids(end.0 - from.0);
         let mut next = from;
         while next < end {
+            self.tell(next.0 - from.0, end.0 - from.0);
+            self.take_turn(end.0 - next.0).await;
             if self.stop.is_cancelled() {
                 return Ok(None);
             }
-            self.tell(next.0 - from.0, end.0 - from.0);
             match self.shards.shell.log.read(&self.partitions.outcomes, next, CHUNK, Wait::No).await {
                 Ok(batch) => {
                     batch
@@ -331,15 +369,31 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
                         .for_each(|key| ids.insert(key));
                     next = batch.next;
                 }
-                Err(error) => self.wait_after(error, &self.partitions.outcomes).await?,
+                Err(error) => {
+                    let outcomes = self.partitions.outcomes.clone();
+                    self.wait_after(error, &outcomes).await?;
+                }
             }
             tokio::task::yield_now().await;
         }
         Ok(Some(ids))
     }
 
+    /// Waits for the shard's turn, if it has much to replay and is not stopped before. Nobody waits for a standby.
+    async fn take_turn(&mut self, missing: u64) {
+        if self.turn.is_some() || missing <= MUCH || self.shards.cell(self.shard).is_standby() {
+            return;
+        }
+        self.turn = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            turn = self.shards.turns.clone().acquire_owned() => turn.ok(),
+        };
+    }
+
     /// After a read failed: waits if that may help, and tells so meanwhile.
-    async fn wait_after(&self, error: LogError, partition: &TopicPartition) -> Result<(), Stop> {
+    async fn wait_after(&mut self, error: LogError, partition: &TopicPartition) -> Result<(), Stop> {
+        self.turn = None;
         self.shards.cell(self.shard).hinder(&error);
         pause_after(error, partition, self.stop).await
     }
@@ -362,16 +416,28 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
     /// Takes records into the state, and moves to behind them.
     pub(super) fn take(&mut self, what: Replay, records: &[StoredRecord], next: Offset) -> Result<(), Stop> {
         let mut batch = Decided::default();
-        let base = Base { in_flight: None, committed: &*self.state };
-        for stored in records {
-            let taken: Result<(), ProcessError> = match what {
-                Replay::Snapshots => Decider::<A>::restore_snapshot(stored, &mut batch).map(|tail| {
-                    self.snapshot_tail = tail;
-                }),
-                Replay::Events => self.decider.replay(stored, &mut batch, &base),
-                Replay::Outcomes => Decider::<A>::replay_outcome(stored, &mut batch),
-            };
-            taken.map_err(|e| Stop(format!("{} offset {}: {e}", self.partition(what), stored.offset)))?;
+        let Self { state, decider, snapshot_tail, .. } = self;
+        let mut take_one = |stored: &StoredRecord, base: &Base<'_>| match what {
+            Replay::Snapshots => Decider::<A>::restore_snapshot(stored, &mut batch).map(|tail| {
+                *snapshot_tail = tail;
+            }),
+            Replay::Events => decider.replay(stored, &mut batch, base),
+            Replay::Outcomes => Decider::<A>::replay_outcome(stored, &mut batch),
+        };
+        let taken: Result<(), (Offset, ProcessError)> = state
+            .look_up(|committed| {
+                let base = Base { in_flight: None, committed };
+                records
+                    .iter()
+                    .try_for_each(|stored| take_one(stored, &base).map_err(|error| (stored.offset, error)))
+            })
+            .map_err(Stop::new)?;
+        taken
+            .map_err(|(offset, error)| Stop(format!("{} offset {offset}: {error}", self.partition(what))))?;
+        self.replayed += records.len() as u64;
+        if let Some(last) = records.last().filter(|_| what != Replay::Snapshots) {
+            let topic = self.partition(what).topic.clone();
+            self.landmarks.set(&topic, last.offset, Mark::of(&last.record));
         }
         match what {
             // They stand at no position: a store that holds only some of them must not look like one that is whole.
@@ -384,7 +450,8 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
 
     fn moved(&mut self, batch: Decided, events_next: Offset, outcomes_next: Offset) {
         (self.events_next, self.outcomes_next) = (events_next, outcomes_next);
-        let checkpoint = checkpoint(&self.partitions, &self.provenance, events_next, outcomes_next);
+        let note = self.provenance.note(true, &self.landmarks);
+        let checkpoint = checkpoint(&self.partitions, note, events_next, outcomes_next);
         self.state.commit(batch.delta.into_changes(), checkpoint);
     }
 
@@ -423,6 +490,7 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         Restored {
             state: self.state,
             provenance: self.provenance,
+            landmarks: self.landmarks,
             events_next: self.events_next,
             outcomes_next: backlog.as_ref().map_or(self.outcomes_next, Backlog::until),
             commands_next: begin.commands_next,

@@ -16,7 +16,7 @@ use headwater_core::record::StoredRecord;
 use headwater_core::store::{Checkpoint, KeyRange};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
@@ -29,6 +29,7 @@ use crate::engine::outcome::Verdict;
 use crate::engine::state::Delta;
 use crate::event::header_number;
 use crate::runtime::cell::{Phase, ShardCell};
+use crate::runtime::landmarks::{Landmarks, Mark};
 use crate::runtime::membership::RunShard;
 use crate::runtime::shell::{Committed, NamedStore, Regained, Shell, Stop, regain};
 use crate::runtime::trust::Provenance;
@@ -57,6 +58,8 @@ pub(super) struct AggregateShards<A: Aggregate> {
     pub(super) cells: Arc<[AggregateCell<A>]>,
     /// The name of its group.
     pub(super) group: String,
+    /// Whose turn it is to restore much.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 impl<A: Aggregate> RunShard for AggregateShards<A> {
@@ -225,6 +228,7 @@ impl<A: Aggregate> AggregateShards<A> {
 pub(super) struct Restored {
     pub(super) state: Arc<ShardState>,
     pub(super) provenance: Provenance,
+    pub(super) landmarks: Landmarks,
     pub(super) events_next: Offset,
     pub(super) outcomes_next: Offset,
     pub(super) commands_next: Offset,
@@ -286,6 +290,8 @@ struct InFlight<A: Aggregate> {
     verdicts: Vec<(Pending<A>, Verdict<A>)>,
     /// For each append, whether it goes to the events and whether to the outcomes.
     targets: Vec<Target>,
+    /// The last event and the last outcome.
+    marks: [Option<Mark>; 2],
     commands_next: Offset,
     tail: Offset,
     answer: BoxFuture<'static, CommitAnswer>,
@@ -329,6 +335,7 @@ struct ShardRun<'a, A: Aggregate> {
     in_flight: Option<InFlight<A>>,
     requeue: Vec<Pending<A>>,
     provenance: Provenance,
+    landmarks: Landmarks,
     backlog: Option<Backlog>,
     backlog_read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
     /// Commands whose outcome may be in the backlog.
@@ -384,8 +391,17 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         restored: Restored,
     ) -> Self {
         let partitions = shards.partitions(shard);
-        let Restored { state, provenance, events_next, outcomes_next, commands_next, tail, backlog, .. } =
-            restored;
+        let Restored {
+            state,
+            provenance,
+            landmarks,
+            events_next,
+            outcomes_next,
+            commands_next,
+            tail,
+            backlog,
+            ..
+        } = restored;
         Self {
             cell: &shards.cells[shard.0 as usize],
             decider: shards.decider(&partitions),
@@ -397,6 +413,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             in_flight: None,
             requeue: Vec::new(),
             provenance,
+            landmarks,
             backlog,
             backlog_read: None,
             parked: Vec::new(),
@@ -653,7 +670,11 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             to if *to == self.partitions.outcomes => Target::Outcomes,
             _ => Target::Snapshots,
         };
-        let targets = appends.iter().map(|append| target(&append.to)).collect();
+        let targets: Vec<Target> = appends.iter().map(|append| target(&append.to)).collect();
+        let marks = [Target::Events, Target::Outcomes].map(|wanted| {
+            let last = targets.iter().rposition(|target| *target == wanted)?;
+            Some(Mark::of(&appends[last].record))
+        });
         let answer: BoxFuture<'static, CommitAnswer> = if appends.is_empty()
             && batch.commands_next == self.commands_next
         {
@@ -667,6 +688,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             delta,
             verdicts: batch.verdicts,
             targets,
+            marks,
             commands_next: batch.commands_next,
             tail: batch.tail,
             answer,
@@ -705,6 +727,13 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
                 Target::Snapshots => {}
             }
         }
+        let lasts =
+            [(&self.partitions.events, self.events_next), (&self.partitions.outcomes, self.outcomes_next)];
+        for ((at, next), mark) in lasts.into_iter().zip(batch.marks) {
+            if let Some((mark, last)) = mark.zip(next.0.checked_sub(1)) {
+                self.landmarks.set(&at.topic, Offset(last), mark);
+            }
+        }
         self.commands_next = batch.commands_next;
         self.tail = batch.tail;
         if !batch.delta.is_empty() {
@@ -720,7 +749,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 
     fn checkpoint(&self) -> Checkpoint {
         let outcomes_next = self.backlog.as_ref().map_or(self.outcomes_next, Backlog::next);
-        checkpoint(&self.partitions, &self.provenance, self.events_next, outcomes_next)
+        let note = self.provenance.note(true, &self.landmarks);
+        checkpoint(&self.partitions, note, self.events_next, outcomes_next)
     }
 
     fn answer(&self, verdict: Verdict<A>) -> Result<Outcome<A>, SendError> {
@@ -799,7 +829,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 /// The checkpoint of a shard whose state includes events and outcomes up to these offsets.
 pub(super) fn checkpoint(
     partitions: &Partitions,
-    provenance: &Provenance,
+    note: Bytes,
     events_next: Offset,
     outcomes_next: Offset,
 ) -> Checkpoint {
@@ -807,7 +837,7 @@ pub(super) fn checkpoint(
         (partitions.events.clone(), events_next),
         (partitions.outcomes.clone(), outcomes_next),
     ]);
-    Checkpoint { position, note: provenance.note(true) }
+    Checkpoint { position, note }
 }
 
 /// Reads a record of the commands topic.

@@ -4,6 +4,7 @@
 //! its store; of one that is made of others, what they make of their rows at that moment. So a join of tables keeps
 //! nothing itself.
 
+mod stream_stream;
 mod stream_table;
 mod table_table;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use crate::engine::flow::{Flow, ProcessError};
 use crate::engine::row::Row;
 
+pub(crate) use stream_stream::{Closeness, JoinSides, STREAM_JOIN_TABLES, StreamJoinSide, StreamJoinState};
 pub(crate) use stream_table::{JoinValues, StreamTableJoin};
 pub(crate) use table_table::{JoinRows, TableJoinSide, join_of_rows};
 

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
+use crate::codes;
+use crate::headers::{After, PreferWait};
+use crate::problem::Problem;
+use crate::serve::Stopping;
+use crate::traceparent::TraceParent;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use headwater::ViewQuery;
 use headwater::core::key::Key;
 use headwater::prelude::*;
-use headwater_http::codes as common;
-use headwater_http::headers::{After, PreferWait};
-use headwater_http::problem::Problem;
-use headwater_http::serve::Stopping;
-use headwater_http::traceparent::TraceParent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::problems::of_query;
+use crate::refusals::of_query;
 
 /// How long an answer waits for a receipt unless the request says otherwise.
 const WAIT: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(2);
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What a request asks of the view that answers it: `Headwater-After` and `Prefer: wait=N`, with its trace.
-pub(super) struct Freshness {
+pub struct Freshness {
     after: Option<Receipt>,
     within: Duration,
     stopping: Stopping,
@@ -44,7 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Freshness {
 
 impl Freshness {
     /// A question that is answered as fresh as asked for.
-    pub(super) fn of<K, S>(&self, query: ViewQuery<K, S>) -> ViewQuery<K, S>
+    pub fn of<K, S>(&self, query: ViewQuery<K, S>) -> ViewQuery<K, S>
     where
         K: Key,
         S: Serialize + DeserializeOwned + Send + 'static,
@@ -57,13 +57,13 @@ impl Freshness {
     }
 
     /// The answer, unless the server stops first.
-    pub(super) async fn bounded<T>(
+    pub async fn bounded<T>(
         &self,
         answer: impl Future<Output = Result<T, QueryError>>,
     ) -> Result<T, Problem> {
         tokio::select! {
             answer = answer => answer.map_err(of_query),
-            () = self.stopping.begun() => Err(Problem::new(&common::STOPPING, "the server is stopping")),
+            () = self.stopping.begun() => Err(Problem::new(&codes::STOPPING, "the server is stopping")),
         }
     }
 }

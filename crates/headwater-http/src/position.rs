@@ -13,7 +13,7 @@ use headwater::core::position::Position;
 use headwater::core::topic::{Offset, TopicName, TopicPartition};
 
 /// The response header that carries the position of an answer.
-pub(super) const POSITION: HeaderName = HeaderName::from_static("headwater-position");
+pub const POSITION: HeaderName = HeaderName::from_static("headwater-position");
 
 /// A place in the source of one shard of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +23,16 @@ pub struct PositionToken {
 }
 
 /// A text that is no position token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is no position: pass on the text of an event's id unchanged")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidPositionToken;
+
+impl fmt::Display for InvalidPositionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this is no position: pass on the text of an event's id unchanged")
+    }
+}
+
+impl std::error::Error for InvalidPositionToken {}
 
 impl PositionToken {
     /// The token of an answer that one shard made.
@@ -100,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_position_comes_back_from_its_token_on_its_own_log_only() {
-        let place = (TopicName::new("ordering.items-by-customer").unwrap().partition(3), Offset(42));
+        let place = (TopicName::new("shop.items").unwrap().partition(3), Offset(42));
         for position in [Position::new(), Position::from_iter([place])] {
             let token: PositionToken = PositionToken::new(LogId(7), &position).to_string().parse().unwrap();
             assert_eq!(token.on(LogId(7)), Some(position));

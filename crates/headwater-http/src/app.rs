@@ -1,0 +1,53 @@
+//! What operators of any app look at: whether its shards run, and what it is made of.
+
+use std::time::Duration;
+
+use axum::http::header;
+use axum::routing::get;
+use axum::{Json, Router};
+use headwater::{Description, Parts, Phase, Running, TopologyReport};
+
+use crate::health::Health;
+
+/// Alive as long as no shard has stopped for good; ready once every shard runs, on a log without damage.
+///
+/// Commands need a log that answers; queries alone go on from what is here, and only tell.
+pub fn health(running: &Running, parts: Parts) -> Health {
+    let [alive, ready, log, answers] = [running.clone(), running.clone(), running.clone(), running.clone()];
+    let answers = move || answers.log_silence().map_or(Ok(()), silent);
+    let health = Health::new()
+        .alive("shards", move || none_of(stopped(&alive.report())))
+        .ready("topologies", move || none_of(ready.troubles()))
+        .ready("log", move || none_of(log.log_damage()));
+    if parts.commands { health.ready("log-answers", answers) } else { health.note("log-answers", answers) }
+}
+
+/// `/topology` in words, `/topology.json` for programs, `/topology.mmd` as a Mermaid flow chart.
+pub fn topology<S: Clone + Send + Sync + 'static>(description: &Description) -> Router<S> {
+    let (json, text, chart) = (description.json(), description.to_string(), description.mermaid());
+    let plain = |text: String| ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text);
+    Router::new()
+        .route("/topology", get(async move || plain(text)))
+        .route("/topology.json", get(async move || Json(json)))
+        .route("/topology.mmd", get(async move || plain(chart)))
+}
+
+fn silent(silence: Duration) -> Result<(), String> {
+    Err(format!("the log has not answered for {} ms", silence.as_millis()))
+}
+
+fn stopped(report: &[TopologyReport]) -> Vec<String> {
+    let stopped = report.iter().filter_map(|topology| {
+        let reasons = topology.shards.iter().filter_map(|shard| match &shard.phase {
+            Phase::Stopped { reason } => Some(reason.as_str()),
+            _ => None,
+        });
+        let reasons: Vec<_> = reasons.collect();
+        (!reasons.is_empty()).then(|| format!("{}: {}", topology.name, reasons.join("; ")))
+    });
+    stopped.collect()
+}
+
+fn none_of(troubles: Vec<String>) -> Result<(), String> {
+    if troubles.is_empty() { Ok(()) } else { Err(troubles.join("\n")) }
+}
