@@ -33,11 +33,6 @@ export async function links({ search, after, receipt, signal }) {
   return (await request(`/links?${query}`, { headers, signal })).json();
 }
 
-/** The app's topology as a Mermaid flow chart. */
-export async function topology() {
-  return (await request("/topology.mmd")).text();
-}
-
 /** Where a link's visits are told as they are counted. */
 export function visitsStream(code) {
   return `${linkPath(code)}/visits/stream?by=day`;

@@ -1,15 +1,14 @@
 // What the app is made of, for who wants to know how visits come to be counts.
 
-import { topology } from "./api.js";
 import { html } from "./html.js";
-import { useState } from "./vendor/preact-hooks.js";
 
 export function Topology() {
-  const [text, setText] = useState();
-  const onToggle = ({ target }) => target.open && text === undefined && topology().then(setText, ({ message }) => setText(message));
   return html`
-    <details class="topology" onToggle=${onToggle}>
+    <details class="topology">
       <summary>How visits are counted</summary>
-      <pre>${text ?? "Loading…"}</pre>
+      <div class="picture" tabindex="0" role="group" aria-label="The topology">
+        <img src="/topology.svg" alt="The app's topics, operators and views" loading="lazy" />
+      </div>
+      <p><a href="/topology">The same in words</a></p>
     </details>`;
 }

@@ -22,14 +22,15 @@ pub fn health(running: &Running, parts: Parts) -> Health {
     if parts.commands { health.ready("log-answers", answers) } else { health.note("log-answers", answers) }
 }
 
-/// `/topology` in words, `/topology.json` for programs, `/topology.mmd` as a Mermaid flow chart.
+/// `/topology` in words, `/topology.json` for programs, `/topology.svg` as a picture, `/topology.mmd` as a Mermaid chart.
 pub fn topology<S: Clone + Send + Sync + 'static>(description: &Description) -> Router<S> {
-    let (json, text, chart) = (description.json(), description.to_string(), description.mermaid());
-    let plain = |text: String| ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text);
+    let json = description.json();
+    let text = |kind: &'static str, text: String| get(async move || ([(header::CONTENT_TYPE, kind)], text));
     Router::new()
-        .route("/topology", get(async move || plain(text)))
+        .route("/topology", text("text/plain; charset=utf-8", description.to_string()))
         .route("/topology.json", get(async move || Json(json)))
-        .route("/topology.mmd", get(async move || plain(chart)))
+        .route("/topology.svg", text("image/svg+xml", description.svg()))
+        .route("/topology.mmd", text("text/plain; charset=utf-8", description.mermaid()))
 }
 
 fn silent(silence: Duration) -> Result<(), String> {

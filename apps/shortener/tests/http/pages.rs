@@ -48,8 +48,11 @@ async fn the_service_describes_itself() {
         assert_eq!(shortener.get(path).await.status, 200, "{path}");
     }
     let topology = shortener.get("/topology").await.body;
-    assert!(topology.contains("fold visits: topic visits -> view visits"), "{topology}");
+    assert!(topology.contains("fold visits: topic visits -> "), "{topology}");
     assert!(shortener.get("/topology.mmd").await.body.starts_with("flowchart LR\n"));
+    let drawn = shortener.get("/topology.svg").await;
+    assert_eq!(drawn.header("content-type"), Some("image/svg+xml"));
+    assert!(drawn.body.contains("visits-per-day"), "{drawn:?}");
     for code in codes::ALL {
         let explained = shortener.get(&format!("/problems/{}", code.name)).await;
         assert!(explained.body.starts_with(code.name), "{explained:?}");

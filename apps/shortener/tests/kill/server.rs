@@ -24,6 +24,19 @@ impl Address {
     }
 }
 
+fn program(data: &Path) -> Command {
+    let binary = std::env::var_os("HEADWATER_BIN_SHORTENER");
+    let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_shortener").into()));
+    command
+        .args(["--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    // The server refuses settings that it does not know.
+    command.env_remove("HEADWATER_KILLS").env_remove("HEADWATER_BIN_SHORTENER");
+    command
+}
+
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -33,17 +46,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on a data directory, and waits until it listens.
     pub(crate) fn start(data: &Path) -> Self {
-        let binary = std::env::var_os("HEADWATER_BIN_SHORTENER");
-        let mut child = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_shortener").into()))
-            .args(["--log", "embedded", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            // The server refuses settings that it does not know.
-            .env_remove("HEADWATER_KILLS")
-            .env_remove("HEADWATER_BIN_SHORTENER")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary is built");
+        Self::spawn(program(data).args(["--log", "embedded"]))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary is built");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).unwrap();
         let address = line.split("http://").nth(1).and_then(|rest| rest.split(',').next());
@@ -53,7 +60,7 @@ impl Server {
 
     /// Waits until it says that it is ready.
     pub(crate) fn ready(&self) {
-        for _ in 0..200 {
+        for _ in 0..400 {
             let answer = self.connect().ask("GET /readyz HTTP/1.1\r\nhost: kill\r\n\r\n");
             if answer.is_some_and(|(status, _)| status == 200) {
                 return;

@@ -33,19 +33,35 @@ impl FromIterator<Visits> for Visits {
     }
 }
 
-/// Follows links until told that it is over.
-pub(crate) fn visit(visitor: u64, codes: &[String], address: &Address, over: &AtomicBool) -> Visits {
+/// Tells visitors that it is over when it is dropped, also when a start panics: they must not go on for ever.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Follows links, so many at most, until told that it is over.
+pub(crate) fn visit(
+    visitor: u64,
+    codes: &[String],
+    address: &Address,
+    over: &AtomicBool,
+    visits_max: u64,
+) -> Visits {
     let mut visits = Visits::default();
     let mut connection = None;
-    for number in 0_u64.. {
-        if over.load(Ordering::SeqCst) {
-            break;
-        }
+    while !over.load(Ordering::SeqCst) && (visits.0.len() as u64) < visits_max {
         let Some(open) = connected(&mut connection, address) else { continue };
+        let number = visits.0.len() as u64;
         let code = codes[(visitor + number) as usize % codes.len()].clone();
         let visit = Visit { code, referrer: format!("v{visitor}-{number}.example") };
         let status = follow(open, &visit);
         assert!(matches!(status, 0 | 302 | 410 | 503), "{visit:?} was answered {status}");
+        if status == 503 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if status == 0 {
             connection = None;
         }

@@ -73,6 +73,13 @@ impl Definition {
         }
     }
 
+    /// The topic of the changes of what it keeps; `None` of a fold, which is read again, and of what keeps nothing.
+    pub(crate) fn changelog(&self) -> Option<TopicRef> {
+        let keeps = matches!(self.kind, Kind::Emitter { .. }) && !self.tables.is_empty();
+        let version = if self.version == 1 { String::new() } else { format!("-{}", self.version) };
+        keeps.then(|| TopicRef::Own(format!("{}.changelog{version}", self.name)))
+    }
+
     /// `name`, and `name@version` from the second version on.
     pub(crate) fn versioned_name(&self) -> String {
         versioned(&self.name, self.version)

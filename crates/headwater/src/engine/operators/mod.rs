@@ -22,6 +22,7 @@ pub(crate) mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use headwater_core::clock::Timestamp;
 use headwater_core::record::StoredRecord;
 
 use super::decide::panic_message;
@@ -113,18 +114,33 @@ pub(crate) fn run_batch<'a>(
     flow: &mut Flow<'_>,
 ) -> Result<(), Failure> {
     let mut at = 0;
-    let run = catch_unwind(AssertUnwindSafe(|| {
+    let run = contained(task, |task| {
         for (index, InputRecord { source, record }) in records.enumerate() {
             at = index;
             task.push(source, record, flow)?;
         }
         task.close(flow)
-    }));
-    let error = match run {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => error,
-        Err(panic) => ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))),
-    };
-    task.abort();
-    Err(Failure { at, error })
+    });
+    run.map_err(|error| Failure { at, error })
+}
+
+/// Tells a task the time on the wall; what fails or panics then is given up whole.
+pub(crate) fn run_tick(task: &mut Task, now: Timestamp, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+    contained(task, |task| {
+        task.tick(now, flow)?;
+        task.close(flow)
+    })
+}
+
+fn contained(
+    task: &mut Task,
+    run: impl FnOnce(&mut Task) -> Result<(), ProcessError>,
+) -> Result<(), ProcessError> {
+    let ended = catch_unwind(AssertUnwindSafe(|| run(task))).unwrap_or_else(|panic| {
+        Err(ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))))
+    });
+    if ended.is_err() {
+        task.abort();
+    }
+    ended
 }

@@ -10,6 +10,7 @@ mod routed;
 mod scan;
 pub(crate) mod state;
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -235,8 +236,9 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         Ok(partition_of(&part, self.view.cells.len() as u32))
     }
 
-    /// The position in the view's source that includes the receipt's events, if any of them can concern the shard: hop
-    /// by hop along the topologies that feed the view, each waited for where it runs.
+    /// The position in the view's source that includes the receipt's events, if any of them can concern the shard: from
+    /// topology to topology along the graph that feeds the view, each waited for where it runs, in every source of it
+    /// that the events have come to; what it has made of them then lies before the ends of its topics.
     async fn needed(
         &self,
         receipt: &Receipt,
@@ -244,33 +246,38 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         deadline: Instant,
     ) -> Result<Option<Offset>, QueryError> {
         self.check_receipt(receipt, deadline).await?;
-        let mut topic = receipt.topic.clone();
-        let mut needed = vec![(receipt.partition, receipt.next)];
+        let mut needed: HashMap<TopicName, Vec<(Partition, Offset)>> = HashMap::new();
+        needed.insert(receipt.topic.clone(), vec![(receipt.partition, receipt.next)]);
+        // Topologies come after those that feed them.
         for hop in &self.lineage {
             let Some(emitter) = self.app.emitters.get(hop) else {
                 return Err(QueryError::NotHere(hop.clone()));
             };
-            if emitter.source != topic {
-                return Ok(None);
+            let reached = emitter.sources.iter().enumerate().filter_map(|(source, topic)| {
+                let reach =
+                    move |place| self.view.reach_hop(hop, emitter, source, place, self.bounds(deadline));
+                Some(try_join_all(needed.get(topic)?.clone().into_iter().map(reach)))
+            });
+            if try_join_all(reached).await?.is_empty() {
+                continue;
             }
-            let reach = |place| self.view.reach_hop(hop, emitter, place, self.bounds(deadline));
-            try_join_all(needed.into_iter().map(reach)).await?;
-            topic = emitter.to.clone();
-            needed = self.ends(&topic, shard, hop, deadline).await?;
+            for topic in &emitter.to {
+                let ends = self.ends(topic, shard, deadline).await?;
+                needed.insert(topic.clone(), ends);
+            }
         }
-        let mine = needed.iter().find(|(partition, _)| *partition == shard);
-        Ok(mine.filter(|_| self.view.source == topic).map(|(_, next)| *next))
+        let mine = needed.get(&self.view.source).and_then(|ends| ends.iter().find(|(at, _)| *at == shard));
+        Ok(mine.map(|(_, next)| *next))
     }
 
-    /// The ends of the partitions that matter: the shard's alone behind the last hop, all before.
+    /// The ends of the partitions that matter: the shard's alone of the view's source, all of what comes before.
     async fn ends(
         &self,
         topic: &TopicName,
         shard: Partition,
-        hop: &String,
         deadline: Instant,
     ) -> Result<Vec<(Partition, Offset)>, QueryError> {
-        let last = self.lineage.last() == Some(hop);
+        let last = *topic == self.view.source;
         let partitions = self.shards().filter(|partition| !last || *partition == shard);
         let end = async |partition: Partition| {
             let at = topic.partition(partition.0);
