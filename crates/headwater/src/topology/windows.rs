@@ -278,6 +278,10 @@ impl Lengths {
         self.mistakes.push(mistake);
     }
 
+    pub(super) fn into_mistakes(self) -> Vec<String> {
+        self.mistakes
+    }
+
     /// The stream, with a node of the windows that tells the mistakes.
     pub(super) fn divided<K, V>(
         self,
