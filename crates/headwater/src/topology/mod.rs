@@ -12,6 +12,8 @@
 //! - `definition`: a topology; `building`: its operators put together for one shard.
 
 mod building;
+mod cogroup;
+mod deduplicate;
 mod definition;
 mod describe;
 mod grouped;
@@ -31,6 +33,8 @@ pub(crate) mod windows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use cogroup::{Cogrouped, CogroupedWindows};
+pub use deduplicate::Once;
 pub use describe::{Description, TopologyDescription};
 pub use grouped::Grouped;
 pub use join::{Join, Joined};
