@@ -43,8 +43,8 @@ pub(crate) fn cases() -> Vec<Ours> {
         ours("stream_global-left-by_key", |plan| global(plan, true, |key, _| Some(key.to_owned()))),
     ];
     let globals = globals.into_iter().map(|case| case.with_keys().uncounted());
-    // Kafka Streams counts a value that is null twice where it is late, too.
-    let streams = streams.into_iter().map(Ours::uncounted);
+    // A null value is left out here before the join; there it moves the time of its side on, and may be counted twice.
+    let streams = streams.into_iter().map(|case| case.uncounted().with_values());
     streams.chain(tables).chain(globals).collect()
 }
 
