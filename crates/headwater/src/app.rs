@@ -235,6 +235,12 @@ impl App {
                 self.mistakes.push(mistake);
             }
         }
+        if let Some(table) = definition.table_named_twice() {
+            self.mistakes.push(format!(
+                "\"{table}\" is the name of two pieces of state in \"{}\": name each, or make one and use it twice",
+                definition.name
+            ));
+        }
         match self.definitions.get(&definition.name) {
             Some(known) if Arc::ptr_eq(known, &definition) => {}
             Some(_) => self.mistakes.push(format!(

@@ -110,6 +110,15 @@ fn windows_that_were_read_from_a_topic_close_nobody_knows_when() {
     assert!(error.contains("\"last\" cannot tell when windows close that were read from a topic"), "{error}");
 }
 
+#[test]
+fn two_pieces_of_state_have_two_names() {
+    let mut app = App::new("test");
+    let count = app.stream::<String, u64>("in").group_by_key().count(Store::named("count"));
+    app.emitter(count.suppress(Store::named("count"), HoldBack::for_time(ms(1))).updates().to("out"));
+    let error = app.check().unwrap_err().to_string();
+    assert!(error.contains("\"count\" is the name of two pieces of state in \"out\""), "{error}");
+}
+
 /// What should be told: a list that is searched for what is due.
 fn reference(wait: i64, rows_max: usize, input: &[Input]) -> Vec<Input> {
     let (mut held, mut now, mut told) =

@@ -69,7 +69,11 @@ fn order_checks() -> OrderChecks {
     let in_stock = orders
         .map(|order| (order.item.clone(), (order.key.clone(), order.quantity)))
         .repartition("orders-by-item")
-        .left_join(&stock, |order, stock| (order.0.clone(), stock.is_some_and(|there| order.1 <= *there)), Join::default())
+        .left_join(
+            &stock,
+            |order, stock| (order.0.clone(), stock.is_some_and(|there| order.1 <= *there)),
+            Join::default(),
+        )
         .map(|checked| (checked.0.clone(), Verdict { check: Check::Stock, passed: checked.1 }))
         .repartition("stock-checked");
     let within_limit = orders

@@ -6,17 +6,20 @@ use std::error::Error;
 use std::io::read_to_string;
 use std::time::Duration;
 
+use headwater::Windowed;
 use headwater::config::Config;
 use headwater::core::clock::Timestamp;
 use headwater::prelude::*;
-use headwater::Windowed;
 
 const CLICKS: &str = "clicks";
 
 struct Sessions {
     app: App,
-    sessions: View<Windowed<String>, Vec<String>>,
+    sessions: View<Windowed<String>, Pages>,
 }
+
+/// The pages of a session with the times at which they were clicked, the earliest first: clicks may come late.
+type Pages = Vec<(Timestamp, String)>;
 
 fn sessions() -> Sessions {
     let mut app = App::new("sessions");
@@ -24,14 +27,22 @@ fn sessions() -> Sessions {
     let sessions = clicks.window(Session::gap(minutes(30)).grace(hours(24)));
     let pages = sessions.fold(
         Store::named("sessions"),
-        |pages: &mut Vec<String>, click| pages.push(click.value.clone()),
-        |_, mut earlier: Vec<String>, later: Vec<String>| {
+        |pages: &mut Pages, click| {
+            pages.push((click.meta.timestamp, click.value.clone()));
+            pages.sort();
+        },
+        |_, mut earlier: Pages, later: Pages| {
             earlier.extend(later);
             earlier
         },
     );
     let sessions = app.view(pages);
     Sessions { app, sessions }
+}
+
+fn in_words(pages: &Pages) -> String {
+    let pages: Vec<_> = pages.iter().map(|(_, page)| page.as_str()).collect();
+    pages.join(" ")
 }
 
 /// A line of the input: who, when, what.
@@ -60,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let page = running.view(&sessions)?.scan(100, token.as_ref()).await?.value;
         for (session, pages) in page.rows {
             let start = jiff::Timestamp::from_millisecond(session.start.0)?;
-            println!("{} {start} {}", session.key, pages.join(" "));
+            println!("{} {start} {}", session.key, in_words(&pages));
         }
         token = page.next;
         if token.is_none() {
@@ -84,7 +95,7 @@ mod tests {
         let mut click = |time: &str, page: &str| {
             driver.pipe(CLICKS, "ann".to_owned(), page.to_owned(), at(time));
             let spans = driver.view(&sessions).spans(&"ann".to_owned());
-            spans.into_iter().map(|(_, pages)| pages.join(" ")).collect::<Vec<_>>()
+            spans.into_iter().map(|(_, pages)| in_words(&pages)).collect::<Vec<_>>()
         };
         assert_eq!(click("2026-03-01T10:00:00Z", "/"), ["/"]);
         assert_eq!(click("2026-03-01T10:50:00Z", "/pay"), ["/", "/pay"]);

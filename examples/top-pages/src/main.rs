@@ -81,7 +81,8 @@ mod tests {
         for page in "a b c d b c d c d d e e e e e a a a a a a".split(' ') {
             driver.pipe(VISITS, page.to_owned(), (), Timestamp(0));
             *counts.entry(page).or_default() += 1;
-            let mut expected: Vec<_> = counts.iter().map(|(page, count)| (*count, (*page).to_owned())).collect();
+            let mut expected: Vec<_> =
+                counts.iter().map(|(page, count)| (*count, (*page).to_owned())).collect();
             expected.sort_by(|(a, page_a), (b, page_b)| b.cmp(a).then(page_a.cmp(page_b)));
             let listed = driver.view(&top).get(&"all".to_owned()).unwrap();
             let shown: Vec<u64> = listed.iter().map(|(count, _)| *count).collect();

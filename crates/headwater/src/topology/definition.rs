@@ -65,6 +65,12 @@ impl Definition {
         building.finish()
     }
 
+    /// A table that two operators would write, if there is one.
+    pub(crate) fn table_named_twice(&self) -> Option<&str> {
+        let mut tables = self.tables.iter().enumerate();
+        tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
+    }
+
     /// The topics that it appends to.
     pub(crate) fn targets(&self) -> &[TopicRef] {
         match &self.kind {

@@ -12,6 +12,8 @@
 //! - `definition`: a topology; `building`: its operators put together for one shard.
 
 mod building;
+mod cogroup;
+mod deduplicate;
 mod definition;
 mod describe;
 mod foreign_join;
@@ -34,6 +36,8 @@ pub(crate) mod windows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use cogroup::{Cogrouped, CogroupedWindows};
+pub use deduplicate::Once;
 pub use describe::{Description, TopologyDescription};
 pub use global::GlobalTable;
 pub use grouped::Grouped;

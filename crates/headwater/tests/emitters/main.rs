@@ -4,15 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod kills;
+#[cfg(feature = "kafka")]
+mod on_kafka;
 mod receipts;
 mod sipping_log;
 mod standbys;
+mod waking;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use headwater::core::clock::{SystemClock, Timestamp};
+use headwater::core::clock::{Clock, SystemClock, Timestamp};
 use headwater::core::log::{Cleanup, Log, ReadLimit, TopicSettings, Wait};
 use headwater::core::partitioner::partition_of;
 use headwater::core::record::{Append, Record, StoredRecord};
@@ -279,4 +283,43 @@ async fn a_record_that_cannot_be_read_stops_its_shard_behind_what_came_before_it
     assert!(troubles.contains(&format!("\"counts\" stopped at {at} offset 2: its value")), "{troubles}");
     assert!(running.stop(WITHIN).await);
     assert_eq!(told(&*log, "counts").await.concat().len(), 2, "what came before is there, once");
+}
+
+/// A clock that a test sets, from the time that it is in fact.
+#[derive(Clone)]
+struct SetClock(Arc<AtomicI64>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_ms(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_may_have_missed_a_tombstone_is_built_from_the_whole_changelog() {
+    let day_ms = 86_400_000;
+    // A store is as good as its changelog's tombstones: it is read on for half of their seven days.
+    for (days, reads_on) in [(3, true), (4, false)] {
+        let log = log();
+        make(&log, &["visits", "clicks"]).await;
+        let ahead = SetClock(Arc::default());
+        let stores = MemoryStores::new();
+        let begin = async || {
+            let shared: dyn_log::Shared = Arc::new(log.clone());
+            let headwater = Headwater::with_clock(shared, Arc::new(stores.clone()), Arc::new(ahead.clone()));
+            headwater.start(visits().app).await.unwrap()
+        };
+        let running = begin().await;
+        produce(&log, &[("visits", "a".to_owned(), 1, 5)]).await;
+        until_told(&log, &[("counts", 1)]).await;
+        assert!(running.stop(WITHIN).await);
+        ahead.0.store(days * day_ms, Ordering::SeqCst);
+        // Whoever reads the changelog from its start meets a damaged record; whoever reads on does not.
+        let changelog = topic("web.counts.changelog").partition(partition_of(b"a", PARTITIONS).0);
+        log.damage(&changelog, Offset(0)).unwrap();
+        let running = begin().await;
+        let troubles = running.ready(WITHIN).await.err().unwrap_or_default().join("; ");
+        assert_eq!(troubles.is_empty(), reads_on, "{days} days: {troubles}");
+        assert!(running.stop(WITHIN).await);
+    }
 }

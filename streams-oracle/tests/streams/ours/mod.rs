@@ -5,6 +5,8 @@
 
 mod aggregations;
 mod joins;
+mod lookups;
+mod processors;
 mod stateless;
 mod windows;
 
@@ -32,10 +34,17 @@ pub(crate) struct Ours {
 
 /// All that are compared.
 pub(crate) fn all() -> Vec<Ours> {
-    [stateless::cases(), aggregations::cases(), windows::cases(), joins::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        stateless::cases(),
+        aggregations::cases(),
+        windows::cases(),
+        joins::cases(),
+        lookups::cases(),
+        processors::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Compared in everything that Headwater's test driver tells: a row's time is not.
@@ -48,6 +57,21 @@ impl Ours {
     /// A stream or table that takes no records without a key: one that comes stops the shard.
     fn with_keys(mut self) -> Ours {
         self.options.null_keys = false;
+        self
+    }
+
+    /// What is told here with the first record that allows it is told later there, with another record's headers; and
+    /// until then it can still be matched by what comes later than the grace.
+    fn sooner(mut self, grace_ms: i64) -> Ours {
+        self.options.lateness_ms_max = grace_ms;
+        self.options.moments = false;
+        self.options.headers = false;
+        self
+    }
+
+    /// What the store holds is no view here.
+    fn without_rows(mut self) -> Ours {
+        self.options.store = false;
         self
     }
 

@@ -7,6 +7,7 @@
 mod aggregate;
 mod append;
 mod change;
+mod deduplicate;
 mod fan;
 mod for_each;
 pub(crate) mod join;
@@ -31,6 +32,7 @@ use super::flow::{Flow, Keyed, ProcessError};
 pub(crate) use aggregate::{Aggregate, Step};
 pub(crate) use append::{AppendTo, Encoded, Target, WriteRecord};
 pub use change::Change;
+pub(crate) use deduplicate::{Deduplicate, DeduplicateTables};
 pub(crate) use fan::{Fan, Shared};
 pub(crate) use for_each::ForEach;
 pub(crate) use process::{Process, Schedule};

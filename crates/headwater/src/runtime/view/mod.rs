@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use headwater_core::clock::Timestamp;
 use headwater_core::key::{Key, decode_ordered, ordered};
 use headwater_core::partitioner::partition_of;
 use headwater_core::position::Position;
@@ -35,6 +36,7 @@ use super::peers::question::Made;
 use super::start::StartedApp;
 use super::watch::Changes;
 use crate::command::Receipt;
+use crate::engine::operators::Windowed;
 use crate::topology::Route;
 
 /// How long a reader waits for its own write, unless it says otherwise.
@@ -306,6 +308,39 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
 
 fn answer<T>(value: T, made: Made) -> Answer<T> {
     Answer { value, position: made.position, frozen_version: made.frozen_version, stale_ms: made.stale_ms }
+}
+
+impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowed<K>, S> {
+    /// The windows of a key that begin within a range of times, in the order of their starts.
+    ///
+    /// As Kafka's `WindowStore::fetch(key, from, to)`; all of them are one range of one shard.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn windows(
+        &self,
+        key: &K,
+        starts: impl RangeBounds<Timestamp>,
+    ) -> Result<Answer<Vec<(Windowed<K>, S)>>, QueryError> {
+        let (first, last) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
+        let window = |start, end| Windowed { key: key.clone(), start, end };
+        let shard = self.shard_of(&window(first, last))?;
+        let bytes = |window: &Windowed<K>| ordered(window).map_err(|e| QueryError::Key(e.to_string()));
+        let from = match starts.start_bound() {
+            Bound::Included(start) => Bound::Included(bytes(&window(*start, first))?),
+            Bound::Excluded(start) => Bound::Excluded(bytes(&window(*start, last))?),
+            Bound::Unbounded => Bound::Included(bytes(&window(first, first))?),
+        };
+        let to = match starts.end_bound() {
+            Bound::Included(start) => Bound::Included(bytes(&window(*start, last))?),
+            Bound::Excluded(start) => Bound::Excluded(bytes(&window(*start, first))?),
+            Bound::Unbounded => Bound::Included(bytes(&window(last, last))?),
+        };
+        let keys = KeyRange { from, to, ..KeyRange::all() };
+        let (rows, made) = self.rows(shard, keys, usize::MAX, self.deadline()).await?;
+        Ok(answer(self.decoded(rows, &made)?, made))
+    }
 }
 
 impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<(P, R), S> {
