@@ -12,7 +12,8 @@ use crate::aggregate::Aggregate;
 use crate::event;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
 use crate::topology::{
-    Definition, Description, Emitter, Kind, Observer, Route, Stream, Table, Topic, TopicRef, Value,
+    Definition, Description, Emitter, GlobalTable, Kind, Observer, Route, Store, Stream, Table, Topic,
+    TopicRef, Value,
 };
 
 /// How many partitions the topics of an app have, unless set.
@@ -145,7 +146,38 @@ impl App {
     /// # app.check().unwrap();
     /// ```
     pub fn table<K: Key, V: Value>(&self, topic: impl Into<Topic<K, V>>) -> Table<K, V> {
-        Table::of_topic(&topic.into())
+        let topic = topic.into();
+        let store = Store::named(topic.name());
+        Table::of_topic(&topic, store)
+    }
+
+    /// The table of a topic, kept as a store's options tell.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// let mut app = App::new("exchange");
+    /// let orders = app.stream::<String, i64>("orders");
+    /// let rates = app.table_in::<String, i64>(Store::named("rates-of-the-day").versioned(hours(24)), "rates");
+    /// // Each order at the rate that held when it was placed; rates that come up to a minute late still count.
+    /// let grace = Join::grace(Store::named("orders-waiting"), minutes(1));
+    /// let priced = orders.join(&rates, |order, rate| *order * rate, grace);
+    /// app.emitter(priced.to("priced"));
+    /// # app.check().unwrap();
+    /// ```
+    pub fn table_in<K: Key, V: Value>(&self, store: Store, topic: impl Into<Topic<K, V>>) -> Table<K, V> {
+        Table::of_topic(&topic.into(), store)
+    }
+
+    /// The whole table of a topic in every shard, for streams to be [joined](Stream::join_global) with by any key.
+    ///
+    /// The topic's records go to every shard through the topic `<app>.<name>`, which has as many copies of them as
+    /// partitions: for tables that are small.
+    pub fn global_table<K: Key, V: Value>(
+        &self,
+        name: impl Into<String>,
+        topic: impl Into<Topic<K, V>>,
+    ) -> GlobalTable<K, V> {
+        GlobalTable::of_topic(name.into(), &topic.into())
     }
 
     /// Runs an emitter, with every topology that it needs.

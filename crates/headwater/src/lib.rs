@@ -81,9 +81,10 @@ pub use runtime::{
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Cogrouped, CogroupedWindows, Description, Emitter, Grouped, HoldBack, Hopping, InPlace, IsInPlace, Join,
-    JoinWindow, Joined, Moved, Observer, Once, Regrouped, Sent, Session, SessionGroup, Sliding, Store,
-    Stream, Table, Timers, Topic, TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
+    Cogrouped, CogroupedWindows, Description, Emitter, GlobalTable, Grouped, HoldBack, Hopping, InPlace,
+    IsInPlace, Join, JoinWindow, Joined, Moved, Observer, Once, Regrouped, Sent, Session, SessionGroup,
+    Sliding, Store, Stream, Table, Timers, Topic, TopologyDescription, Tumbling, Value, WindowedGroup,
+    Windows,
 };
 
 /// What a program that uses Headwater usually names.

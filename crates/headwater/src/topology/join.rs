@@ -4,17 +4,21 @@
 //! beyond what its options name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use headwater_core::clock::Timestamp;
 use headwater_core::key::Key;
 
 use super::building::Building;
-use super::node::Node;
+use super::node::{Node, StoreSpec};
+use super::store::Store;
 use super::stream::{IsInPlace, Stream};
 use super::table::Table;
+use super::windows::Lengths;
 use super::{Sent, Value};
 use crate::engine::flow::{Flow, Keyed};
 use crate::engine::operators::join::{
-    Getter, JoinRows, JoinValues, StreamTableJoin, TableJoinSide, join_of_rows,
+    Getter, JoinRows, JoinValues, StreamTableJoin, TableJoinSide, WAITING_TABLES, Waiting, join_of_rows,
 };
 use crate::engine::operators::{Change, ForEach, Next, Shared};
 
@@ -22,8 +26,20 @@ pub(super) use sealed::{How, Sealed};
 
 /// How a stream is joined with a table.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Join {}
+#[must_use = "options join a stream with a table when they are given to a join"]
+pub struct Join {
+    grace: Option<(Store, Duration)>,
+}
+
+impl Join {
+    /// Lets values wait in a store, until those of later times have come and passed them by so much: then the versions
+    /// of the table's rows at their times are there.
+    ///
+    /// For tables that keep [versions](Store::versioned). Values go on in the order of their times.
+    pub fn grace(store: Store, grace: Duration) -> Self {
+        Self { grace: Some((store, grace)) }
+    }
+}
 
 /// What a stream can be joined with by its keys.
 #[diagnostic::on_unimplemented(
@@ -67,8 +83,8 @@ mod sealed {
 impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
     /// Joins each value with what the other side has under its key; without that there is no result.
     ///
-    /// With a table: the row as it stands when the value comes; changes of the table make no results of their own. With
-    /// a stream: every value of the other that is close enough in time, as the [`JoinWindow`](super::JoinWindow) tells;
+    /// With a table: the row as it stands when the value comes; changes of the table make no results of their own. A
+    /// table that keeps [versions](Store::versioned) has its row as of the value's time. With a stream: every value of the other that is close enough in time, as the [`JoinWindow`](super::JoinWindow) tells;
     /// the result is as late as the later of both.
     ///
     /// ```
@@ -120,8 +136,9 @@ impl<K: Key, W: Value> Joined<K> for Table<K, W> {
         &self,
         stream: &Stream<K, V>,
         How { left, join }: How<K, V, W, R>,
-        Join {}: Join,
+        Join { grace }: Join,
     ) -> Stream<K, R> {
+        let stream = &grace.map_or_else(|| stream.clone(), |grace| waiting(stream, grace, self.history));
         let (values, rows, look) = (stream.attach.clone(), self.attach.clone(), self.look.clone());
         let attach = move |building: &mut Building<'_>, next: Next<K, R>| {
             // The table is kept; what changes in it concerns nobody here.
@@ -132,6 +149,39 @@ impl<K: Key, W: Value> Joined<K> for Table<K, W> {
         let node = Node::stateless(label(left), vec![stream.node.clone(), self.node.clone()]);
         Stream::of_parts(node, stream.route.clone(), Arc::new(attach))
     }
+}
+
+/// A stream held back by a grace.
+fn waiting<K: Key, V: Sent>(
+    stream: &Stream<K, V>,
+    (store, grace): (Store, Duration),
+    history: Option<Duration>,
+) -> Stream<K, V> {
+    let mut lengths = Lengths::default();
+    let of = format!("the join \"{}\"", store.name);
+    let grace_ms = lengths.any(&of, "grace", grace);
+    match history {
+        None => lengths.mistake(format!(
+            "{of} waits for a table that keeps no versions: keep it in a store with `.versioned(history)`"
+        )),
+        Some(history) if history < grace => lengths.mistake(format!(
+            "{of} waits for {grace:?}, longer than the {history:?} for which its table keeps versions"
+        )),
+        Some(_) => {}
+    }
+    let spec = StoreSpec { name: store.name.clone(), tables: &WAITING_TABLES };
+    let node = Node::stateful("grace", spec, vec![stream.node.clone()]);
+    let node = Node::mistaken(node, lengths.into_mistakes());
+    let attach = {
+        let (node, attach, name) = (node.clone(), stream.attach.clone(), store.name);
+        move |building: &mut Building<'_>, next: Next<K, V>| {
+            building.once(&node, next, |building, next| {
+                let tables = WAITING_TABLES.map(|table| building.table(&name, table));
+                attach(building, Box::new(Waiting::new(tables, grace_ms, next)));
+            });
+        }
+    };
+    Stream::of_parts(node, stream.route.clone(), Arc::new(attach))
 }
 
 pub(super) fn label(left: bool) -> &'static str {
@@ -205,8 +255,8 @@ impl<K: Key, V: Value> Table<K, V> {
         let (left, right) = (self.look.clone(), other.look.clone());
         let look = move |building: &Building<'_>| {
             let (left, right, join) = (left(building), right(building), join.clone());
-            let rows = move |key: &K, flow: &mut Flow<'_>| {
-                let (left, right) = (left(key, flow)?, right(key, flow)?);
+            let rows = move |key: &K, _: Option<Timestamp>, flow: &mut Flow<'_>| {
+                let (left, right) = (left(key, None, flow)?, right(key, None, flow)?);
                 Ok(join_of_rows(&join, (left, alone.0), (right, alone.1)))
             };
             Arc::new(rows) as Getter<K, R>

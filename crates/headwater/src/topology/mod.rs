@@ -5,7 +5,7 @@
 //! another graph starts. Each such end is one topology of its own, with its own name, positions and shards; operators
 //! without state are part of none, so that adding one moves nothing.
 //!
-//! - `stream`, `grouped`, `table`, `table_groups`: the language; `join`, `stream_join`: its joins.
+//! - `stream`, `grouped`, `table`, `table_groups`, `versioned`: the language; `join`, `stream_join`, `foreign_join`, `global`: its joins.
 //! - `windows`, `windowed`: values grouped by when they happened.
 //! - `topic`, `store`: what it is given: topics with their codecs, stores with their options.
 //! - `node`: the graph without its types.
@@ -16,6 +16,8 @@ mod cogroup;
 mod deduplicate;
 mod definition;
 mod describe;
+mod foreign_join;
+mod global;
 mod grouped;
 mod join;
 mod lineage;
@@ -28,6 +30,7 @@ mod suppress;
 mod table;
 mod table_groups;
 mod topic;
+mod versioned;
 mod windowed;
 pub(crate) mod windows;
 
@@ -37,6 +40,7 @@ use serde::de::DeserializeOwned;
 pub use cogroup::{Cogrouped, CogroupedWindows};
 pub use deduplicate::Once;
 pub use describe::{Description, TopologyDescription};
+pub use global::GlobalTable;
 pub use grouped::Grouped;
 pub use join::{Join, Joined};
 pub use process::Timers;

@@ -11,12 +11,13 @@ pub struct Store {
     pub(crate) name: String,
     pub(crate) rows: RowFormat,
     pub(crate) retain: Option<Duration>,
+    pub(crate) history: Option<Duration>,
 }
 
 impl Store {
     /// A store with this name. The name alone decides where its state lies.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), rows: RowFormat::Plain, retain: None }
+        Self { name: name.into(), rows: RowFormat::Plain, retain: None, history: None }
     }
 
     /// Keeps the time of the last update with each row.
@@ -34,6 +35,17 @@ impl Store {
     #[must_use]
     pub fn retain(mut self, after_end: Duration) -> Self {
         self.retain = Some(after_end);
+        self
+    }
+
+    /// Keeps every value of a row for so long after it was replaced, by the times of the events.
+    ///
+    /// A table of a stream or a topic can be asked for its rows as of a time then, and values that come out of order
+    /// find their place among the others; what is older than the history is counted under the store's name. Elsewhere
+    /// it changes nothing.
+    #[must_use]
+    pub fn versioned(mut self, history: Duration) -> Self {
+        self.history = Some(history);
         self
     }
 }

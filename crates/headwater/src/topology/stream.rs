@@ -14,6 +14,7 @@ use super::node::{Node, StoreSpec};
 use super::store::Store;
 use super::table::Table;
 use super::topic::{Route, Topic, TopicRef, text_route};
+use super::versioned::versioned_table;
 use super::{Emitter, Observer, Value};
 use crate::engine::flow::Keyed;
 use crate::engine::operators::{
@@ -331,6 +332,9 @@ impl<K: Key, V: Value, P: IsInPlace> Stream<K, V, P> {
 impl<K: Key, V: Value, P: IsInPlace> Stream<K, Option<V>, P> {
     /// A table of the last value of each key; an absent value removes the key.
     pub fn to_table_with_deletes(&self, store: Store) -> Table<K, V> {
+        if let Some(history) = store.history {
+            return versioned_table(self, store, history);
+        }
         let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
         let attach = self.attach.clone();
         Table::kept("table", store, spec, &[&self.node], self.route.clone(), move |building, store, next| {

@@ -1,7 +1,9 @@
 //! The language of topologies: tables.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use headwater_core::clock::Timestamp;
 use headwater_core::key::{Key, ordered};
 use headwater_core::store::TableId;
 
@@ -23,6 +25,8 @@ pub struct Table<K, V> {
     pub(crate) route: Route<K>,
     pub(crate) attach: Attach<K, Change<V>>,
     pub(crate) look: Look<K, V>,
+    /// How far back its rows can be asked for, if they can.
+    pub(crate) history: Option<Duration>,
     /// Where its rows are kept, if they are.
     kept: Option<Kept>,
     pub(crate) version: u32,
@@ -49,6 +53,7 @@ impl<K, V> Clone for Table<K, V> {
             route: self.route.clone(),
             attach: self.attach.clone(),
             look: self.look.clone(),
+            history: self.history,
             kept: self.kept.clone(),
             version: self.version,
             replicated: self.replicated,
@@ -85,7 +90,12 @@ impl<K: Key, V: Value> Table<K, V> {
             Arc::new(move |building: &Building<'_>| kept_rows(building.table(&name, "")))
         };
         let kept = Some(Kept { name, rows, finish });
-        Self { node, route, attach, look, kept, version: 1, replicated: false }
+        Self { node, route, attach, look, history: None, kept, version: 1, replicated: false }
+    }
+
+    /// The same, where rows can be asked for as of a time within a history.
+    pub(crate) fn remembering(self, history: Duration, look: Look<K, V>) -> Self {
+        Self { history: Some(history), look, ..self }
     }
 
     /// A table that is kept nowhere: what others make of it at every moment.
@@ -95,7 +105,7 @@ impl<K: Key, V: Value> Table<K, V> {
         attach: Attach<K, Change<V>>,
         look: Look<K, V>,
     ) -> Self {
-        Self { node, route, attach, look, kept: None, version: 1, replicated: false }
+        Self { node, route, attach, look, history: None, kept: None, version: 1, replicated: false }
     }
 
     fn then<W: Value>(
@@ -108,13 +118,14 @@ impl<K: Key, V: Value> Table<K, V> {
         let attach = move |building: &mut Building<'_>, next| attach(building, link(next));
         let look = move |building: &Building<'_>| {
             let (rows, value_of) = (look(building), value_of.clone());
-            let getter = move |key: &K, flow: &mut Flow<'_>| {
-                Ok(rows(key, flow)?.and_then(|value| value_of(key, value)))
+            let getter = move |key: &K, as_of: Option<Timestamp>, flow: &mut Flow<'_>| {
+                Ok(rows(key, as_of, flow)?.and_then(|value| value_of(key, value)))
             };
             Arc::new(getter) as Getter<K, W>
         };
         let node = Node::stateless(label, vec![self.node.clone()]);
-        Table::derived(node, self.route.clone(), Arc::new(attach), Arc::new(look))
+        let table = Table::derived(node, self.route.clone(), Arc::new(attach), Arc::new(look));
+        Table { history: self.history, ..table }
     }
 
     /// The rows that pass `test`: a row that no longer does is gone.
@@ -209,7 +220,7 @@ impl<K, V> Table<K, V> {
 
 /// Answers the rows that an operator keeps for those that follow it.
 fn kept_rows<K: Key, V: Value>(table: TableId) -> Getter<K, V> {
-    Arc::new(move |key, flow| {
+    Arc::new(move |key, _, flow| {
         let key = ordered(key).map_err(ProcessError::record)?;
         Row::load(RowFormat::Timed, table, &key, flow)
     })
@@ -217,8 +228,7 @@ fn kept_rows<K: Key, V: Value>(table: TableId) -> Getter<K, V> {
 
 impl<K: Key, V: Value> Table<K, V> {
     /// The table of a topic: the last value of each key; a record without a value removes the key.
-    pub(crate) fn of_topic(topic: &Topic<K, V>) -> Self {
-        let store = Store::named(topic.name());
+    pub(crate) fn of_topic(topic: &Topic<K, V>, store: Store) -> Self {
         Stream::of_topic(&topic.with_nulls()).to_table_with_deletes(store)
     }
 }

@@ -1,8 +1,11 @@
 //! Joins, driven in a test: the tables of Kafka Streams' documentation, and random inputs beside plain references.
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+mod foreign;
+mod global;
 mod streams;
 mod tables;
+mod versions;
 
 use headwater::core::clock::Timestamp;
 use headwater::core::codec::{Nullable, Text};

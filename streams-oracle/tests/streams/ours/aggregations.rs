@@ -1,7 +1,7 @@
 //! Grouping, and what is kept of a group.
 
+use headwater::Regrouped;
 use headwater::prelude::*;
-use headwater::{Keyed, Regrouped};
 
 use super::{Ours, Plan, initial, ours};
 
@@ -44,48 +44,52 @@ pub(crate) fn cases() -> Vec<Ours> {
             );
         }),
         ours("table-count", |plan| {
-            let letters = by_letter(plan);
-            plan.out_and_show(letters.count(Store::named("store")));
+            let grouped = by_letter(plan);
+            plan.out_and_show(grouped.count(Store::named("store")));
         })
-        .with_keys(),
+        .uncounted(),
         ours("table-reduce", |plan| {
-            let letters = by_letter(plan);
-            plan.out_and_show(letters.reduce(Store::named("store"), add, subtract));
-        })
-        .with_keys(),
-        ours("table-aggregate", |plan| {
-            let letters = by_letter(plan);
-            plan.out_and_show(letters.aggregate(
+            let grouped = by_letter(plan);
+            plan.out_and_show(grouped.reduce(
                 Store::named("store"),
-                |all, word| Some(add(after_colon(all), word)),
-                |all, word| Some(subtract(all, word)),
+                |all, word| all + "+" + word.value,
+                |all, word| all + "-" + word.value,
             ));
         })
-        .with_keys(),
+        .uncounted(),
+        ours("table-aggregate", |plan| {
+            let grouped = by_letter(plan);
+            plan.out_and_show(grouped.aggregate(
+                Store::named("store"),
+                |all, word| Some(after_colon(all) + "+" + word.value),
+                |all, word| Some(all + "-" + word.value),
+            ));
+        })
+        .uncounted(),
         ours("table-sum", |plan| {
-            let lengths =
-                plan.table("input").group_by("by-word", |key, word| (word.clone(), key.len() as i64));
-            plan.out_and_show(lengths.fold(
+            let grouped = rows(plan).group_by("grouped", |key, value| (value.clone(), key.len() as i64));
+            plan.out_and_show(grouped.fold(
                 Store::named("store"),
                 |sum: &mut i64, length| *sum += length.value,
-                |sum: &mut i64, length| *sum -= length.value,
+                |sum, length| *sum -= length.value,
             ));
         })
-        .with_keys(),
+        .uncounted(),
     ]
 }
 
-fn by_letter(plan: &Plan) -> Regrouped<String, String> {
-    let words = plan.table("input").filter(|_, word| !word.is_empty());
-    words.group_by("by-letter", |_, word| (initial(word).unwrap_or_default(), word.clone()))
+/// A table of what has a key; what has none is left out here, and counted there.
+fn rows(plan: &Plan) -> Table<String, String> {
+    let keyed = plan
+        .stream::<String>("input")
+        .flat_map(|row| row.key.clone().map(|key| (key, row.value.clone())).into_iter().collect());
+    keyed.repartition("rows").to_table_with_deletes(Store::named("table"))
 }
 
-fn add(all: String, word: Keyed<'_, String, String>) -> String {
-    format!("{all}+{}", word.value)
-}
-
-fn subtract(all: String, word: Keyed<'_, String, String>) -> String {
-    format!("{all}-{}", word.value)
+/// Rows by their first letter; those that have none are in no group.
+fn by_letter(plan: &mut Plan) -> Regrouped<String, String> {
+    let lettered = rows(plan).filter(|_, word| initial(word).is_some());
+    lettered.group_by("grouped", |_, word| (initial(word).unwrap_or_default(), word.clone()))
 }
 
 fn after_colon(all: Option<String>) -> String {

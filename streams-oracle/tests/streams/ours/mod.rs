@@ -85,6 +85,12 @@ impl Ours {
         self
     }
 
+    /// What is dropped is counted otherwise: Kafka Streams also counts what changes nothing that is told.
+    fn uncounted(mut self) -> Ours {
+        self.options.dropped = false;
+        self
+    }
+
     fn plan(&self, part: Part) -> Plan {
         let mut plan = Plan::new(part);
         (self.build)(&mut plan);

@@ -18,6 +18,7 @@ mod stateless;
 mod suppress;
 mod table;
 mod task;
+mod versioned;
 pub(crate) mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,7 @@ pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Pres
 pub(crate) use suppress::{Held, Limit, Suppress, SuppressRules, SuppressTables};
 pub(crate) use table::{Materialise, TableFilter, TableMapValues, Updates};
 pub(crate) use task::{Task, TickSink};
+pub(crate) use versioned::{MaterialiseVersions, VERSIONED_TABLES, VersionedTables};
 pub use window::Windowed;
 
 /// Takes keyed values, one after another, in batches.

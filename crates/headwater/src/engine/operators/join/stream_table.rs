@@ -1,7 +1,7 @@
 //! A stream with a table: each value with the row of its key as it stands when the value comes.
 //!
 //! As Kafka's `KStreamKTableJoinProcessor`: only the stream's side makes results, at the time of its record; the table's
-//! side is only kept.
+//! side is only kept. Of a table that keeps versions, it is the row as of the value's time.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct StreamTableJoin<K, V, W, R> {
 
 impl<K, V, W, R> Sink<K, V> for StreamTableJoin<K, V, W, R> {
     fn push(&mut self, item: Keyed<'_, K, V>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        let row = (self.rows)(item.key, flow)?.value;
+        let row = (self.rows)(item.key, Some(item.meta.timestamp), flow)?.value;
         if row.is_none() && !self.left {
             return Ok(());
         }

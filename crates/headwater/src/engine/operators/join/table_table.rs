@@ -29,7 +29,7 @@ pub(crate) struct TableJoinSide<K, V, O, R> {
 
 impl<K, V, O, R> Sink<K, Change<V>> for TableJoinSide<K, V, O, R> {
     fn push(&mut self, item: Keyed<'_, K, Change<V>>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        let other = (self.other)(item.key, flow)?;
+        let other = (self.other)(item.key, None, flow)?;
         // Neither side has or had a row: there is nothing to tell.
         if other.value.is_none() && (!self.alone || item.value.is_void()) {
             return Ok(());
