@@ -58,17 +58,17 @@ final class Aggregations {
                 Case.words("left"), Case.words("right")),
             Case.of("cogroup-tumbling", "Two streams into one aggregate per window of 5 ms, without grace.",
                 b -> Case.out(cogrouped(b).windowedBy(TimeWindows.ofSizeWithNoGrace(Case.ms(5)))
-                    .aggregate(() -> ":", Materialized.as("store"))),
+                    .aggregate(() -> ":", Windows.kept())),
                 Case.words("left"), Case.words("right")),
             Case.of("cogroup-sliding", "Two streams into one aggregate per sliding window of 5 ms, grace 4 ms.",
                 b -> Case.out(cogrouped(b)
                     .windowedBy(SlidingWindows.ofTimeDifferenceAndGrace(Case.ms(5), Case.ms(4)))
-                    .aggregate(() -> ":", Materialized.as("store"))),
+                    .aggregate(() -> ":", Windows.kept())),
                 Case.words("left"), Case.words("right")),
             Case.of("cogroup-session", "Two streams into one aggregate per session with gaps of 5 ms, grace 4 ms.",
                 b -> Case.out(cogrouped(b)
                     .windowedBy(SessionWindows.ofInactivityGapAndGrace(Case.ms(5), Case.ms(4)))
-                    .aggregate(() -> ":", (key, one, other) -> one + "|" + other, Materialized.as("store"))),
+                    .aggregate(() -> "", Windows::merged, Windows.kept())),
                 Case.words("left"), Case.words("right")));
     }
 

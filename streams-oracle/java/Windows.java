@@ -1,3 +1,4 @@
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;
@@ -14,6 +15,7 @@ import org.apache.kafka.streams.kstream.Suppressed;
 import org.apache.kafka.streams.kstream.Suppressed.BufferConfig;
 import org.apache.kafka.streams.kstream.TimeWindowedKStream;
 import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.processor.StateStore;
 
 /**
  * Windows of every kind, each with and without grace, emitting on update and on close; and suppression.
@@ -51,14 +53,14 @@ final class Windows {
         Function<KGroupedStream<String, String>, TimeWindowedKStream<String, String>> windowed
     ) {
         cases.add(Case.of(kind + "-count" + how, "How many values a key has in each window.",
-            b -> Case.out(windowed.apply(group(b)).count(Materialized.as("store"))), Case.words("input")));
+            b -> Case.out(windowed.apply(group(b)).count(kept())), Case.words("input")));
         cases.add(Case.of(kind + "-reduce" + how, "A key's values in each window.",
             b -> Case.out(windowed.apply(group(b))
-                .reduce((all, value) -> all + value, Materialized.as("store"))),
+                .reduce((all, value) -> all + value, kept())),
             Case.words("input")));
         cases.add(Case.of(kind + "-aggregate" + how, "A key's values in each window, after a colon.",
             b -> Case.out(windowed.apply(group(b))
-                .aggregate(() -> ":", (key, value, all) -> all + value, Materialized.as("store"))),
+                .aggregate(() -> ":", (key, value, all) -> all + value, kept())),
             Case.words("input")));
     }
 
@@ -67,15 +69,14 @@ final class Windows {
         Function<KGroupedStream<String, String>, SessionWindowedKStream<String, String>> windowed
     ) {
         cases.add(Case.of("session-count" + how, "How many values a key has in each session.",
-            b -> Case.out(windowed.apply(group(b)).count(Materialized.as("store"))), Case.words("input")));
+            b -> Case.out(windowed.apply(group(b)).count(kept())), Case.words("input")));
         cases.add(Case.of("session-reduce" + how, "A key's values in each session.",
             b -> Case.out(windowed.apply(group(b))
-                .reduce((all, value) -> all + value, Materialized.as("store"))),
+                .reduce((all, value) -> all + value, kept())),
             Case.words("input")));
         cases.add(Case.of("session-aggregate" + how, "A key's values in each session; a bar where two were merged.",
             b -> Case.out(windowed.apply(group(b))
-                .aggregate(() -> ":", (key, value, all) -> all + value, (key, one, other) -> one + "|" + other,
-                    Materialized.as("store"))),
+                .aggregate(() -> "", (key, value, all) -> all + value, Windows::merged, kept())),
             Case.words("input")));
     }
 
@@ -84,15 +85,15 @@ final class Windows {
         for (long grace : List.of(0L, 4L)) {
             String how = grace == 0 ? "" : "-grace";
             cases.add(Case.of("suppress-tumbling" + how, "Counts of tumbling windows, held until the window closes.",
-                b -> Case.out(group(b).windowedBy(tumbling(grace)).count()
+                b -> Case.out(group(b).windowedBy(tumbling(grace)).count(keptUnnamed())
                     .suppress(Suppressed.untilWindowCloses(BufferConfig.unbounded()))),
                 Case.words("input")));
             cases.add(Case.of("suppress-hopping" + how, "Counts of hopping windows, held until the window closes.",
-                b -> Case.out(group(b).windowedBy(tumbling(grace).advanceBy(Case.ms(ADVANCE))).count()
+                b -> Case.out(group(b).windowedBy(tumbling(grace).advanceBy(Case.ms(ADVANCE))).count(keptUnnamed())
                     .suppress(Suppressed.untilWindowCloses(BufferConfig.unbounded()))),
                 Case.words("input")));
             cases.add(Case.of("suppress-session" + how, "Counts of sessions, held until the session closes.",
-                b -> Case.out(group(b).windowedBy(session(grace)).count()
+                b -> Case.out(group(b).windowedBy(session(grace)).count(keptUnnamed())
                     .suppress(Suppressed.untilWindowCloses(BufferConfig.unbounded()))),
                 Case.words("input")));
         }
@@ -105,7 +106,7 @@ final class Windows {
                 .suppress(Suppressed.untilTimeLimit(Case.ms(5), BufferConfig.unbounded()))),
             Case.words("input")));
         cases.add(Case.of("suppress-limit-tumbling", "Counts of windows held for 5 ms of stream time.",
-            b -> Case.out(group(b).windowedBy(tumbling(4)).count()
+            b -> Case.out(group(b).windowedBy(tumbling(4)).count(keptUnnamed())
                 .suppress(Suppressed.untilTimeLimit(Case.ms(5), BufferConfig.unbounded()))),
             Case.words("input")));
         cases.add(Case.of("suppress-records", "Two rows at most are held; the oldest go first.",
@@ -116,8 +117,27 @@ final class Windows {
         return cases;
     }
 
+    /** Two sessions as one. Merging begins with an empty session, which adds nothing. */
+    static String merged(String key, String one, String other) {
+        return one.isEmpty() ? other : one + "|" + other;
+    }
+
     private static KGroupedStream<String, String> group(StreamsBuilder builder) {
         return Case.stream(builder, "input").groupByKey(Grouped.with(Serdes.String(), Case.values()));
+    }
+
+    /**
+     * Windows stay for the day that the documentation tells.
+     *
+     * <p>Without a retention they are gone once stream time is past their size and grace, and with them what was still
+     * to be emitted on close.
+     */
+    static <V, S extends StateStore> Materialized<String, V, S> kept() {
+        return Materialized.<String, V, S>as("store").withRetention(Duration.ofDays(1));
+    }
+
+    private static <S extends StateStore> Materialized<String, Long, S> keptUnnamed() {
+        return Materialized.<String, Long, S>with(Serdes.String(), Serdes.Long()).withRetention(Duration.ofDays(1));
     }
 
     private static TimeWindows tumbling(long grace) {

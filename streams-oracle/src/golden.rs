@@ -11,6 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::compare::Options;
 use crate::records::{Answer, Datum, Input, Output};
 
 /// One example, for one or more cases that read the same inputs.
@@ -64,6 +65,18 @@ impl Example {
     /// The inputs of its steps.
     pub fn inputs(&self) -> Vec<Input> {
         self.steps.iter().map(|step| step.input.clone()).collect()
+    }
+
+    /// The same without the inputs that a comparison with these options leaves out.
+    #[must_use]
+    pub fn with(&self, options: Options) -> Example {
+        let is_in = |step: &Step| match &step.input {
+            Input::Record(record) => {
+                (options.null_keys || record.key.is_some()) && (options.null_values || record.value.is_some())
+            }
+            Input::Clock { .. } => true,
+        };
+        Example { steps: self.steps.iter().filter(|step| is_in(step)).cloned().collect(), ..self.clone() }
     }
 
     /// Compares an answer to one of its cases.

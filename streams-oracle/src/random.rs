@@ -15,6 +15,8 @@ use crate::records::{Datum, Input, InputRecord};
 const INPUTS: Range<usize> = 10..60;
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 const LETTERS: [&str; 4] = ["a", "b", "c", "d"];
+/// So late that no window begins before 1970: Kafka Streams has none there.
+const BEGIN_MS: i64 = 100;
 /// Far enough behind everything for every window and grace to end.
 const REST_MS: i64 = 1_000;
 
@@ -39,12 +41,12 @@ pub fn seeds(count: u64) -> Range<u64> {
 pub fn random_inputs(case: &Case, seed: u64, options: Options) -> Vec<Input> {
     let mut rng = Rng::with_seed(seed ^ 0x9e37_79b9_7f4a_7c15);
     let length = rng.usize(INPUTS);
-    let mut time = rng.i64(0..10);
+    let mut time = BEGIN_MS + rng.i64(0..10);
     let mut inputs: Vec<Input> = Vec::with_capacity(length + case.sources.len());
     for _ in 0..length {
         let source = &case.sources[rng.usize(..case.sources.len())];
         time += step(&mut rng);
-        let at = (time - lateness(&mut rng)).max(0);
+        let at = time - lateness(&mut rng).min(options.lateness_ms_max);
         inputs.push(input(&mut rng, source, at, options));
     }
     for (number, source) in (1..).zip(&case.sources) {
@@ -96,7 +98,7 @@ fn is_table(source: &Source) -> bool {
 fn value(rng: &mut Rng, source: &Source, time: i64) -> Datum {
     match source.values.as_str() {
         "numbers" => Datum::Number(rng.i64(-5..100)),
-        "times" => Datum::Number((time - rng.i64(-3..30)).max(0)),
+        "times" => Datum::Number(time - rng.i64(-3..30)),
         "references" if rng.u8(..12) == 0 => Datum::Text(format!(":{}", word(rng))),
         "references" => Datum::Text(format!("{}:{}", one_of(rng, &KEYS), word(rng))),
         _ => Datum::Text(word(rng)),

@@ -86,6 +86,8 @@ async fn upkeep(handle: PrometheusHandle) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn row(metric: &Metric) -> String {
@@ -100,6 +102,15 @@ mod tests {
         let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
         let recorded: Vec<String> = all().map(row).collect();
         assert_eq!(listed, recorded, "docs/metrics.md and the constants differ");
+    }
+
+    #[test]
+    fn the_operators_page_says_of_every_metric_when_to_look_and_names_no_other() {
+        let page = include_str!("../../../docs/operations.md");
+        let words = page.split('`').filter(|word| word.starts_with("headwater_"));
+        let named: BTreeSet<&str> = words.collect();
+        let recorded: BTreeSet<&str> = all().map(|metric| metric.name).collect();
+        assert_eq!(named, recorded, "docs/operations.md and the constants differ");
     }
 
     #[test]

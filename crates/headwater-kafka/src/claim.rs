@@ -12,7 +12,8 @@ use headwater_core::BoxFuture;
 use headwater_core::log::{Claim, Group, LogError, LogErrorKind, Opened};
 use headwater_core::topic::Partition;
 use krafka::admin::{ConsumerGroupMember, DescribeConsumerGroupsOptions};
-use krafka::consumer::{Consumer, ConsumerGroupMetadata};
+use krafka::consumer::ConsumerGroupMetadata;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::connection::Connection;
@@ -30,10 +31,25 @@ pub(crate) struct Means {
     pub(crate) group: Group,
 }
 
+/// Where a member stands in its group, for all who speak to the group in its name.
+#[derive(Default)]
+pub(crate) struct Standing(Mutex<Option<ConsumerGroupMetadata>>);
+
+impl Standing {
+    pub(crate) fn set(&self, place: Option<ConsumerGroupMetadata>) {
+        *self.0.lock() = place;
+    }
+
+    /// The member's place now, if the group knows it.
+    pub(crate) fn get(&self) -> Option<ConsumerGroupMetadata> {
+        self.0.lock().clone()
+    }
+}
+
 /// A shard of a member; shared by its claim and its writers, and given up when the last of them is dropped.
 pub(crate) struct Hold {
     means: Arc<Means>,
-    consumer: Arc<Consumer>,
+    standing: Arc<Standing>,
     shard: Partition,
     held: AtomicBool,
     /// Its other end hears of the drop.
@@ -44,11 +60,11 @@ impl Hold {
     /// A hold, and what is ready once it is given up.
     pub(crate) fn new(
         means: Arc<Means>,
-        consumer: Arc<Consumer>,
+        standing: Arc<Standing>,
         shard: Partition,
     ) -> (Arc<Self>, oneshot::Receiver<Infallible>) {
         let (_released, released) = oneshot::channel();
-        (Arc::new(Self { means, consumer, shard, held: AtomicBool::new(true), _released }), released)
+        (Arc::new(Self { means, standing, shard, held: AtomicBool::new(true), _released }), released)
     }
 
     pub(crate) fn group(&self) -> &str {
@@ -72,9 +88,8 @@ impl Hold {
     ///
     /// The place is read first: a place that is newer than the member's knowledge of its shards can only be one that
     /// the group gave to a member which still had the shard.
-    pub(crate) async fn place(&self) -> Option<ConsumerGroupMetadata> {
-        let place = self.consumer.group_metadata().await.filter(ConsumerGroupMetadata::is_fenceable);
-        place.filter(|_| self.is_held())
+    pub(crate) fn place(&self) -> Option<ConsumerGroupMetadata> {
+        self.standing.get().filter(|_| self.is_held())
     }
 
     /// The group does not count the shard as this member's now. Whether it is gone, the membership says: a member that
@@ -143,7 +158,7 @@ async fn open_producers(hold: &Hold) -> Result<Turns, LogError> {
 /// Answers an error unless the group still counts this member, and does not count the shard as another's.
 async fn ask_the_coordinator(hold: &Hold) -> Result<(), LogError> {
     let what = format!("ask who has shard {} of {}", hold.shard, hold.group());
-    let Some(place) = hold.place().await else {
+    let Some(place) = hold.place() else {
         return Err(hold.uncounted());
     };
     let admin = hold.means.connection.admin();

@@ -181,6 +181,10 @@ fn kind_of_code(code: ErrorCode) -> LogErrorKind {
         | ErrorCode::InvalidRequest
         | ErrorCode::InvalidRecord
         | ErrorCode::PolicyViolation
+        | ErrorCode::InconsistentGroupProtocol
+        | ErrorCode::InvalidSessionTimeout
+        | ErrorCode::InvalidGroupId
+        | ErrorCode::GroupMaxSizeReached
         | ErrorCode::UnsupportedVersion => LogErrorKind::Invalid,
         code if takes_over(code) => LogErrorKind::Fenced,
         _ => LogErrorKind::Unavailable,

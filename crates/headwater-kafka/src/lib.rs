@@ -36,7 +36,6 @@ mod log;
 mod membership;
 mod names;
 mod outage;
-mod pulse;
 mod reader;
 mod record;
 mod replicas;

@@ -152,7 +152,7 @@ impl Shard {
         let head = head.encode();
         let deadline = Instant::now() + self.patience;
         loop {
-            let Some(place) = self.hold.place().await else {
+            let Some(place) = self.hold.place() else {
                 self.die();
                 return Err(CommitError::Fenced);
             };

@@ -45,10 +45,16 @@ pub struct AppOptions {
     pub cached_states: usize,
     /// Missing outcomes that a shard loads before it decides; more are loaded while it decides.
     pub outcomes_at_once: u64,
-    /// Other instances that keep a copy of each shard of a view, ready to go on from it.
+    /// Other instances that keep a copy of each shard of a view, or of the state of a topology that feeds one, ready to go
+    /// on from it.
     ///
     /// Shards that decide commands have one copy wherever there is a second instance that runs commands.
     pub view_standbys: usize,
+    /// How long a topology that reads several topics waits for one of them which has nothing, while others have something.
+    ///
+    /// Records are taken in the order of their times in any case, as far as they are there: a topic is always waited for
+    /// while it has records that were not read. Not waited for beyond that unless set.
+    pub input_wait: Duration,
     /// Records of the log from which on a shard without local state asks other instances for theirs.
     pub copy_from_records: u64,
 }
@@ -64,6 +70,7 @@ impl Default for AppOptions {
             cached_states: 20_000,
             outcomes_at_once: 10_000,
             view_standbys: 0,
+            input_wait: Duration::ZERO,
             copy_from_records: 20_000,
         }
     }
@@ -196,6 +203,12 @@ impl App {
                 self.mistakes.push(mistake);
             }
         }
+        if let Some(table) = definition.table_named_twice() {
+            self.mistakes.push(format!(
+                "\"{table}\" is the name of two pieces of state in \"{}\": name each, or make one and use it twice",
+                definition.name
+            ));
+        }
         match self.definitions.get(&definition.name) {
             Some(known) if Arc::ptr_eq(known, &definition) => {}
             Some(_) => self.mistakes.push(format!(
@@ -248,6 +261,7 @@ impl App {
         let mut mistakes = self.mistakes.clone();
         let names = self.aggregates.iter().map(|a| format!("{}.events", a.name()));
         let names = names.chain(self.definitions.keys().cloned()).map(TopicRef::Own);
+        let names = names.chain(self.definitions.values().filter_map(|definition| definition.changelog()));
         let names = names.chain(self.shared_topics().into_keys().map(TopicRef::Shared));
         let illegal = |topic: TopicRef| topic.resolve(&self.name).err();
         mistakes.extend(names.filter_map(illegal).map(|e: InvalidTopicName| e.to_string()));

@@ -81,9 +81,9 @@ pub use runtime::{
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
-    Description, Emitter, Grouped, Hopping, InPlace, IsInPlace, Join, JoinWindow, Joined, Moved, Observer,
-    Regrouped, Sent, Session, SessionGroup, Sliding, Store, Stream, Table, Timers, Topic,
-    TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
+    Cogrouped, CogroupedWindows, Description, Emitter, Grouped, HoldBack, Hopping, InPlace, IsInPlace, Join,
+    JoinWindow, Joined, Moved, Observer, Once, Regrouped, Sent, Session, SessionGroup, Sliding, Store, Stream,
+    Table, Timers, Topic, TopologyDescription, Tumbling, Value, WindowedGroup, Windows,
 };
 
 /// What a program that uses Headwater usually names.
@@ -95,7 +95,7 @@ pub mod prelude {
     pub use crate::runtime::{Headwater, QueryError, Running};
     pub use crate::topology::windows::{days, hours, minutes, seconds};
     pub use crate::topology::{
-        Hopping, Join, JoinWindow, Session, Sliding, Store, Stream, Table, Topic, Tumbling,
+        HoldBack, Hopping, Join, JoinWindow, Session, Sliding, Store, Stream, Table, Topic, Tumbling,
     };
 }
 

@@ -75,6 +75,8 @@ metric_names! {
         "Records that a shard which came to this instance has still to read before it is as new as the log was then.";
     DROPPED_RECORDS = Counter "headwater_topology_dropped_records_total", "records", ["topology", "operator", "reason"],
         "Records that an operator went on without, as its declaration says.";
+    TOPOLOGY_LATENCY = Histogram "headwater_topology_latency_seconds", "seconds", ["topology"],
+        "Time from a record's own time to the commit of what was made of it; of each batch its earliest and its latest record.";
     VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],
         "Records that a view has folded.";
     VIEW_READS = Counter "headwater_view_reads_total", "reads", ["view"],

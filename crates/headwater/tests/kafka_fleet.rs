@@ -1,5 +1,5 @@
 //! Instances on a real Kafka come, go and are killed while commands flow: nothing is lost, doubled or reordered, and
-//! every shard goes on.
+//! shards that do not move go on.
 //!
 //! Each instance has a runtime of its own, which is shut down where it stands: its sockets close, and nothing of it
 //! leaves its groups or says good-bye, as after a kill -9.
@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "kafka")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -123,7 +123,19 @@ impl Bank {
     fn running(&self, topology: &str) -> usize {
         self.phases(topology).iter().filter(|phase| **phase == Phase::Running).count()
     }
+
+    /// The shards of every topology that run here.
+    fn shards(&self) -> Shards {
+        let shards = self.running.report().into_iter().flat_map(|report| {
+            let phases = report.shards.into_iter().map(|shard| shard.phase).enumerate();
+            let running = phases.filter(|(_, phase)| *phase == Phase::Running);
+            running.map(|(shard, _)| (report.name.clone(), shard)).collect::<Vec<_>>()
+        });
+        shards.collect()
+    }
 }
+
+type Shards = BTreeSet<(String, usize)>;
 
 struct Instance {
     name: String,
@@ -219,6 +231,55 @@ impl Fleet {
                 || self.instances.iter().map(|(name, i)| format!("{name}: {:?}\n", i.bank.running.report()));
             assert!(begun.elapsed() < PATIENCE, "{what}:\n{}", told().collect::<String>());
         }
+    }
+
+    /// Begins to look at the shards that run now, again and again.
+    fn watch(&self) -> Watch {
+        let over = Arc::new(AtomicBool::new(false));
+        let watch = |(name, instance): (&String, &Instance)| {
+            let (bank, over, before) = (instance.bank.clone(), over.clone(), instance.bank.shards());
+            let mut always = before.clone();
+            let looking = std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let now = bank.shards();
+                    always.retain(|shard| now.contains(shard));
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                (always, bank.shards())
+            });
+            Watched { name: name.clone(), before, looking }
+        };
+        let watched = self.instances.iter().map(watch).collect();
+        Watch { over, watched }
+    }
+}
+
+struct Watched {
+    name: String,
+    before: Shards,
+    /// Ends with the shards that always ran, and those that run in the end.
+    looking: std::thread::JoinHandle<(Shards, Shards)>,
+}
+
+/// A look at shards while others move.
+struct Watch {
+    over: Arc<AtomicBool>,
+    watched: Vec<Watched>,
+}
+
+impl Watch {
+    /// Demands that shards which are where they were have run all the while.
+    fn stayed(self) {
+        self.over.store(true, Ordering::Relaxed);
+        let mut stayed = 0;
+        for Watched { name, before, looking } in self.watched {
+            let (always, after) = looking.join().unwrap();
+            let stopped: Vec<_> =
+                before.intersection(&after).filter(|shard| !always.contains(shard)).collect();
+            assert!(stopped.is_empty(), "{stopped:?} did not leave {name}, and did not run all the while");
+            stayed += always.len();
+        }
+        assert!(stayed > 0, "every shard moved");
     }
 }
 
@@ -364,22 +425,28 @@ async fn four_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_re
     let load = Load::begin(&fleet.open);
     load.goes_on().await;
     for name in ["two", "three", "four"] {
+        let watch = fleet.watch();
         // The last one takes what others have, however little that is.
         fleet.add(name, if name == "four" { 0 } else { u64::MAX }).await;
         fleet.settled().await;
         load.goes_on().await;
+        watch.stayed();
     }
     assert!(states.taken.load(Ordering::Relaxed) > 0, "a state came from another instance");
     fleet.copied().await;
 
     fleet.kill("two");
+    let watch = fleet.watch();
     fleet.settled().await;
     load.goes_on().await;
+    watch.stayed();
 
+    let watch = fleet.watch();
     // What it has goes to the others while they go on.
     fleet.stop("one").await;
     fleet.settled().await;
     load.goes_on().await;
+    watch.stayed();
 
     let ended = load.end().await;
     assert_eq!(

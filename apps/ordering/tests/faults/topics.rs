@@ -256,7 +256,9 @@ fn too_few_replicas_are_refused_with_the_command_that_makes_more() {
     };
     let told = [
         "topic \"ordering.order.events\" (events of aggregate order) has replication factor 1, but the app needs 2",
-        "topic \"ordering.order.heads\" (heads of the shards of ordering.order) has replication factor 1",
+        "set kafka_replication = 1 (HEADWATER_KAFKA_REPLICATION=1) if one copy is meant; or run",
+        "(and so have \"ordering.order.commands\", ",
+        ", \"ordering.order.heads\"",
         "has min.insync.replicas 1, but the app needs 2",
         "--kafka-replication 2",
     ];

@@ -10,7 +10,8 @@ use headwater_core::log::{AppendError, Group, Log, LogErrorKind, LogId, ReadLimi
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use krafka::testing::FakeBroker;
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::faults::{Hits, strike};
@@ -31,6 +32,10 @@ const WORLD_TIME_MAX: Duration = Duration::from_secs(1_800);
 const END_TIME_MAX: Duration = Duration::from_secs(120);
 const BROKERS: i32 = 3;
 pub(super) const OUT_PARTITIONS: u32 = 2;
+
+/// How often somebody looks whether the clock stands, and by how much it is moved then.
+const LOOK: Duration = Duration::from_millis(250);
+const MOVE: Duration = Duration::from_millis(500);
 
 /// How many worlds there were.
 static WORLDS: AtomicU64 = AtomicU64::new(0);
@@ -88,12 +93,32 @@ async fn simulate(seed: u64) -> Report {
     });
     let hits = Arc::new(Mutex::new(Hits::new()));
     let mut rng = Rng::with_seed(seed);
+    tokio::spawn(keep_time(hits.clone()));
     if timeout(WORLD_TIME_MAX, world.clone().go_through(&mut rng, &hits)).await.is_err() {
         world.history.violation("the world did not come to its end".to_owned());
     }
     let mut hits = hits.lock().clone();
     hits.extend(world.history.counts().into_iter().map(|(name, count)| (name.to_owned(), count)));
     Report { violations: world.history.violations(), hits }
+}
+
+/// Moves the clock on when it stands: a paused clock moves only while everybody waits, and a producer of the client that
+/// did not know a partition's leader for a moment never waits again (krafka 0.28.1, `Engine::next_wake`).
+async fn keep_time(hits: Arc<Mutex<Hits>>) {
+    let (look, mut looks) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        while look.send(()).is_ok() {
+            std::thread::sleep(LOOK);
+        }
+    });
+    let mut seen = Instant::now();
+    while looks.recv().await.is_some() {
+        if Instant::now() == seen {
+            *hits.lock().entry("the clock was moved on".to_owned()).or_default() += 1;
+            advance(MOVE).await;
+        }
+        seen = Instant::now();
+    }
 }
 
 impl World {

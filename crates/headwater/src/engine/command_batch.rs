@@ -22,6 +22,11 @@ pub(crate) fn command_start(records: &[StoredRecord], at: usize) -> usize {
     at.saturating_sub(index as usize)
 }
 
+/// Whether a record belongs to the command of the one before it.
+pub(crate) fn continues_command(record: &StoredRecord) -> bool {
+    place(record).0 > 0
+}
+
 fn place(record: &StoredRecord) -> (u64, u64) {
     let headers = &record.record.headers;
     (header_number(headers, name::INDEX).unwrap_or(0), header_number(headers, name::COUNT).unwrap_or(1))

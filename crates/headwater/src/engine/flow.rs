@@ -104,6 +104,8 @@ pub enum DropReason {
     NullKey,
     /// It has no value, and the topology goes on without such.
     NullValue,
+    /// Its like went on already.
+    Duplicate,
 }
 
 impl DropReason {
@@ -113,6 +115,7 @@ impl DropReason {
             Self::Late => "late",
             Self::NullKey => "null_key",
             Self::NullValue => "null_value",
+            Self::Duplicate => "duplicate",
         }
     }
 }

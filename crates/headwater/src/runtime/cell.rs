@@ -85,7 +85,8 @@ pub(crate) struct ShardCell {
     left: AtomicU64,
     /// What it is waiting for, since it last had a phase of its own.
     hindrance: Mutex<Option<Hindrance>>,
-    committed: watch::Sender<Offset>,
+    /// For each source the next offset that it has not processed.
+    committed: watch::Sender<Vec<Offset>>,
     end_seen: watch::Sender<Offset>,
     batches: watch::Sender<u64>,
     state: RwLock<Option<Arc<ShardState>>>,
@@ -102,7 +103,7 @@ impl ShardCell {
             is_whole: AtomicBool::new(false),
             left: AtomicU64::new(0),
             hindrance: Mutex::new(None),
-            committed: watch::Sender::new(Offset::ZERO),
+            committed: watch::Sender::new(Vec::new()),
             end_seen: watch::Sender::new(Offset::ZERO),
             batches: watch::Sender::new(0),
             state: RwLock::new(None),
@@ -209,16 +210,29 @@ impl ShardCell {
         self.phase.subscribe()
     }
 
-    /// The next offset of the shard's source that it has not processed.
+    /// The next offset of the shard's source that it has not processed; of the first, if there are several.
     pub(crate) fn committed(&self) -> Offset {
-        *self.committed.borrow()
+        self.committed_of(0)
+    }
+
+    /// The next offset that it has not processed of the source of this index.
+    pub(crate) fn committed_of(&self, source: usize) -> Offset {
+        self.committed.borrow().get(source).copied().unwrap_or_default()
     }
 
     pub(crate) fn set_committed(&self, next: Offset) {
-        self.committed.send_replace(next);
+        self.set_committed_all(&[next]);
     }
 
-    pub(crate) fn watch_committed(&self) -> watch::Receiver<Offset> {
+    /// How far it has come in each source.
+    pub(crate) fn set_committed_all(&self, nexts: &[Offset]) {
+        self.committed.send_modify(|committed| {
+            committed.clear();
+            committed.extend_from_slice(nexts);
+        });
+    }
+
+    pub(crate) fn watch_committed(&self) -> watch::Receiver<Vec<Offset>> {
         self.committed.subscribe()
     }
 
@@ -231,7 +245,7 @@ impl ShardCell {
         self.batches.subscribe()
     }
 
-    /// The source's end when it was last read.
+    /// The source's end when it was last read; of several sources, as far behind `committed` as all of them together.
     pub(crate) fn end_seen(&self) -> Offset {
         *self.end_seen.borrow()
     }

@@ -157,6 +157,7 @@ struct FoldRun<'a> {
     provenance: Provenance,
     landmarks: Landmarks,
     folded: metrics::Counter,
+    latency: metrics::Histogram,
 }
 
 impl<'a> FoldRun<'a> {
@@ -180,6 +181,7 @@ impl<'a> FoldRun<'a> {
         cell.set_end_seen(bounds.end);
         cell.changes.reset(next);
         let folded = super::observe::view_records(&fold.definition.name);
+        let latency = super::observe::topology_latency(&fold.definition.name);
         let mut run = Self {
             fold,
             part,
@@ -195,6 +197,7 @@ impl<'a> FoldRun<'a> {
             provenance,
             landmarks,
             folded,
+            latency,
         };
         run.tell_phase();
         Ok(run)
@@ -221,6 +224,11 @@ impl<'a> FoldRun<'a> {
             self.landmarks.set(&self.source.topic, last.offset, Mark::of(&last.record));
         }
         self.commit(delta, next, end);
+        if let (Some(first), Some(last), true) = (records.first(), records[..whole].last(), self.is_live()) {
+            let now = self.fold.shell.clock.now();
+            let times = [first.record.timestamp, last.record.timestamp];
+            super::observe::took(&self.latency, now, times);
+        }
         match stopped_at {
             Some((_, stop)) => Err(stop),
             None => {
@@ -228,6 +236,11 @@ impl<'a> FoldRun<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Whether what is folded is folded for the first time, as it comes.
+    fn is_live(&self) -> bool {
+        self.part == Part::Owner && self.caught_up
     }
 
     fn fold_records(&mut self, records: &[StoredRecord]) -> Result<Delta, Failure> {

@@ -21,7 +21,7 @@ use super::peers::{PeerAddress, PeerService, Peers};
 use super::publish::Publish;
 use super::replaced::Replaced;
 use super::shell::Shell;
-use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, trouble};
+use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, troubles};
 use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
@@ -377,8 +377,8 @@ impl Running {
     pub fn troubles(&self) -> Vec<String> {
         let of = |topology: &TopologyStatus| {
             let mine = topology.cells.iter().filter(|cell| !self.app.is_elsewhere(topology, cell));
-            let troubles: Vec<_> = mine.filter_map(|cell| trouble(cell)).collect();
-            (!troubles.is_empty()).then(|| format!("{}: {}", topology.name, troubles.join("; ")))
+            let troubles = troubles(mine.map(|cell| &**cell))?;
+            Some(format!("{}: {troubles}", topology.name))
         };
         self.app.topologies.iter().filter_map(of).collect()
     }

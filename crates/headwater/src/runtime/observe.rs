@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use headwater_core::clock::Timestamp;
 use headwater_core::log::{CommitError, Log, ReadLimit, Transaction, Wait};
 use headwater_core::topic::Offset;
 use metrics::{Counter, Histogram, counter, gauge, histogram};
@@ -22,8 +23,8 @@ use crate::metric_names::{
     COMMAND_DURATION, COMMANDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED,
     LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS,
     PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED,
-    STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, USER_CODE_PANICS, VIEW_LAG_RECORDS,
-    VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, USER_CODE_PANICS,
+    VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -184,6 +185,18 @@ pub(crate) fn dropped(topology: &str, drops: Drops) {
             ("reason", reason.name().to_owned()),
         ];
         counter!(DROPPED_RECORDS.name, &labels).increment(count);
+    }
+}
+
+/// How long records take from their own time to the commit of what was made of them.
+pub(crate) fn topology_latency(topology: &str) -> Histogram {
+    histogram!(TOPOLOGY_LATENCY.name, "topology" => topology.to_owned())
+}
+
+/// A batch was committed whose earliest and latest record are of these times.
+pub(crate) fn took(latency: &Histogram, now: Timestamp, times: [Timestamp; 2]) {
+    for time in times {
+        latency.record(now.ms_since(time).max(0) as f64 / 1_000.0);
     }
 }
 

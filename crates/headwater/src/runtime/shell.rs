@@ -80,7 +80,8 @@ impl Stop {
 /// What became of a transaction that was tried until it had an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Committed {
-    Yes,
+    /// With the offsets of its records.
+    Yes(Vec<Offset>),
     /// It may be written or not; the writer is to be opened again.
     WriterDied,
     /// We were told to stop before it was written.
@@ -280,7 +281,7 @@ impl Shell {
         stop: &CancellationToken,
     ) -> Result<Option<Committed>, Stop> {
         match self.commit(writer, transaction).await {
-            Ok(_) => Ok(Some(Committed::Yes)),
+            Ok(offsets) => Ok(Some(Committed::Yes(offsets))),
             Err(CommitError::NotWritten { retry: true, error }) => {
                 refusals.tell(&error, &format!("a commit to {at} was refused; trying again"));
                 Ok(self.pause(stop).await.then_some(Committed::Stopped))

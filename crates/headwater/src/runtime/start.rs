@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{StartedAggregate, Topics};
 use super::cell::{Bell, Phase, ShardCell};
-use super::emitter::Emitter;
+use super::emitter::{Emitter, EmitterStore};
 use super::fold::Fold;
 use super::instances::Routes;
 use super::membership::{RunShard, run_group};
@@ -118,8 +118,8 @@ pub(crate) struct StartedApp {
 
 /// An emitter, here or elsewhere.
 pub(crate) struct StartedEmitter {
-    pub(crate) source: TopicName,
-    pub(crate) to: TopicName,
+    pub(crate) sources: Vec<TopicName>,
+    pub(crate) to: Vec<TopicName>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
 }
 
@@ -253,7 +253,7 @@ impl Starting {
         }
         for definition in app.definitions.values() {
             match &definition.kind {
-                Kind::Emitter { to } => self.start_emitter(definition, to, wanted.queries, started),
+                Kind::Emitter { to } => self.start_emitter(definition, to, wanted.queries, started)?,
                 Kind::Fold { replicated, .. } if wanted.queries => {
                     self.start_fold(definition, *replicated, started)?;
                 }
@@ -274,25 +274,42 @@ impl Starting {
         to: &[TopicRef],
         runs_here: bool,
         started: &mut StartedApp,
-    ) {
-        let source = self.resolve(&definition.sources[0]);
+    ) -> Result<(), StartError> {
+        let sources: Vec<_> = definition.sources.iter().map(|source| self.resolve(source)).collect();
         let to: Vec<_> = to.iter().map(|to| self.resolve(to)).collect();
         let cells = self.cells();
-        let handle = StartedEmitter { source: source.clone(), to: to[0].clone(), cells: cells.clone() };
+        let handle = StartedEmitter { sources: sources.clone(), to: to.clone(), cells: cells.clone() };
         started.emitters.insert(definition.name.clone(), handle);
         if !runs_here {
-            return;
+            return Ok(());
         }
+        let store = self.emitter_store(definition)?;
+        let group = self.group(definition, sources[0].clone());
+        let named = store.as_ref().map(|store| store.named.clone());
+        let copies = if named.is_some() { self.options.view_standbys } else { 0 };
+        let status = TopologyStatus::new(&definition.name, sources[0].clone(), named, cells.clone());
+        started.topologies.push(TopologyStatus { copies, ..status });
         let emitter = Emitter {
             shell: self.shell.clone(),
             definition: definition.clone(),
-            source: source.clone(),
+            sources,
             targets: to.iter().map(|to| self.partitions_of(to)).collect(),
-            cells: cells.clone(),
-            group: self.group(definition, source.clone()).name,
+            store,
+            cells,
+            group: group.name.clone(),
+            patience: self.options.input_wait,
         };
-        started.topologies.push(TopologyStatus::new(&definition.name, source.clone(), None, cells));
-        self.run_group(self.group(definition, source), Arc::new(emitter));
+        self.run_group(group, Arc::new(emitter));
+        Ok(())
+    }
+
+    /// What an emitter keeps; `None` if it keeps nothing.
+    fn emitter_store(&self, definition: &Definition) -> Result<Option<EmitterStore>, StartError> {
+        let Some(changelog) = definition.changelog() else { return Ok(None) };
+        let tables = tables_of(definition);
+        let named = self.open_store(&definition.name, &self.store_name(definition), &tables)?;
+        self.remove_other_versions(&definition.name, definition.version)?;
+        Ok(Some(EmitterStore { named, changelog: self.resolve(&changelog) }))
     }
 
     fn partitions_of(&self, topic: &TopicName) -> Arc<[TopicPartition]> {
@@ -408,7 +425,7 @@ impl Starting {
         Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone(), source })
     }
 
-    /// Removes the stores of other versions of an aggregate's state: they are of no use to this program.
+    /// Removes the stores of other versions of an aggregate's or an emitter's state: they are of no use to this program.
     pub(crate) fn remove_other_versions(&self, name: &str, version: u32) -> Result<(), StartError> {
         for (other, store) in self.versions_of(name)? {
             if other != version {
@@ -499,29 +516,40 @@ impl Parts {
     pub const QUERIES: Self = Self { commands: false, queries: true };
 }
 
-/// What keeps a shard from being ready, in words, for health checks.
-pub(crate) fn trouble(cell: &ShardCell) -> Option<String> {
-    let shard = cell.shard;
+/// What keeps shards of a topology from being ready, in words, for health checks; `None` if nothing does.
+pub(crate) fn troubles<'a>(shards: impl Iterator<Item = &'a ShardCell>) -> Option<String> {
+    let mut alike: Vec<(String, Vec<u32>)> = Vec::new();
+    for (shard, trouble) in shards.filter_map(|cell| Some((cell.shard.0, trouble(cell)?))) {
+        match alike.iter_mut().find(|(found, _)| *found == trouble) {
+            Some((_, shards)) => shards.push(shard),
+            None => alike.push((trouble, vec![shard])),
+        }
+    }
+    let told = alike.into_iter().map(|(trouble, shards)| {
+        let name = if shards.len() == 1 { "shard" } else { "shards" };
+        let shards: Vec<_> = shards.iter().map(ToString::to_string).collect();
+        format!("{name} {}: {trouble}", shards.join(", "))
+    });
+    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+}
+
+fn trouble(cell: &ShardCell) -> Option<String> {
     let trouble = match cell.reported_phase() {
         Phase::Running if cell.left() == 0 => return None,
-        Phase::Running => {
-            format!("shard {shard} answers from an older state: {} records are left to read", cell.left())
-        }
-        Phase::Waiting => format!("shard {shard} has not started"),
-        Phase::Refused { reason } => {
-            return Some(format!("shard {shard} is refused, and tries again: {reason}"));
-        }
+        Phase::Running => format!("an older state answers, {} records are left to read", cell.left()),
+        Phase::Waiting => "not started".to_owned(),
+        Phase::Refused { reason } => return Some(format!("refused, and tried again: {reason}")),
         Phase::Restoring { done, total } => {
             format!(
-                "shard {shard} restores: {done} of {total}, {} are left to read",
+                "restored up to {done} of {total}, {} records are left to read",
                 total.saturating_sub(done)
             )
         }
-        Phase::Standby { .. } => return Some(format!("shard {shard} is another instance's")),
-        Phase::Stopped { reason } => return Some(format!("shard {shard} stopped: {reason}")),
+        Phase::Standby { .. } => return Some("nobody's yet; a copy is kept here".to_owned()),
+        Phase::Stopped { reason } => return Some(format!("stopped: {reason}")),
     };
     Some(match cell.hindrance() {
-        Some(reason) => format!("{trouble}; it waits, since {reason}"),
+        Some(reason) => format!("{trouble}; waiting, since {reason}"),
         None => trouble,
     })
 }

@@ -7,13 +7,15 @@
 //! built again from the log.
 //!
 //! The note is JSON, without whitespace: `{"log":"<32 hex digits>","topics":[["<name>","<32 hex digits>"],…],
-//! "caught_up":bool,"last":[["<name>",<offset>,"<16 hex digits>"],…]}`, where `last` may be missing. An empty note, or the
-//! word `caught-up`, was written by the first version, which did not say: it is believed.
+//! "caught_up":bool,"last":[["<name>",<offset>,"<16 hex digits>"],…],"as_of_ms":<milliseconds>}`, where `last` may be
+//! missing, and `as_of_ms` is told of a state that is good for some time only. An empty note, or the word `caught-up`, was
+//! written by the first version, which did not say: it is believed.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use headwater_core::clock::Timestamp;
 use headwater_core::log::{Bounds, LogId};
 use headwater_core::store::{Checkpoint, StoreError, StoreErrorKind};
 use headwater_core::topic::{Offset, Partition, TopicId, TopicName, TopicPartition};
@@ -37,6 +39,8 @@ pub(crate) struct Provenance {
     topics: Vec<(TopicName, TopicId)>,
     /// The same as text, as notes have them.
     told: (String, Vec<(TopicName, String)>),
+    /// States that are older than this are built again.
+    oldest: Option<Timestamp>,
 }
 
 /// A checkpoint's note.
@@ -47,6 +51,8 @@ struct Note {
     caught_up: bool,
     #[serde(default, skip_serializing_if = "Landmarks::is_empty")]
     last: Landmarks,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    as_of_ms: Option<Timestamp>,
 }
 
 /// Why a state is not trusted.
@@ -85,14 +91,30 @@ impl fmt::Display for Distrust {
 impl Provenance {
     fn new(log: LogId, topics: Vec<(TopicName, TopicId)>) -> Self {
         let ids = topics.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        Self { log, topics, told: (log.to_string(), ids) }
+        Self { log, topics, told: (log.to_string(), ids), oldest: None }
+    }
+
+    /// The same of states that are as of a time, and are built again if that is before `oldest`.
+    pub(crate) fn expiring(self, oldest: Timestamp) -> Self {
+        Self { oldest: Some(oldest), ..self }
+    }
+
+    /// The note of a checkpoint of a state that has everything which was written before `as_of`.
+    pub(crate) fn note_as_of(&self, as_of: Timestamp) -> Bytes {
+        let (log, topics) = self.told.clone();
+        Note { log, topics, caught_up: true, last: Landmarks::default(), as_of_ms: Some(as_of) }.encode()
+    }
+
+    /// Whether a state with this note is too old to go on from.
+    fn has_expired(&self, note: &[u8]) -> bool {
+        let as_of = || serde_json::from_slice::<Note>(note).ok()?.as_of_ms;
+        self.oldest.is_some_and(|oldest| as_of().is_none_or(|as_of| as_of < oldest))
     }
 
     /// The note of a checkpoint of a state with this provenance, which includes these records.
     pub(crate) fn note(&self, caught_up: bool, last: &Landmarks) -> Bytes {
         let (log, topics) = self.told.clone();
-        let note = Note { log, topics, caught_up, last: last.clone() };
-        serde_json::to_vec(&note).expect("names and numbers are JSON").into()
+        Note { log, topics, caught_up, last: last.clone(), as_of_ms: None }.encode()
     }
 
     /// Why a state with this note is of another provenance; `None` if it is of this one.
@@ -105,6 +127,12 @@ impl Provenance {
             let (_, id) = self.topics.iter().find(|(name, _)| *name == topic)?;
             (found != id.to_string()).then_some(Distrust::OtherTopic { topic, found, id: *id })
         })
+    }
+}
+
+impl Note {
+    fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("names and numbers are JSON").into()
     }
 }
 
@@ -215,6 +243,9 @@ impl Shell {
         match checkpoint {
             Some(checkpoint) if stands(&checkpoint) => {
                 match self.distrust(cell, &checkpoint, provenance, inputs).await? {
+                    None if provenance.has_expired(&checkpoint.note) => {
+                        tracing::info!(store = store.name, %shard, "a state is too old to go on from: it is built again");
+                    }
                     None => return Ok(Some(checkpoint)),
                     Some(why) => self.quarantine(store, shard, &why).await?,
                 }
@@ -239,6 +270,7 @@ impl Shell {
             let is_trusted = match open.checkpoint() {
                 Some(checkpoint) if open.is_open() => {
                     self.distrust(cell, &checkpoint, provenance, inputs).await?.is_none()
+                        && !provenance.has_expired(&checkpoint.note)
                 }
                 _ => false,
             };

@@ -5,6 +5,7 @@
 //! events       the aggregates begin at version 0; their snapshots and outcomes are given up with them
 //! snapshots    the aggregates are folded from their events again: nothing else is lost
 //! repartition  its source is read again from the beginning: nothing is lost that the source still has
+//! changelog    its sources are read again from the beginning; a repartition of it is given up with it, and made again
 //! heads        shards go on from what their group has committed; the notes are made again
 //! ```
 //!
@@ -40,7 +41,12 @@ impl Lost {
             let events = |step: &&Step| step.purpose == Purpose::Events(aggregate.to_owned());
             steps.iter().find(events).is_some_and(|step| step.given_up)
         };
+        let gone = |purpose: &Purpose| steps.iter().any(|step| step.given_up && step.purpose == *purpose);
         let along = |step: &&Step| match &step.purpose {
+            // What was made of a state is made again together with it.
+            Purpose::Changelog(topology) => gone(&Purpose::Repartition(topology.clone())) && !step.given_up,
+            Purpose::Repartition(topology) => gone(&Purpose::Changelog(topology.clone())) && !step.given_up,
+
             Purpose::Snapshots(aggregate) | Purpose::Outcomes(aggregate) => {
                 is_lost(aggregate) && !step.given_up
             }
@@ -53,19 +59,16 @@ impl Lost {
     pub(super) async fn begin_anew(&self, log: &dyn Log, app: &App) -> Result<(), LogError> {
         for writing in app.writing_groups() {
             if let Some(begin) = self.begin(log, &writing) {
-                tell(log, &writing.group, begin).await?;
+                tell(log, &writing, begin).await?;
             }
         }
         Ok(())
     }
 
-    fn begin(
-        &self,
-        log: &dyn Log,
-        WritingGroup { group, events, snapshots, targets }: &WritingGroup,
-    ) -> Option<Begin> {
+    fn begin(&self, log: &dyn Log, writing: &WritingGroup) -> Option<Begin> {
+        let WritingGroup { group, events, snapshots, targets, changelog, .. } = writing;
         let is_lost = |topic: &TopicName| self.0.contains(topic);
-        if targets.iter().any(is_lost) {
+        if targets.iter().chain(changelog).any(is_lost) {
             Some(Begin::Source)
         } else if [events, snapshots].into_iter().flatten().any(is_lost) {
             Some(Begin::Events)
@@ -90,25 +93,29 @@ enum Begin {
     Committed { or_anew: bool },
 }
 
-async fn tell(log: &dyn Log, group: &Group, begin: Begin) -> Result<(), LogError> {
+async fn tell(log: &dyn Log, writing: &WritingGroup, begin: Begin) -> Result<(), LogError> {
+    let WritingGroup { group, sources, .. } = writing;
     let committed = log.committed(&group.name).await?;
     let owned = own(log, group).await?;
     for (shard, claim) in (0..).map(Partition).zip(&owned.claims) {
         let opened = claim.open().await?;
-        let source = group.topic.partition(shard.0);
-        let bounds = log.bounds(&source).await?;
-        let was = match begin {
-            Begin::Events => opened.head.as_ref().and_then(|head| head.positions.get(&source)),
-            Begin::Source => None,
-            Begin::Committed { .. } => committed.get(&source),
-        };
-        if was.is_none() && matches!(begin, Begin::Committed { or_anew: false }) && bounds.start < bounds.end
-        {
-            return Err(unknown(group, &source));
+        let mut positions = Position::new();
+        for source in sources.iter().map(|source| source.partition(shard.0)) {
+            let bounds = log.bounds(&source).await?;
+            let was = match begin {
+                Begin::Events => opened.head.as_ref().and_then(|head| head.positions.get(&source)),
+                Begin::Source => None,
+                Begin::Committed { .. } => committed.get(&source),
+            };
+            let is_unknown = was.is_none() && matches!(begin, Begin::Committed { or_anew: false });
+            if is_unknown && bounds.start < bounds.end {
+                return Err(unknown(group, &source));
+            }
+            let next = was.unwrap_or(bounds.start).clamp(bounds.start, bounds.end);
+            positions.set(source, next);
         }
         // Without a note the state is made of all that there is.
-        let next = was.unwrap_or(bounds.start).clamp(bounds.start, bounds.end);
-        put(opened, Head { positions: Position::from_iter([(source, next)]), note: Bytes::new() }).await?;
+        put(opened, Head { positions, note: Bytes::new() }).await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::app::{App, AppOptions, Folded};
 use crate::topology::{Definition, Kind, TopicRef};
 
 /// How long a tombstone is kept in a compacted topic.
-const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+pub(crate) const TOMBSTONES_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// The topic of what an app's definitions were, within the app.
 pub(crate) const DEFINITIONS: &str = "definitions";
@@ -48,6 +48,8 @@ pub enum Purpose {
     Snapshots(String),
     /// Values under another key, on their way from one topology to others.
     Repartition(String),
+    /// Changes of the state that a topology keeps: the last of each key is the state.
+    Changelog(String),
     /// A topic that other programs may share, and that is folded: it must keep its records.
     Folded(String),
     /// A topic that other programs may share.
@@ -79,6 +81,9 @@ impl Purpose {
             Self::Outcomes(_) => "commands that are sent again are executed again",
             Self::Snapshots(_) => "they are made again from the events, and nothing is lost",
             Self::Repartition(_) => "it is made again from its source, and nothing is lost",
+            Self::Changelog(_) => {
+                "the state is made again from its sources, and what was made of it on the way is appended again"
+            }
             Self::Folded(_) | Self::Shared(_) => "what was made of them stays",
             Self::Heads(_) => "the shards go on from what their group has committed",
             Self::Definitions | Self::Instances => "it is made anew, and nothing is lost",
@@ -94,6 +99,7 @@ impl fmt::Display for Purpose {
             Self::Outcomes(aggregate) => write!(f, "outcomes of commands for aggregate {aggregate}"),
             Self::Snapshots(aggregate) => write!(f, "snapshots of aggregate {aggregate}"),
             Self::Repartition(topology) => write!(f, "repartition \"{topology}\""),
+            Self::Changelog(topology) => write!(f, "changes of the state of \"{topology}\""),
             Self::Folded(topic) => write!(f, "shared topic \"{topic}\", which is folded"),
             Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
@@ -140,6 +146,10 @@ pub(crate) struct WritingGroup {
     pub(crate) snapshots: Option<TopicName>,
     /// Of an emitter: where it appends.
     pub(crate) targets: Vec<TopicName>,
+    /// Of an emitter that keeps state: its changelog.
+    pub(crate) changelog: Option<TopicName>,
+    /// What it reads, the group's topic first.
+    pub(crate) sources: Vec<TopicName>,
 }
 
 impl App {
@@ -167,6 +177,15 @@ impl App {
             .collect::<Vec<_>>()
         };
         let repartitions = self.definitions.values().flat_map(own);
+        let changelog = |definition: &Arc<Definition>| {
+            Some(TopicDeclaration {
+                name: self.resolve(&definition.changelog()?),
+                settings: TopicSettings::kept(self.options.partitions)
+                    .cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
+                purpose: Purpose::Changelog(definition.name.clone()),
+            })
+        };
+        let changelogs = self.definitions.values().filter_map(changelog);
         let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| TopicDeclaration {
             name: self.resolve(&TopicRef::Shared(name.clone())),
             settings: TopicSettings::kept(self.options.partitions),
@@ -174,6 +193,7 @@ impl App {
         });
         aggregates
             .chain(repartitions)
+            .chain(changelogs)
             .chain(shared)
             .chain([definitions(&self.name), instances(&self.name)])
             .collect()
@@ -190,10 +210,12 @@ impl App {
             let AggregateTopics { events, commands, snapshots, .. } =
                 AggregateTopics::of(&self.name, aggregate.name(), &self.options);
             WritingGroup {
+                sources: vec![commands.name.clone()],
                 group: group(aggregate.name().to_owned(), commands.name),
                 events: Some(events.name),
                 snapshots: Some(snapshots.name),
                 targets: Vec::new(),
+                changelog: None,
             }
         });
         let emitters = self.definitions.values().filter_map(|definition| match &definition.kind {
@@ -202,6 +224,8 @@ impl App {
                 events: None,
                 snapshots: None,
                 targets: to.iter().map(|to| self.resolve(to)).collect(),
+                changelog: definition.changelog().map(|changelog| self.resolve(&changelog)),
+                sources: definition.sources.iter().map(|source| self.resolve(source)).collect(),
             }),
             _ => None,
         });

@@ -152,19 +152,37 @@ impl Plan {
         !self.has_conflict() && self.steps.iter().all(|step| step.action == Action::Keep)
     }
 
+    /// What a start refuses, each with the topics of which it is true.
+    fn blocking_alike(&self) -> Vec<(&Difference, Vec<&Step>)> {
+        let mut alike: Vec<(&Difference, Vec<&Step>)> = Vec::new();
+        for (step, difference) in
+            self.steps.iter().flat_map(|step| step.blocking().map(move |difference| (step, difference)))
+        {
+            match alike.iter_mut().find(|(found, _)| *found == difference) {
+                Some((_, steps)) => steps.push(step),
+                None => alike.push((difference, vec![step])),
+            }
+        }
+        alike
+    }
+
     /// Why an app may not start, in one sentence for each reason; until a migration is finished that is the only one.
     pub fn refusal(&self) -> String {
         if let Some(unfinished) = &self.unfinished {
             return unfinished.clone();
         }
-        let topics = self.steps.iter().flat_map(|step| {
-            step.blocking().map(|difference| {
-                let Difference { setting, has, needs, mend, .. } = difference;
-                let (topic, purpose) = (&step.topic, &step.purpose);
-                format!(
-                    "topic \"{topic}\" ({purpose}) has {setting} {has}, but the app needs {needs}: {mend}"
-                )
-            })
+        let topics = self.blocking_alike().into_iter().map(|(difference, steps)| {
+            let Difference { setting, has, needs, mend, .. } = difference;
+            let Step { topic, purpose, .. } = steps[0];
+            let others: Vec<_> = steps[1..].iter().map(|step| format!("\"{}\"", step.topic)).collect();
+            let others = match others.len() {
+                0 => String::new(),
+                1 => format!(" (and so has {})", others[0]),
+                _ => format!(" (and so have {})", others.join(", ")),
+            };
+            format!(
+                "topic \"{topic}\" ({purpose}) has {setting} {has}, but the app needs {needs}: {mend}{others}"
+            )
         });
         let conflicts = self.conflicts.iter().map(ToString::to_string);
         topics.chain(conflicts).collect::<Vec<_>>().join("; ")
@@ -298,22 +316,27 @@ fn compare(
             ("min.insync.replicas", has.min_in_sync, wanted.min_in_sync),
         ];
         let fewer = counts.into_iter().filter(|(_, has, wanted)| has < wanted);
+        let meant = fewer_meant(has, wanted);
         differences.extend(fewer.map(|(setting, has, wanted)| Difference {
             setting,
             has: has.to_string(),
             needs: wanted.to_string(),
             blocks: true,
-            mend: format!("{}; or {mend}", fewer_meant(setting, has)),
+            mend: format!("{meant}; or {mend}"),
         }));
     }
     if differences.is_empty() { Action::Keep } else { Action::Alter(differences) }
 }
 
-/// What to set where a topic has as few copies as it should have, and a setting that says so was forgotten.
-fn fewer_meant(setting: &str, has: u32) -> String {
-    let key = if setting == "replication factor" { "kafka_replication" } else { "kafka_min_in_sync" };
-    let copies = if has == 1 { "one copy is".to_owned() } else { format!("{has} copies are") };
-    format!("set {key} = {has} (HEADWATER_{}={has}) if {copies} meant", key.to_uppercase())
+/// What to set where a topic has as few copies as it should have, and the setting that says so was forgotten.
+fn fewer_meant(has: Replicas, wanted: Replicas) -> String {
+    let (key, count) = match has.factor < wanted.factor {
+        // Of one copy no more than one can be asked for.
+        true => ("kafka_replication", has.factor),
+        false => ("kafka_min_in_sync", has.min_in_sync),
+    };
+    let copies = if count == 1 { "one copy is".to_owned() } else { format!("{count} copies are") };
+    format!("set {key} = {count} (HEADWATER_{}={count}) if {copies} meant", key.to_uppercase())
 }
 
 /// Another count of partitions: no log takes partitions from a topic, and another count moves keys.

@@ -297,6 +297,39 @@ async fn what_is_made_of_other_topics_is_made_again_and_the_rest_is_given_up_as_
     }
 }
 
+/// The shop with a view of counts that an emitter keeps and tells.
+fn telling_shop() -> Shop {
+    let mut app = App::new("shop").with(|options| options.partitions = 2);
+    let orders = app.aggregate::<Order>();
+    let counts = orders.events().group_by("by-day", |_| "day".to_owned()).count(Store::named("counts"));
+    let per_day = app.view(counts.updates().repartition("told").to_table(Store::named("orders-per-day")));
+    Shop { app, orders, per_day }
+}
+
+#[tokio::test]
+async fn a_state_and_what_was_made_of_it_are_made_again_together() {
+    const WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+    for topic in ["shop.told.changelog", "shop.told"] {
+        let log = memory();
+        let Shop { app, orders, .. } = telling_shop();
+        let running = start(&log, app).await.unwrap();
+        for _ in 0..3 {
+            running.send(&orders, &"o".to_owned(), ()).await.unwrap();
+        }
+        assert!(running.stop(WITHIN).await);
+        log.delete(&name(topic)).await.unwrap();
+        let word = Word { accept_loss: [topic.to_owned()].into(), ..Word::default() };
+        apply(&log, &telling_shop().app, word).await.unwrap();
+        let Shop { app, orders, per_day } = telling_shop();
+        let running = start(&log, app).await.unwrap();
+        running.ready(WITHIN).await.unwrap();
+        let next = running.send(&orders, &"o".to_owned(), ()).await.unwrap().accepted().unwrap();
+        let day = running.view(&per_day).unwrap().after(&next).within(WITHIN).get(&"day".to_owned()).await;
+        assert_eq!(day.unwrap().value, Some(4), "{topic}");
+        assert!(running.stop(WITHIN).await);
+    }
+}
+
 #[tokio::test]
 async fn another_definition_under_one_name_is_refused_with_both_shown() {
     let log = memory();

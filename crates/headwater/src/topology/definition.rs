@@ -65,12 +65,25 @@ impl Definition {
         building.finish()
     }
 
+    /// A table that two operators would write, if there is one.
+    pub(crate) fn table_named_twice(&self) -> Option<&str> {
+        let mut tables = self.tables.iter().enumerate();
+        tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
+    }
+
     /// The topics that it appends to.
     pub(crate) fn targets(&self) -> &[TopicRef] {
         match &self.kind {
             Kind::Emitter { to } => to,
             Kind::Fold { .. } | Kind::Observer => &[],
         }
+    }
+
+    /// The topic of the changes of what it keeps; `None` of a fold, which is read again, and of what keeps nothing.
+    pub(crate) fn changelog(&self) -> Option<TopicRef> {
+        let keeps = matches!(self.kind, Kind::Emitter { .. }) && !self.tables.is_empty();
+        let version = if self.version == 1 { String::new() } else { format!("-{}", self.version) };
+        keeps.then(|| TopicRef::Own(format!("{}.changelog{version}", self.name)))
     }
 
     /// `name`, and `name@version` from the second version on.

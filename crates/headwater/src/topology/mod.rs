@@ -12,6 +12,8 @@
 //! - `definition`: a topology; `building`: its operators put together for one shard.
 
 mod building;
+mod cogroup;
+mod deduplicate;
 mod definition;
 mod describe;
 mod grouped;
@@ -21,6 +23,7 @@ mod process;
 mod store;
 mod stream;
 mod stream_join;
+mod suppress;
 mod table;
 mod table_groups;
 mod topic;
@@ -30,6 +33,8 @@ pub(crate) mod windows;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use cogroup::{Cogrouped, CogroupedWindows};
+pub use deduplicate::Once;
 pub use describe::{Description, TopologyDescription};
 pub use grouped::Grouped;
 pub use join::{Join, Joined};
@@ -37,6 +42,7 @@ pub use process::Timers;
 pub use store::Store;
 pub use stream::{InPlace, IsInPlace, Moved, Stream};
 pub use stream_join::JoinWindow;
+pub use suppress::HoldBack;
 pub use table::Table;
 pub use table_groups::Regrouped;
 pub use topic::Topic;

@@ -83,6 +83,23 @@ impl Node {
         Self::new(label, NodeKind::Stateful(store), inputs)
     }
 
+    /// The same, declared with mistakes.
+    pub(crate) fn stateful_with(
+        label: &'static str,
+        store: StoreSpec,
+        inputs: Vec<Arc<Self>>,
+        mistakes: Vec<String>,
+    ) -> Arc<Self> {
+        Arc::new(Self { label, kind: NodeKind::Stateful(store), inputs, mistakes, closes_ms: None })
+    }
+
+    /// From the end of its windows to the stream time at which they close, if there are any on the way to it.
+    ///
+    /// As Kafka's `GraphGraceSearchUtil`: the nearest decide, and of several the longest.
+    pub(crate) fn closing_ms(&self) -> Option<i64> {
+        self.closes_ms.or_else(|| self.inputs.iter().filter_map(|input| input.closing_ms()).max())
+    }
+
     fn new(label: &'static str, kind: NodeKind, inputs: Vec<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self { label, kind, inputs, mistakes: Vec::new(), closes_ms: None })
     }

@@ -274,12 +274,12 @@ impl Lengths {
         ms.max(1)
     }
 
-    pub(super) fn into_mistakes(self) -> Vec<String> {
-        self.mistakes
-    }
-
     pub(super) fn mistake(&mut self, mistake: String) {
         self.mistakes.push(mistake);
+    }
+
+    pub(super) fn into_mistakes(self) -> Vec<String> {
+        self.mistakes
     }
 
     /// The stream, with a node of the windows that tells the mistakes.

@@ -1,8 +1,9 @@
 //! Grouping, and what is kept of a group.
 
 use headwater::prelude::*;
+use headwater::{Keyed, Regrouped};
 
-use super::{Ours, initial, ours};
+use super::{Ours, Plan, initial, ours};
 
 pub(crate) fn cases() -> Vec<Ours> {
     vec![
@@ -42,7 +43,49 @@ pub(crate) fn cases() -> Vec<Ours> {
                 numbers.fold(Store::named("store"), |sum: &mut i64, number| *sum += number.value),
             );
         }),
+        ours("table-count", |plan| {
+            let letters = by_letter(plan);
+            plan.out_and_show(letters.count(Store::named("store")));
+        })
+        .with_keys(),
+        ours("table-reduce", |plan| {
+            let letters = by_letter(plan);
+            plan.out_and_show(letters.reduce(Store::named("store"), add, subtract));
+        })
+        .with_keys(),
+        ours("table-aggregate", |plan| {
+            let letters = by_letter(plan);
+            plan.out_and_show(letters.aggregate(
+                Store::named("store"),
+                |all, word| Some(add(after_colon(all), word)),
+                |all, word| Some(subtract(all, word)),
+            ));
+        })
+        .with_keys(),
+        ours("table-sum", |plan| {
+            let lengths =
+                plan.table("input").group_by("by-word", |key, word| (word.clone(), key.len() as i64));
+            plan.out_and_show(lengths.fold(
+                Store::named("store"),
+                |sum: &mut i64, length| *sum += length.value,
+                |sum: &mut i64, length| *sum -= length.value,
+            ));
+        })
+        .with_keys(),
     ]
+}
+
+fn by_letter(plan: &Plan) -> Regrouped<String, String> {
+    let words = plan.table("input").filter(|_, word| !word.is_empty());
+    words.group_by("by-letter", |_, word| (initial(word).unwrap_or_default(), word.clone()))
+}
+
+fn add(all: String, word: Keyed<'_, String, String>) -> String {
+    format!("{all}+{}", word.value)
+}
+
+fn subtract(all: String, word: Keyed<'_, String, String>) -> String {
+    format!("{all}-{}", word.value)
 }
 
 fn after_colon(all: Option<String>) -> String {

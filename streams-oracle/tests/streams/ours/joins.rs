@@ -1,7 +1,4 @@
-//! Joins of every kind.
-//!
-//! Left and outer joins of streams are not here: Kafka Streams looks for values without a match at most once a second
-//! by the clock on the wall, so what it tells is the same and where among the rest is not.
+//! Joins of every kind of `left` and `right`.
 
 use std::time::Duration;
 
@@ -9,58 +6,108 @@ use headwater::prelude::*;
 
 use super::{Ours, Plan, ours};
 
+const GRACE_MS: i64 = 5;
+
 pub(crate) fn cases() -> Vec<Ours> {
-    let streams = vec![
-        ours("stream_stream-inner", |plan| streams(plan, window(0))),
-        ours("stream_stream-inner-grace", |plan| streams(plan, window(5))),
-        ours("stream_stream-inner-lopsided", |plan| {
-            streams(plan, window(5).before(Duration::from_millis(3)));
-        }),
-    ];
-    let tables = vec![
+    let mut cases = stream_table();
+    cases.extend(["", "-grace", "-lopsided"].into_iter().flat_map(stream_stream));
+    cases.extend(table_table());
+    cases
+}
+
+fn stream_table() -> Vec<Ours> {
+    vec![
         ours("stream_table-inner", |plan| {
-            let left = plan.present::<String>("left");
-            let joined =
-                left.join(&plan.table("right"), |l, r| pair(Some(l.value), Some(r)), Join::default());
+            let words = plan.present::<String>("left");
+            let joined = words.join(
+                &plan.table("right"),
+                |word, row| pair(Some(word.value), Some(row)),
+                Join::default(),
+            );
             plan.out(&joined);
         }),
         ours("stream_table-left", |plan| {
-            let left = plan.present::<String>("left");
-            let joined = left.left_join(&plan.table("right"), |l, r| pair(Some(l.value), r), Join::default());
+            let words = plan.present::<String>("left");
+            let joined = words.left_join(
+                &plan.table("right"),
+                |word, row| pair(Some(word.value), row),
+                Join::default(),
+            );
             plan.out(&joined);
         }),
+    ]
+    .into_iter()
+    .map(Ours::with_keys)
+    .collect()
+}
+
+/// Streams at most 15 ms apart; those with a grace have 5 ms of it, the lopsided ones look 3 ms back.
+fn stream_stream(how: &'static str) -> [Ours; 3] {
+    let grace_ms = if how.is_empty() { 0 } else { GRACE_MS };
+    let both = |plan: &mut Plan| {
+        plan.count_drops_of("join");
+        (plan.present::<String>("left"), plan.present::<String>("right"))
+    };
+    [
+        ours(format!("stream_stream-inner{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.join(&right, |one, other| pair(Some(one.value), Some(other)), window(how)));
+        }),
+        ours(format!("stream_stream-left{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.left_join(&right, |one, other| pair(Some(one.value), other), window(how)));
+        })
+        .sooner(grace_ms),
+        ours(format!("stream_stream-outer{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.outer_join(&right, pair, window(how)));
+        })
+        .sooner(grace_ms),
+    ]
+    // A null moves stream time on there, and never comes to the join here.
+    .map(|ours| ours.with_keys().with_values())
+}
+
+fn window(how: &str) -> JoinWindow {
+    let window = JoinWindow::within(Store::named("join"), Duration::from_millis(15));
+    let grace = Duration::from_millis(GRACE_MS as u64);
+    match how {
+        "" => window,
+        "-grace" => window.grace(grace),
+        _ => window.grace(grace).before(Duration::from_millis(3)),
+    }
+}
+
+fn table_table() -> Vec<Ours> {
+    vec![
         ours("table_table-inner", |plan| {
-            let (left, right) = (plan.table("left"), plan.table("right"));
-            shown(plan, left.join(&right, |l, r| pair(Some(l), Some(r))));
+            let joined = left(plan).join(&right(plan), |one, other| pair(Some(one), Some(other)));
+            plan.out_and_show(joined.stored(Store::named("store")));
         }),
         ours("table_table-left", |plan| {
-            let (left, right) = (plan.table("left"), plan.table("right"));
-            shown(plan, left.left_join(&right, |l, r| pair(Some(l), r)));
+            let joined = left(plan).left_join(&right(plan), |one, other| pair(Some(one), other));
+            plan.out_and_show(joined.stored(Store::named("store")));
         }),
         ours("table_table-outer", |plan| {
-            let (left, right) = (plan.table("left"), plan.table("right"));
-            shown(plan, left.outer_join(&right, pair));
+            let joined = left(plan).outer_join(&right(plan), pair);
+            plan.out_and_show(joined.stored(Store::named("store")));
         }),
-    ];
-    let tables = tables.into_iter().map(Ours::with_keys);
-    streams.into_iter().chain(tables).collect()
+    ]
+    .into_iter()
+    .map(Ours::with_keys)
+    .collect()
 }
 
+fn left(plan: &Plan) -> Table<String, String> {
+    plan.table("left")
+}
+
+fn right(plan: &Plan) -> Table<String, String> {
+    plan.table("right")
+}
+
+/// Both values, as Kafka's documentation shows them.
 fn pair(left: Option<&String>, right: Option<&String>) -> String {
-    let text = |side: Option<&String>| side.map_or("null", |side| side).to_owned();
-    format!("[{}, {}]", text(left), text(right))
-}
-
-fn window(grace: u64) -> JoinWindow {
-    let ms = Duration::from_millis;
-    JoinWindow::within(Store::named("join"), ms(15)).grace(ms(grace))
-}
-
-fn streams(plan: &mut Plan, window: JoinWindow) {
-    let (left, right) = (plan.present::<String>("left"), plan.present::<String>("right"));
-    plan.out(&left.join(&right, |l, r| pair(Some(l.value), Some(r)), window));
-}
-
-fn shown(plan: &mut Plan, joined: Table<String, String>) {
-    plan.out_and_show(joined.stored(Store::named("store")));
+    let shown = |value: Option<&String>| value.map_or_else(|| "null".to_owned(), String::clone);
+    format!("[{}, {}]", shown(left), shown(right))
 }

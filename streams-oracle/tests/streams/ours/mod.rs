@@ -5,7 +5,9 @@
 
 mod aggregations;
 mod joins;
+mod processors;
 mod stateless;
+mod windows;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,8 +19,9 @@ use headwater::core::key::Key;
 use headwater::core::record::Record;
 use headwater::prelude::*;
 use headwater::testing::Driver;
-use headwater::{Emitter, Value};
+use headwater::{Emitter, Value as Kept};
 use serde::Serialize;
+use serde_json::Value;
 use streams_oracle::{Answer, Datum, Input, InputRecord, Options, Output, Row};
 
 /// A case of the reference on Headwater, and which differences are known.
@@ -30,7 +33,10 @@ pub(crate) struct Ours {
 
 /// All that are compared.
 pub(crate) fn all() -> Vec<Ours> {
-    [stateless::cases(), aggregations::cases(), joins::cases()].into_iter().flatten().collect()
+    [stateless::cases(), aggregations::cases(), windows::cases(), joins::cases(), processors::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Compared in everything that Headwater's test driver tells: a row's time is not.
@@ -43,6 +49,33 @@ impl Ours {
     /// A stream or table that takes no records without a key: one that comes stops the shard.
     fn with_keys(mut self) -> Ours {
         self.options.null_keys = false;
+        self
+    }
+
+    /// What is told here with the first record that allows it is told later there, with another record's headers; and
+    /// until then it can still be matched by what comes later than the grace.
+    fn sooner(mut self, grace_ms: i64) -> Ours {
+        self.options.lateness_ms_max = grace_ms;
+        self.options.moments = false;
+        self.options.headers = false;
+        self
+    }
+
+    /// What the store holds is no view here.
+    fn without_rows(mut self) -> Ours {
+        self.options.store = false;
+        self
+    }
+
+    /// Headers go on here, and are left behind there.
+    fn without_headers(mut self) -> Ours {
+        self.options.headers = false;
+        self
+    }
+
+    /// Null values are dropped here, and aggregated there.
+    fn with_values(mut self) -> Ours {
+        self.options.null_values = false;
         self
     }
 
@@ -92,14 +125,24 @@ impl Plan {
     }
 
     /// A stream of words, or of none, as Kafka Streams has them.
-    fn stream<V: Value>(&self, topic: &str) -> Stream<Option<String>, Option<V>> {
+    fn stream<V: Kept>(&self, topic: &str) -> Stream<Option<String>, Option<V>> {
         self.app.stream(Topic::with(topic, Nullable(Text), Json))
     }
 
     /// A stream of what is there; what is not is counted as dropped.
-    fn present<V: Value>(&mut self, topic: &str) -> Stream<String, V> {
+    fn present<V: Kept>(&mut self, topic: &str) -> Stream<String, V> {
         self.dropping.push(topic.to_owned());
         self.stream(topic).present(topic)
+    }
+
+    /// A stream of words or of none, each under a key.
+    fn keyed(&self, topic: &str) -> Stream<String, Option<String>> {
+        self.app.stream(topic)
+    }
+
+    /// Counts what an operator drops.
+    fn count_drops_of(&mut self, operator: &str) {
+        self.dropping.push(operator.to_owned());
     }
 
     fn table(&self, topic: &str) -> Table<String, String> {
@@ -107,12 +150,12 @@ impl Plan {
     }
 
     /// Writes to the topic that most cases write to.
-    fn out<K: Key, V: Value, P>(&mut self, stream: &Stream<K, V, P>) {
+    fn out<K: Key, V: Kept, P>(&mut self, stream: &Stream<K, V, P>) {
         self.out_to("output", stream);
     }
 
     /// Writes keys and values of any type as JSON.
-    fn out_to<K: Key, V: Value, P>(&mut self, topic: &str, stream: &Stream<K, V, P>) {
+    fn out_to<K: Key, V: Kept, P>(&mut self, topic: &str, stream: &Stream<K, V, P>) {
         self.emit(stream.select_key(|item| json(item.key)).to(topic), &[topic.to_owned()]);
     }
 
@@ -124,7 +167,7 @@ impl Plan {
     }
 
     /// Compares the rows of a table.
-    fn show<K: Key, V: Value>(&mut self, table: Table<K, V>) {
+    fn show<K: Key, V: Kept>(&mut self, table: Table<K, V>) {
         if self.part == Part::Outputs {
             return;
         }
@@ -134,7 +177,7 @@ impl Plan {
     }
 
     /// Writes the updates of a table and compares its rows.
-    fn out_and_show<K: Key, V: Value>(&mut self, table: Table<K, V>) {
+    fn out_and_show<K: Key, V: Kept>(&mut self, table: Table<K, V>) {
         self.out(&table.to_stream());
         self.show(table);
     }
@@ -176,7 +219,7 @@ fn record(input: &InputRecord) -> Record {
 }
 
 fn output(after: usize, topic: &str, record: &Record) -> Output {
-    let read = |bytes: &Bytes| serde_json::from_slice::<Option<Datum>>(bytes).unwrap();
+    let read = |bytes: &Bytes| read(serde_json::from_slice(bytes).unwrap());
     let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
     let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), text(value)));
     Output {
@@ -195,7 +238,18 @@ fn json(data: &impl Serialize) -> String {
 }
 
 fn datum(data: &impl Serialize) -> Datum {
-    serde_json::from_value(serde_json::to_value(data).unwrap()).unwrap()
+    read(serde_json::to_value(data).unwrap()).unwrap()
+}
+
+/// A key or value; a windowed key is written as the list of key, start and end.
+fn read(json: Value) -> Option<Datum> {
+    match json {
+        Value::Array(parts) => {
+            let (key, start, end) = serde_json::from_value(parts.into()).unwrap();
+            Some(Datum::Windowed { key, start, end })
+        }
+        json => serde_json::from_value(json).unwrap(),
+    }
 }
 
 /// The first letter, where there is one.

@@ -7,6 +7,7 @@
 mod aggregate;
 mod append;
 mod change;
+mod deduplicate;
 mod fan;
 mod for_each;
 pub(crate) mod join;
@@ -14,12 +15,14 @@ mod process;
 mod regroup;
 mod source;
 mod stateless;
+mod suppress;
 mod table;
 mod task;
 pub(crate) mod window;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use headwater_core::clock::Timestamp;
 use headwater_core::record::StoredRecord;
 
 use super::decide::panic_message;
@@ -28,6 +31,7 @@ use super::flow::{Flow, Keyed, ProcessError};
 pub(crate) use aggregate::{Aggregate, Step};
 pub(crate) use append::{AppendTo, Encoded, Target, WriteRecord};
 pub use change::Change;
+pub(crate) use deduplicate::{Deduplicate, DeduplicateTables};
 pub(crate) use fan::{Fan, Shared};
 pub(crate) use for_each::ForEach;
 pub(crate) use process::{Process, Schedule};
@@ -35,6 +39,7 @@ pub use process::{Processing, Processor, Timer};
 pub(crate) use regroup::{Add, AggregateChanges, Subtract, regrouped};
 pub(crate) use source::{Read, Source};
 pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Present, SelectKey};
+pub(crate) use suppress::{Held, Limit, Suppress, SuppressRules, SuppressTables};
 pub(crate) use table::{Materialise, TableFilter, TableMapValues, Updates};
 pub(crate) use task::{Task, TickSink};
 pub use window::Windowed;
@@ -109,18 +114,33 @@ pub(crate) fn run_batch<'a>(
     flow: &mut Flow<'_>,
 ) -> Result<(), Failure> {
     let mut at = 0;
-    let run = catch_unwind(AssertUnwindSafe(|| {
+    let run = contained(task, |task| {
         for (index, InputRecord { source, record }) in records.enumerate() {
             at = index;
             task.push(source, record, flow)?;
         }
         task.close(flow)
-    }));
-    let error = match run {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => error,
-        Err(panic) => ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))),
-    };
-    task.abort();
-    Err(Failure { at, error })
+    });
+    run.map_err(|error| Failure { at, error })
+}
+
+/// Tells a task the time on the wall; what fails or panics then is given up whole.
+pub(crate) fn run_tick(task: &mut Task, now: Timestamp, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+    contained(task, |task| {
+        task.tick(now, flow)?;
+        task.close(flow)
+    })
+}
+
+fn contained(
+    task: &mut Task,
+    run: impl FnOnce(&mut Task) -> Result<(), ProcessError>,
+) -> Result<(), ProcessError> {
+    let ended = catch_unwind(AssertUnwindSafe(|| run(task))).unwrap_or_else(|panic| {
+        Err(ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))))
+    });
+    if ended.is_err() {
+        task.abort();
+    }
+    ended
 }

@@ -189,7 +189,7 @@ impl<A: Aggregate> AggregateShards<A> {
             let Some(restored) = restored? else { break };
             if restored.is_first {
                 match self.write_first_head(shard, &mut *writer, &restored, stop).await? {
-                    Committed::Yes => {}
+                    Committed::Yes(_) => {}
                     Committed::WriterDied => continue,
                     Committed::Stopped => break,
                 }

@@ -23,8 +23,15 @@ pub(crate) enum Question {
     Aggregate { name: String, shard: Partition, ask: AggregateAsk },
     /// To a view's shard, answered from a state that has reached `needed`.
     View { name: String, version: u32, shard: Partition, needed: Option<Offset>, ask: ViewAsk },
-    /// Wait until a topology that feeds others has committed up to an offset of its source.
-    Reach { topology: String, shard: Partition, next: Offset },
+    /// Wait until a topology that feeds others has committed up to an offset of its source; of several, of the one of
+    /// this index.
+    Reach {
+        topology: String,
+        shard: Partition,
+        next: Offset,
+        #[serde(default)]
+        source: usize,
+    },
     /// The rows of a shard of a store, for one that is to have them as well.
     Copy { store: String, shard: Partition, ask: CopyAsk },
 }

@@ -90,8 +90,8 @@ impl StartedApp {
                     None => Reply::<()>::Moved.with(vec![]),
                 }
             }
-            Question::Reach { topology, shard, next } => match self.emitters.get(&topology) {
-                Some(emitter) => emitter.answer_peer(shard, next, deadline).await,
+            Question::Reach { topology, shard, next, source } => match self.emitters.get(&topology) {
+                Some(emitter) => emitter.answer_peer(shard, (source, next), deadline).await,
                 None => Reply::<()>::Moved.with(vec![]),
             },
             Question::Copy { store, shard, ask } => self.answer_copy(&store, shard, ask, &parts).await,

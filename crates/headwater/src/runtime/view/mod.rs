@@ -10,6 +10,7 @@ mod routed;
 mod scan;
 pub(crate) mod state;
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use headwater_core::clock::Timestamp;
 use headwater_core::key::{Key, decode_ordered, ordered};
 use headwater_core::partitioner::partition_of;
 use headwater_core::position::Position;
@@ -34,6 +36,7 @@ use super::peers::question::Made;
 use super::start::StartedApp;
 use super::watch::Changes;
 use crate::command::Receipt;
+use crate::engine::operators::Windowed;
 use crate::topology::Route;
 
 /// How long a reader waits for its own write, unless it says otherwise.
@@ -233,8 +236,9 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         Ok(partition_of(&part, self.view.cells.len() as u32))
     }
 
-    /// The position in the view's source that includes the receipt's events, if any of them can concern the shard: hop
-    /// by hop along the topologies that feed the view, each waited for where it runs.
+    /// The position in the view's source that includes the receipt's events, if any of them can concern the shard: from
+    /// topology to topology along the graph that feeds the view, each waited for where it runs, in every source of it
+    /// that the events have come to; what it has made of them then lies before the ends of its topics.
     async fn needed(
         &self,
         receipt: &Receipt,
@@ -242,33 +246,38 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         deadline: Instant,
     ) -> Result<Option<Offset>, QueryError> {
         self.check_receipt(receipt, deadline).await?;
-        let mut topic = receipt.topic.clone();
-        let mut needed = vec![(receipt.partition, receipt.next)];
+        let mut needed: HashMap<TopicName, Vec<(Partition, Offset)>> = HashMap::new();
+        needed.insert(receipt.topic.clone(), vec![(receipt.partition, receipt.next)]);
+        // Topologies come after those that feed them.
         for hop in &self.lineage {
             let Some(emitter) = self.app.emitters.get(hop) else {
                 return Err(QueryError::NotHere(hop.clone()));
             };
-            if emitter.source != topic {
-                return Ok(None);
+            let reached = emitter.sources.iter().enumerate().filter_map(|(source, topic)| {
+                let reach =
+                    move |place| self.view.reach_hop(hop, emitter, source, place, self.bounds(deadline));
+                Some(try_join_all(needed.get(topic)?.clone().into_iter().map(reach)))
+            });
+            if try_join_all(reached).await?.is_empty() {
+                continue;
             }
-            let reach = |place| self.view.reach_hop(hop, emitter, place, self.bounds(deadline));
-            try_join_all(needed.into_iter().map(reach)).await?;
-            topic = emitter.to.clone();
-            needed = self.ends(&topic, shard, hop, deadline).await?;
+            for topic in &emitter.to {
+                let ends = self.ends(topic, shard, deadline).await?;
+                needed.insert(topic.clone(), ends);
+            }
         }
-        let mine = needed.iter().find(|(partition, _)| *partition == shard);
-        Ok(mine.filter(|_| self.view.source == topic).map(|(_, next)| *next))
+        let mine = needed.get(&self.view.source).and_then(|ends| ends.iter().find(|(at, _)| *at == shard));
+        Ok(mine.map(|(_, next)| *next))
     }
 
-    /// The ends of the partitions that matter: the shard's alone behind the last hop, all before.
+    /// The ends of the partitions that matter: the shard's alone of the view's source, all of what comes before.
     async fn ends(
         &self,
         topic: &TopicName,
         shard: Partition,
-        hop: &String,
         deadline: Instant,
     ) -> Result<Vec<(Partition, Offset)>, QueryError> {
-        let last = self.lineage.last() == Some(hop);
+        let last = *topic == self.view.source;
         let partitions = self.shards().filter(|partition| !last || *partition == shard);
         let end = async |partition: Partition| {
             let at = topic.partition(partition.0);
@@ -299,6 +308,39 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
 
 fn answer<T>(value: T, made: Made) -> Answer<T> {
     Answer { value, position: made.position, frozen_version: made.frozen_version, stale_ms: made.stale_ms }
+}
+
+impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowed<K>, S> {
+    /// The windows of a key that begin within a range of times, in the order of their starts.
+    ///
+    /// As Kafka's `WindowStore::fetch(key, from, to)`; all of them are one range of one shard.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn windows(
+        &self,
+        key: &K,
+        starts: impl RangeBounds<Timestamp>,
+    ) -> Result<Answer<Vec<(Windowed<K>, S)>>, QueryError> {
+        let (first, last) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
+        let window = |start, end| Windowed { key: key.clone(), start, end };
+        let shard = self.shard_of(&window(first, last))?;
+        let bytes = |window: &Windowed<K>| ordered(window).map_err(|e| QueryError::Key(e.to_string()));
+        let from = match starts.start_bound() {
+            Bound::Included(start) => Bound::Included(bytes(&window(*start, first))?),
+            Bound::Excluded(start) => Bound::Excluded(bytes(&window(*start, last))?),
+            Bound::Unbounded => Bound::Included(bytes(&window(first, first))?),
+        };
+        let to = match starts.end_bound() {
+            Bound::Included(start) => Bound::Included(bytes(&window(*start, last))?),
+            Bound::Excluded(start) => Bound::Excluded(bytes(&window(*start, first))?),
+            Bound::Unbounded => Bound::Included(bytes(&window(last, last))?),
+        };
+        let keys = KeyRange { from, to, ..KeyRange::all() };
+        let (rows, made) = self.rows(shard, keys, usize::MAX, self.deadline()).await?;
+        Ok(answer(self.decoded(rows, &made)?, made))
+    }
 }
 
 impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<(P, R), S> {

@@ -140,24 +140,26 @@ impl ViewState {
         }
     }
 
-    /// Waits until a topology that feeds the view has committed up to an offset of its source, wherever it runs.
+    /// Waits until a topology that feeds the view has committed up to an offset of the source of this index, wherever
+    /// it runs.
     pub(super) async fn reach_hop(
         &self,
         hop: &str,
         emitter: &StartedEmitter,
+        source: usize,
         (shard, next): (Partition, Offset),
         bounds: Bounds<'_>,
     ) -> Result<(), QueryError> {
         let (cell, begun) = (&*emitter.cells[shard.0 as usize], Instant::now());
         loop {
             if self.place.routes.is_none() || cell.phase() != Phase::Waiting {
-                match self.reach(cell, next, begun, bounds.deadline).await {
+                match self.reach(cell, (source, next), begun, bounds.deadline).await {
                     Ok(()) => return Ok(()),
                     Err(NotAnswered::Failed(error)) => return Err(error),
                     Err(NotAnswered::Moved) => {}
                 }
             }
-            let head = Question::Reach { topology: hop.to_owned(), shard, next };
+            let head = Question::Reach { topology: hop.to_owned(), shard, next, source };
             let sent = self.send(hop, cell, false, Frame { head, parts: Vec::new() }, bounds).await?;
             let Some(frame): Option<Frame<Result<(), HopStop>>> = sent else { continue };
             return frame.head.map_err(|stop| match stop {
@@ -210,15 +212,15 @@ enum HopStop {
 }
 
 impl StartedEmitter {
-    /// Waits for another instance until a shard that is here has committed up to an offset of its source.
+    /// Waits for another instance until a shard that is here has committed up to an offset of a source.
     pub(crate) async fn answer_peer(
         &self,
         shard: Partition,
-        next: Offset,
+        (source, next): (usize, Offset),
         deadline: Instant,
     ) -> Result<Bytes, FrameError> {
         let Some(cell) = self.cells.get(shard.0 as usize) else { return Reply::<()>::Moved.with(vec![]) };
-        match reach(cell, next, true, deadline).await {
+        match reach(cell, (source, next), true, deadline).await {
             Reached::Yes => Reply::Done(Ok::<(), HopStop>(())).with(vec![]),
             Reached::Moved => Reply::<()>::Moved.with(vec![]),
             Reached::Stopped(reason) => Reply::Done(Err::<(), _>(HopStop::Stopped(reason))).with(vec![]),

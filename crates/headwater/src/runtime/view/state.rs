@@ -267,7 +267,7 @@ impl ViewState {
         let begun = Instant::now();
         let Some(next) = needed else { return self.answering(shard, deadline).await };
         loop {
-            self.reach(self.cell(shard), next, begun, deadline).await?;
+            self.reach(self.cell(shard), (0, next), begun, deadline).await?;
             let answering = self.answering(shard, deadline).await?;
             if self.stands_at(&answering, shard) >= next {
                 return Ok(answering);
@@ -287,15 +287,15 @@ impl ViewState {
         checkpoint.position.get(&self.source.partition(shard.0)).unwrap_or_default()
     }
 
-    /// Waits until a shard has committed up to `next`.
+    /// Waits until a shard has committed up to `next` of the source of this index.
     pub(crate) async fn reach(
         &self,
         cell: &ShardCell,
-        next: Offset,
+        (source, next): (usize, Offset),
         begun: Instant,
         deadline: Instant,
     ) -> Result<(), NotAnswered> {
-        match reach(cell, next, self.may_move(), deadline).await {
+        match reach(cell, (source, next), self.may_move(), deadline).await {
             Reached::Yes => Ok(()),
             Reached::Moved => Err(NotAnswered::Moved),
             Reached::Stopped(reason) => Err(QueryError::Stopped { view: self.name.clone(), reason }.into()),
@@ -425,9 +425,14 @@ pub(crate) enum Reached {
     NotYet,
 }
 
-/// Waits until a shard has committed up to `next`; if it may move, only as long as it is here.
-pub(crate) async fn reach(cell: &ShardCell, next: Offset, may_move: bool, deadline: Instant) -> Reached {
-    if cell.committed() >= next && !(may_move && cell.phase() == Phase::Waiting) {
+/// Waits until a shard has committed up to an offset of a source; if it may move, only as long as it is here.
+pub(crate) async fn reach(
+    cell: &ShardCell,
+    (source, next): (usize, Offset),
+    may_move: bool,
+    deadline: Instant,
+) -> Reached {
+    if cell.committed_of(source) >= next && !(may_move && cell.phase() == Phase::Waiting) {
         return Reached::Yes;
     }
     let (mut committed, mut phase) = (cell.watch_committed(), cell.watch_phase());
@@ -437,11 +442,11 @@ pub(crate) async fn reach(cell: &ShardCell, next: Offset, may_move: bool, deadli
         tokio::select! {
             biased;
             ended = phase.wait_for(ended) => ended.ok().map(|phase| phase.clone()),
-            _ = committed.wait_for(|at| *at >= next) => None,
+            _ = committed.wait_for(|at| at.get(source).is_some_and(|at| *at >= next)) => None,
         }
     };
     match tokio::time::timeout_at(deadline, reached).await {
-        Ok(Some(Phase::Stopped { reason })) if cell.committed() < next => Reached::Stopped(reason),
+        Ok(Some(Phase::Stopped { reason })) if cell.committed_of(source) < next => Reached::Stopped(reason),
         Ok(Some(Phase::Waiting)) => Reached::Moved,
         Ok(_) => Reached::Yes,
         Err(_) => Reached::NotYet,

@@ -4,8 +4,8 @@
 //! kind, time as i64 big-endian with its sign flipped, key  ->  1
 //! ```
 //!
-//! Invariant: whatever is added is due later than all that was taken before, so that what was taken is never looked at
-//! again.
+//! Invariant: before the last that was taken there is nothing, so that what was taken and is not removed from the store
+//! yet need not be passed again.
 
 use std::ops::{Bound, ControlFlow};
 
@@ -47,6 +47,7 @@ impl Due {
                 row.len() - KEY_BYTES_MAX
             )));
         }
+        self.taken = self.taken.take().filter(|taken| *taken < row);
         flow.put(self.table, row, Some(Bytes::from_static(b"1")));
         self.earliest = self.earliest.map(|earliest| earliest.min(time));
         Ok(())

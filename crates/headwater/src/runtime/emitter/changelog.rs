@@ -1,0 +1,223 @@
+//! The state that a shard of an emitter keeps, and its changelog.
+//!
+//! Every change of the state is a record of the compacted topic `<app>.<topology>.changelog` (`changelog-2` of version
+//! 2), in the shard's own partition, and in the transaction of the outputs and positions that belong to it:
+//!
+//! ```text
+//! key   = u8 table, bytes key   the table's index among the topology's, and the key that the row has there
+//! value = bytes row             null: the row is gone
+//! time  = on the wall, when the transaction was made: tombstones are kept for seven days from then on
+//! ```
+//!
+//! The local store is a copy of it that is behind: its checkpoint says up to which offset of the changelog, and when that
+//! was. From there the rest is replayed, up to the end that the changelog has once the shard's writer was opened: so the
+//! state is what it was at the head, whatever became of the last transaction. A store that is older than half of the time
+//! that tombstones are kept could miss some of them: it is built again from the changelog's start.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use headwater_core::clock::Timestamp;
+use headwater_core::log::{LogErrorKind, ReadLimit, Wait};
+use headwater_core::position::Position;
+use headwater_core::record::{Append, Record, StoredRecord};
+use headwater_core::store::{Checkpoint, KEY_BYTES_MAX, StateChange, TableId};
+use headwater_core::topic::{Offset, TopicName, TopicPartition};
+use tokio_util::sync::CancellationToken;
+
+use super::Emitter;
+use crate::engine::state::Delta;
+use crate::runtime::cell::{Phase, ShardCell};
+use crate::runtime::shell::{NamedStore, Stop, pause_after};
+use crate::runtime::trust::{Input, Provenance};
+use crate::store::overlay::ShardState;
+use crate::topics::TOMBSTONES_MS;
+
+const CHUNK: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
+/// What a standby reads at once.
+const LIVE: ReadLimit = ReadLimit { records: 2_000, bytes: 1 << 20 };
+
+/// What an emitter keeps: its store, and the topic of its changes.
+pub(crate) struct EmitterStore {
+    pub(crate) named: NamedStore,
+    pub(crate) changelog: TopicName,
+}
+
+/// A shard's state, and how much of its changelog it has.
+pub(super) struct Kept {
+    pub(super) state: Arc<ShardState>,
+    changelog: TopicPartition,
+    next: Offset,
+    provenance: Provenance,
+    /// Everything that was written before is in it.
+    as_of: Timestamp,
+    /// What the tables are called.
+    tables: Arc<[String]>,
+}
+
+impl Kept {
+    /// The record of a change.
+    pub(super) fn append(&self, change: &StateChange, now: Timestamp) -> Append {
+        let mut key = BytesMut::with_capacity(1 + change.key.len());
+        key.put_u8(change.table.0);
+        key.put_slice(&change.key);
+        let record = Record {
+            key: Some(key.freeze()),
+            value: change.value.clone(),
+            timestamp: now,
+            ..Record::default()
+        };
+        Append { to: self.changelog.clone(), record }
+    }
+
+    /// Refuses what no store would take.
+    pub(super) fn check(&self, changes: &[StateChange]) -> Result<(), Stop> {
+        let Some(change) = changes.iter().find(|change| change.key.len() > KEY_BYTES_MAX) else {
+            return Ok(());
+        };
+        let table = &self.tables[usize::from(change.table.0)];
+        let bytes = change.key.len();
+        Err(Stop(format!(
+            "a key of \"{table}\" has {bytes} bytes, and a store takes {KEY_BYTES_MAX} at most"
+        )))
+    }
+
+    /// Changes the state as a transaction has that is written now; its records of changes have these offsets.
+    pub(super) fn commit(
+        &mut self,
+        changes: Vec<StateChange>,
+        offsets: &[Offset],
+        sources: Position,
+        now: Timestamp,
+    ) {
+        if let Some(last) = offsets.iter().max() {
+            self.next = last.next();
+        }
+        self.as_of = now;
+        self.apply(changes, sources);
+    }
+
+    fn apply(&self, changes: Vec<StateChange>, sources: Position) {
+        let position = sources.iter().map(|(at, next)| (at.clone(), next));
+        let position = position.chain([(self.changelog.clone(), self.next)]).collect();
+        self.state.commit(changes, Checkpoint { position, note: self.provenance.note_as_of(self.as_of) });
+    }
+
+    /// Takes records of the changelog into the state, and moves to behind them.
+    ///
+    /// The state is as old as the last of them: those that follow are no older.
+    fn replay(&mut self, records: &[StoredRecord], next: Offset) -> Result<(), Stop> {
+        let mut delta = Delta::default();
+        for stored in records {
+            let failed = |why| Stop(format!("{} offset {}: {why}", self.changelog, stored.offset));
+            let key = stored.record.key.as_ref().ok_or_else(|| failed("it has no key"))?;
+            let (table, _) = key.split_first().ok_or_else(|| failed("its key is empty"))?;
+            if usize::from(*table) >= self.tables.len() {
+                return Err(failed("there is no such table"));
+            }
+            delta.put(TableId(*table), key.slice(1..), stored.record.value.clone());
+        }
+        self.next = next;
+        let sources = self.state.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
+        self.as_of = records.last().map_or(self.as_of, |stored| stored.record.timestamp);
+        self.apply(delta.into_changes(), sources);
+        Ok(())
+    }
+}
+
+impl Emitter {
+    /// The shard's state as far as there is one that can be trusted, and the end of its changelog.
+    async fn kept(
+        &self,
+        store: &EmitterStore,
+        cell: &ShardCell,
+        stop: &CancellationToken,
+    ) -> Result<(Kept, Offset), Stop> {
+        let changelog = store.changelog.partition(cell.shard.0);
+        let oldest = self.shell.clock.now().plus_ms(-(TOMBSTONES_MS as i64) / 2);
+        let provenance = self.shell.provenance(cell, &[&store.changelog]).await?.expiring(oldest);
+        let bounds = self.shell.bounds(cell, &changelog).await?;
+        let input = Input { partition: changelog.clone(), bounds, is_kept: true };
+        let state = self.shell.shard_state(&store.named, cell, &provenance, &[input], stop).await?;
+        cell.set_state(Some(state.clone()));
+        let next = state.checkpoint().and_then(|checkpoint| checkpoint.position.get(&changelog));
+        let next = next.unwrap_or(bounds.start);
+        let tables = store.named.tables.clone();
+        Ok((Kept { state, changelog, next, provenance, as_of: oldest, tables }, bounds.end))
+    }
+
+    /// The shard's state at its head; `None` if it was told to stop. To be called once its writer was opened.
+    pub(super) async fn restore(
+        &self,
+        store: &EmitterStore,
+        head: Position,
+        cell: &ShardCell,
+        stop: &CancellationToken,
+    ) -> Result<Option<Kept>, Stop> {
+        let (mut kept, end) = self.kept(store, cell, stop).await?;
+        let from = kept.next;
+        while kept.next < end {
+            if stop.is_cancelled() {
+                return Ok(None);
+            }
+            let (done, total) = (kept.next.0 - from.0, end.0 - from.0);
+            cell.set_phase(Phase::Restoring { done, total });
+            match self.shell.log.read(&kept.changelog, kept.next, CHUNK, Wait::No).await {
+                Ok(batch) => {
+                    cell.let_on();
+                    kept.replay(&batch.records, batch.next)?;
+                }
+                Err(error) => {
+                    cell.hinder(&error);
+                    pause_after(error, &kept.changelog, stop).await?;
+                }
+            }
+            self.shell.room().await;
+        }
+        let now = self.shell.clock.now();
+        kept.commit(Vec::new(), &[], head, now);
+        Ok(Some(kept))
+    }
+
+    /// Keeps a copy of another instance's shard until `stop`.
+    pub(super) async fn keep_copy(
+        &self,
+        store: &EmitterStore,
+        cell: &ShardCell,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        cell.set_standby(Some(0));
+        while !stop.is_cancelled() {
+            let (kept, end) = self.kept(store, cell, stop).await?;
+            cell.set_standby(Some(end.0.saturating_sub(kept.next.0)));
+            // It ends by itself only where the log has dropped what it stands at: it begins again.
+            self.follow_changelog(kept, cell, stop).await?;
+        }
+        Ok(())
+    }
+
+    async fn follow_changelog(
+        &self,
+        mut kept: Kept,
+        cell: &ShardCell,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        loop {
+            let read = self.shell.log.read(&kept.changelog, kept.next, LIVE, Wait::UntilMore);
+            let read = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                read = read => read,
+            };
+            match read {
+                Ok(batch) => {
+                    kept.replay(&batch.records, batch.next)?;
+                    cell.set_standby(Some(batch.end.0.saturating_sub(batch.next.0)));
+                }
+                Err(error) if matches!(error.kind(), LogErrorKind::OutOfRange(_)) => return Ok(()),
+                Err(error) => pause_after(error, &kept.changelog, stop).await?,
+            }
+            self.shell.room().await;
+        }
+    }
+}

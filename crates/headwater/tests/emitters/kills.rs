@@ -1,0 +1,154 @@
+//! Killed and started again at random points, while the log refuses, delays, forgets what was not synced and leaves
+//! commits unanswered: the outcome is that of an app which nothing disturbed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater::core::store::StateStores;
+use headwater::log::embedded::{EmbeddedLog, Options};
+use headwater::log::memory::{FaultKind, Faults};
+use headwater::prelude::*;
+use headwater::store::lmdb::{LmdbOptions, LmdbStores};
+use headwater::store::memory::MemoryStores;
+use tokio::runtime::{Builder, Runtime};
+
+use super::sipping_log::SippingLog;
+use super::{Outcome, Visits, Written, dyn_log, make, produce, told, visits, visits_among, written};
+
+const SEEDS: u64 = 12;
+const EMBEDDED_SEEDS: u64 = 3;
+const KILLS: u64 = 6;
+
+/// Numbers that follow from a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// A runtime whose end is a kill: every task ends wherever it waits.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
+/// A life of the app that ends by a kill; answers how much it has told of all that there is to count.
+fn live_and_die(
+    log: dyn_log::Shared,
+    stores: Arc<dyn StateStores>,
+    dice: &mut Dice,
+    faults: impl Fn(bool),
+) -> usize {
+    runtime().block_on(async {
+        let sipping = Arc::new(SippingLog(log.clone()));
+        let headwater = Headwater::by_hand(sipping, stores, Arc::new(headwater::core::clock::SystemClock));
+        let running = headwater.start(visits().app).await.unwrap();
+        faults(true);
+        for _ in 0..1 + dice.below(4) {
+            for _ in 0..dice.below(120) {
+                tokio::task::yield_now().await;
+            }
+            if dice.below(2) == 0 {
+                running.flush_states();
+            }
+            if dice.below(3) == 0 {
+                // Whoever waits for a moment goes on.
+                tokio::time::sleep(Duration::from_millis(dice.below(300))).await;
+            }
+        }
+        faults(false);
+        told(&*log, "counts").await.concat().len()
+    })
+}
+
+/// The last life, which nothing disturbs.
+fn outcome(log: dyn_log::Shared, stores: Arc<dyn StateStores>, records: &[Written]) -> Outcome {
+    // Not paused: another thread may answer, which the runtime does not know of.
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Visits { app, total } = visits();
+        let running = Headwater::on(log.clone(), stores).start(app).await.unwrap();
+        let outcome = Outcome::of(&*log, &running, &total, records).await;
+        assert!(running.stop(super::WITHIN).await);
+        outcome
+    })
+}
+
+#[test]
+fn a_memory_log_that_fails_in_every_way_changes_nothing() {
+    let written = written(240);
+    let expected = Outcome::expected(&written);
+    let mut hits: BTreeMap<FaultKind, u64> = BTreeMap::new();
+    let mut cut_off = 0;
+    for seed in 0..SEEDS {
+        let (mut log, stores) = (log_of(seed), MemoryStores::new());
+        runtime().block_on(async {
+            make(&log, &["visits", "clicks"]).await;
+            produce(&log, &written).await;
+        });
+        let mut dice = Dice(seed);
+        for _ in 0..KILLS {
+            let faulty = log.clone();
+            // What is refused for good stops a shard, and an operator starts it again: no kill does.
+            let faults = Faults::every(40).rate(FaultKind::RefusedForGood, 0);
+            let told = live_and_die(Arc::new(log.clone()), Arc::new(stores.clone()), &mut dice, |on| {
+                faulty.set_faults(if on { faults.clone() } else { Faults::none() });
+            });
+            cut_off += usize::from(told > 0 && told < visits_among(&written));
+            for (kind, count) in log.fault_hits() {
+                *hits.entry(kind).or_default() += count;
+            }
+            log = log.crash();
+        }
+        let outcome = outcome(Arc::new(log), Arc::new(stores), &written);
+        assert_eq!(outcome, expected, "seed {seed}");
+    }
+    println!("{cut_off} lives cut off amid counting; hits over {SEEDS} seeds: {hits:?}");
+    assert!(cut_off >= SEEDS as usize, "{cut_off} lives were cut off amid counting");
+    for kind in [FaultKind::Refused, FaultKind::UnknownWritten, FaultKind::UnknownLate, FaultKind::Fenced] {
+        assert!(hits.get(&kind).is_some_and(|count| *count > 0), "no hit of {kind}: {hits:?}");
+    }
+}
+
+fn log_of(seed: u64) -> headwater::log::memory::MemoryLog {
+    use headwater::core::clock::SystemClock;
+    use headwater::log::memory::{MemoryLog, MemoryOptions};
+    let markers = seed % 2 == 1;
+    let options = MemoryOptions { seed, clock: Arc::new(SystemClock), markers, ..MemoryOptions::default() };
+    MemoryLog::new(options)
+}
+
+#[test]
+fn an_embedded_log_goes_on_where_it_was() {
+    let written = written(240);
+    let expected = Outcome::expected(&written);
+    let mut cut_off = 0;
+    for seed in 0..EMBEDDED_SEEDS {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let options = Options { maintenance_every: None, check_after_crash: false, ..Options::default() };
+            let log = EmbeddedLog::open(dir.path(), options).unwrap();
+            let stores = LmdbStores::new(dir.path(), LmdbOptions::default()).unwrap();
+            (log as dyn_log::Shared, Arc::new(stores) as Arc<dyn StateStores>)
+        };
+        let (log, stores) = open();
+        runtime().block_on(async {
+            make(&*log, &["visits", "clicks"]).await;
+            produce(&*log, &written).await;
+        });
+        drop((log, stores));
+        let mut dice = Dice(seed + 100);
+        for _ in 0..KILLS {
+            let (log, stores) = open();
+            let told = live_and_die(log, stores, &mut dice, |_| {});
+            cut_off += usize::from(told > 0 && told < visits_among(&written));
+        }
+        let (log, stores) = open();
+        assert_eq!(outcome(log, stores, &written), expected, "seed {seed}");
+    }
+    println!("{cut_off} lives cut off amid counting");
+    assert!(cut_off > 0, "no life was cut off amid counting");
+}
