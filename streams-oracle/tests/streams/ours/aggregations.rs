@@ -1,6 +1,7 @@
 //! Grouping, and what is kept of a group.
 
 use headwater::prelude::*;
+use headwater::{Keyed, Regrouped};
 
 use super::{Ours, Plan, initial, ours};
 
@@ -43,52 +44,48 @@ pub(crate) fn cases() -> Vec<Ours> {
             );
         }),
         ours("table-count", |plan| {
-            let grouped = by_letter(plan);
-            plan.out_and_show(grouped.count(Store::named("store")));
+            let letters = by_letter(plan);
+            plan.out_and_show(letters.count(Store::named("store")));
         })
-        .uncounted(),
+        .with_keys(),
         ours("table-reduce", |plan| {
-            let grouped = by_letter(plan);
-            plan.out_and_show(grouped.reduce(
-                Store::named("store"),
-                |all, word| all + "+" + word.value,
-                |all, word| all + "-" + word.value,
-            ));
+            let letters = by_letter(plan);
+            plan.out_and_show(letters.reduce(Store::named("store"), add, subtract));
         })
-        .uncounted(),
+        .with_keys(),
         ours("table-aggregate", |plan| {
-            let grouped = by_letter(plan);
-            plan.out_and_show(grouped.aggregate(
+            let letters = by_letter(plan);
+            plan.out_and_show(letters.aggregate(
                 Store::named("store"),
-                |all, word| Some(after_colon(all) + "+" + word.value),
-                |all, word| Some(all + "-" + word.value),
+                |all, word| Some(add(after_colon(all), word)),
+                |all, word| Some(subtract(all, word)),
             ));
         })
-        .uncounted(),
+        .with_keys(),
         ours("table-sum", |plan| {
-            let grouped = rows(plan).group_by("grouped", |key, value| (value.clone(), key.len() as i64));
-            plan.out_and_show(grouped.fold(
+            let lengths =
+                plan.table("input").group_by("by-word", |key, word| (word.clone(), key.len() as i64));
+            plan.out_and_show(lengths.fold(
                 Store::named("store"),
                 |sum: &mut i64, length| *sum += length.value,
-                |sum, length| *sum -= length.value,
+                |sum: &mut i64, length| *sum -= length.value,
             ));
         })
-        .uncounted(),
+        .with_keys(),
     ]
 }
 
-/// A table of what has a key; what has none is left out here, and counted there.
-fn rows(plan: &Plan) -> Table<String, String> {
-    let keyed = plan
-        .stream::<String>("input")
-        .flat_map(|row| row.key.clone().map(|key| (key, row.value.clone())).into_iter().collect());
-    keyed.repartition("rows").to_table_with_deletes(Store::named("table"))
+fn by_letter(plan: &Plan) -> Regrouped<String, String> {
+    let words = plan.table("input").filter(|_, word| !word.is_empty());
+    words.group_by("by-letter", |_, word| (initial(word).unwrap_or_default(), word.clone()))
 }
 
-/// Rows by their first letter; those that have none are in no group.
-fn by_letter(plan: &mut Plan) -> Regrouped<String, String> {
-    let lettered = rows(plan).filter(|_, word| initial(word).is_some());
-    lettered.group_by("grouped", |_, word| (initial(word).unwrap_or_default(), word.clone()))
+fn add(all: String, word: Keyed<'_, String, String>) -> String {
+    format!("{all}+{}", word.value)
+}
+
+fn subtract(all: String, word: Keyed<'_, String, String>) -> String {
+    format!("{all}-{}", word.value)
 }
 
 fn after_colon(all: Option<String>) -> String {

@@ -1,8 +1,7 @@
-//! Joins of every kind.
+//! Joins of every kind of `left` and `right`.
 
 use std::time::Duration;
 
-use headwater::Keyed;
 use headwater::prelude::*;
 
 use super::{Ours, Plan, ours};
@@ -10,160 +9,105 @@ use super::{Ours, Plan, ours};
 const GRACE_MS: i64 = 5;
 
 pub(crate) fn cases() -> Vec<Ours> {
-    let streams = vec![
-        ours("stream_stream-inner", |plan| streams(plan, window(0))),
-        ours("stream_stream-inner-grace", |plan| streams(plan, window(5))),
-        ours("stream_stream-inner-lopsided", |plan| {
-            streams(plan, window(5).before(Duration::from_millis(3)));
+    let mut cases = stream_table();
+    cases.extend(["", "-grace", "-lopsided"].into_iter().flat_map(stream_stream));
+    cases.extend(table_table());
+    cases
+}
+
+fn stream_table() -> Vec<Ours> {
+    vec![
+        ours("stream_table-inner", |plan| {
+            let words = plan.present::<String>("left");
+            let joined = words.join(
+                &plan.table("right"),
+                |word, row| pair(Some(word.value), Some(row)),
+                Join::default(),
+            );
+            plan.out(&joined);
         }),
-    ];
-    let tables = vec![
-        ours("stream_table-inner", |plan| stream_table(plan, false, plain, Join::default())),
-        ours("stream_table-left", |plan| stream_table(plan, true, plain, Join::default())),
-        ours("stream_table-inner-versioned", |plan| stream_table(plan, false, versioned, Join::default())),
-        ours("stream_table-left-versioned", |plan| stream_table(plan, true, versioned, Join::default())),
-        ours("stream_table-inner-versioned-grace", |plan| stream_table(plan, false, versioned, grace())),
-        ours("stream_table-left-versioned-grace", |plan| stream_table(plan, true, versioned, grace())),
-        ours("table_table-inner", |plan| inner(plan, plain)),
-        ours("table_table-left", |plan| left(plan, plain)),
-        ours("table_table-outer", |plan| outer(plan, plain)),
-        ours("table_table-inner-versioned", |plan| inner(plan, versioned)).uncounted(),
-        ours("table_table-left-versioned", |plan| left(plan, versioned)).uncounted(),
-        ours("table_table-outer-versioned", |plan| outer(plan, versioned)).uncounted(),
-        ours("foreign_key-inner", |plan| foreign_key(plan, false, plain)),
-        ours("foreign_key-left", |plan| foreign_key(plan, true, plain)),
-        ours("foreign_key-inner-versioned", |plan| foreign_key(plan, false, versioned)).uncounted(),
-        ours("foreign_key-left-versioned", |plan| foreign_key(plan, true, versioned)).uncounted(),
-    ];
-    let tables = tables.into_iter().map(Ours::with_keys);
-    let globals = vec![
-        ours("stream_global-inner", |plan| global(plan, false, |_, word| initial(word))),
-        ours("stream_global-left", |plan| global(plan, true, |_, word| initial(word))),
-        ours("stream_global-left-by_key", |plan| global(plan, true, |key, _| Some(key.to_owned()))),
-    ];
-    let globals = globals.into_iter().map(|case| case.with_keys().uncounted());
-    // A null moves stream time on there, and is counted twice where it is late; it never comes to the join here.
-    let streams = streams.into_iter().map(|case| case.with_keys().with_values());
-    streams.chain(alone()).chain(tables).chain(globals).collect()
+        ours("stream_table-left", |plan| {
+            let words = plan.present::<String>("left");
+            let joined = words.left_join(
+                &plan.table("right"),
+                |word, row| pair(Some(word.value), row),
+                Join::default(),
+            );
+            plan.out(&joined);
+        }),
+    ]
+    .into_iter()
+    .map(Ours::with_keys)
+    .collect()
 }
 
-fn pair(left: Option<&String>, right: Option<&String>) -> String {
-    let text = |side: Option<&String>| side.map_or("null", |side| side).to_owned();
-    format!("[{}, {}]", text(left), text(right))
-}
-
-/// What stands before the colon, everything where there is none.
-fn named(value: &str) -> Option<String> {
-    value.split(':').next().filter(|name| !name.is_empty()).map(str::to_owned)
-}
-
-/// Joins of streams that also tell what found no match.
-fn alone() -> impl Iterator<Item = Ours> {
-    let variants = [("", 0), ("-grace", GRACE_MS), ("-lopsided", GRACE_MS)];
+/// Streams at most 15 ms apart; those with a grace have 5 ms of it, the lopsided ones look 3 ms back.
+fn stream_stream(how: &'static str) -> [Ours; 3] {
+    let grace_ms = if how.is_empty() { 0 } else { GRACE_MS };
     let both = |plan: &mut Plan| {
-        plan.dropping.push("join".to_owned());
+        plan.count_drops_of("join");
         (plan.present::<String>("left"), plan.present::<String>("right"))
     };
-    let window = |how: &str, grace_ms: i64| {
-        let window = window(grace_ms as u64);
-        if how == "-lopsided" { window.before(Duration::from_millis(3)) } else { window }
-    };
-    let cases = variants.map(|(how, grace_ms)| {
-        [
-            ours(format!("stream_stream-left{how}"), move |plan| {
-                let (left, right) = both(plan);
-                let joined = left.left_join(&right, |l, r| pair(Some(l.value), r), window(how, grace_ms));
-                plan.out(&joined);
-            }),
-            ours(format!("stream_stream-outer{how}"), move |plan| {
-                let (left, right) = both(plan);
-                plan.out(&left.outer_join(&right, pair, window(how, grace_ms)));
-            }),
-        ]
-        .map(|ours| ours.with_keys().with_values().sooner(grace_ms))
-    });
-    cases.into_iter().flatten()
+    [
+        ours(format!("stream_stream-inner{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.join(&right, |one, other| pair(Some(one.value), Some(other)), window(how)));
+        }),
+        ours(format!("stream_stream-left{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.left_join(&right, |one, other| pair(Some(one.value), other), window(how)));
+        })
+        .sooner(grace_ms),
+        ours(format!("stream_stream-outer{how}"), move |plan| {
+            let (left, right) = both(plan);
+            plan.out(&left.outer_join(&right, pair, window(how)));
+        })
+        .sooner(grace_ms),
+    ]
+    // A null moves stream time on there, and never comes to the join here.
+    .map(|ours| ours.with_keys().with_values())
 }
 
-fn window(grace: u64) -> JoinWindow {
-    let ms = Duration::from_millis;
-    JoinWindow::within(Store::named("join"), ms(15)).grace(ms(grace))
+fn window(how: &str) -> JoinWindow {
+    let window = JoinWindow::within(Store::named("join"), Duration::from_millis(15));
+    let grace = Duration::from_millis(GRACE_MS as u64);
+    match how {
+        "" => window,
+        "-grace" => window.grace(grace),
+        _ => window.grace(grace).before(Duration::from_millis(3)),
+    }
 }
 
-fn streams(plan: &mut Plan, window: JoinWindow) {
-    let (left, right) = (plan.present::<String>("left"), plan.present::<String>("right"));
-    plan.dropping.push("join".to_owned());
-    plan.out(&left.join(&right, |l, r| pair(Some(l.value), Some(r)), window));
+fn table_table() -> Vec<Ours> {
+    vec![
+        ours("table_table-inner", |plan| {
+            let joined = left(plan).join(&right(plan), |one, other| pair(Some(one), Some(other)));
+            plan.out_and_show(joined.stored(Store::named("store")));
+        }),
+        ours("table_table-left", |plan| {
+            let joined = left(plan).left_join(&right(plan), |one, other| pair(Some(one), other));
+            plan.out_and_show(joined.stored(Store::named("store")));
+        }),
+        ours("table_table-outer", |plan| {
+            let joined = left(plan).outer_join(&right(plan), pair);
+            plan.out_and_show(joined.stored(Store::named("store")));
+        }),
+    ]
+    .into_iter()
+    .map(Ours::with_keys)
+    .collect()
 }
 
-type Words = Table<String, String>;
-
-/// The table of a topic, which Kafka Streams may keep otherwise.
-type TableOf = fn(&mut Plan, &str) -> Words;
-
-fn plain(plan: &mut Plan, topic: &str) -> Words {
-    plan.table(topic)
+fn left(plan: &Plan) -> Table<String, String> {
+    plan.table("left")
 }
 
-fn versioned(plan: &mut Plan, topic: &str) -> Words {
-    let name = format!("{topic}-versions");
-    plan.dropping.push(name.clone());
-    plan.app.table_in(Store::named(name).versioned(Duration::from_millis(20)), topic)
+fn right(plan: &Plan) -> Table<String, String> {
+    plan.table("right")
 }
 
-fn grace() -> Join {
-    Join::grace(Store::named("waiting"), Duration::from_millis(5))
-}
-
-fn stream_table(plan: &mut Plan, is_left: bool, table: TableOf, options: Join) {
-    let (left, right) = (plan.present::<String>("left"), table(plan, "right"));
-    let joined = if is_left {
-        left.left_join(&right, |l, r| pair(Some(l.value), r), options)
-    } else {
-        left.join(&right, |l, r| pair(Some(l.value), Some(r)), options)
-    };
-    plan.out(&joined);
-}
-
-fn inner(plan: &mut Plan, table: TableOf) {
-    let (left, right) = (table(plan, "left"), table(plan, "right"));
-    shown(plan, left.join(&right, |l, r| pair(Some(l), Some(r))));
-}
-
-fn left(plan: &mut Plan, table: TableOf) {
-    let (left, right) = (table(plan, "left"), table(plan, "right"));
-    shown(plan, left.left_join(&right, |l, r| pair(Some(l), r)));
-}
-
-fn outer(plan: &mut Plan, table: TableOf) {
-    let (left, right) = (table(plan, "left"), table(plan, "right"));
-    shown(plan, left.outer_join(&right, pair));
-}
-
-fn foreign_key(plan: &mut Plan, is_left: bool, table: TableOf) {
-    let (left, right) = (table(plan, "left"), table(plan, "right"));
-    let store = Store::named("joined");
-    let joined = if is_left {
-        left.left_join_on(store, &right, |_, value| named(value), |l, r| pair(Some(l), r))
-    } else {
-        plan.dropping.push("joined".to_owned());
-        left.join_on(store, &right, |_, value| named(value), |l, r| pair(Some(l), Some(r)))
-    };
-    plan.out(&joined.to_stream());
-}
-
-fn global(plan: &mut Plan, is_left: bool, key_of: fn(&str, &str) -> Option<String>) {
-    let left = plan.present::<String>("left");
-    let right = plan.app.global_table::<String, String>("all", "right");
-    let key_of = move |item: Keyed<'_, String, String>| key_of(item.key, item.value);
-    let joined = if is_left {
-        left.left_join_global(&right, key_of, |l, r| pair(Some(l.value), r))
-    } else {
-        left.join_global(&right, key_of, |l, r| pair(Some(l.value), Some(r)))
-    };
-    plan.out(&joined);
-}
-
-fn shown(plan: &mut Plan, joined: Words) {
-    plan.out_and_show(joined.stored(Store::named("store")));
+/// Both values, as Kafka's documentation shows them.
+fn pair(left: Option<&String>, right: Option<&String>) -> String {
+    let shown = |value: Option<&String>| value.map_or_else(|| "null".to_owned(), String::clone);
+    format!("[{}, {}]", shown(left), shown(right))
 }
