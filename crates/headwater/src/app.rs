@@ -204,19 +204,18 @@ impl App {
     /// replay would repeat: its updates go to the topic `<app>.<store>.updates`, and the view is folded from there.
     pub fn view<K: Key, S: Value>(&mut self, table: Table<K, S>) -> View<K, S> {
         let route = table.route.clone();
-        let (name, lineage) = match table.into_fold() {
+        let name = match table.into_fold() {
             Ok(definition) => {
-                let lineage = definition.end.upstream();
                 let name = definition.name.clone();
                 self.define_all(definition);
-                (name, lineage.iter().map(|definition| definition.name.clone()).collect())
+                name
             }
             Err(mistake) => {
                 self.mistakes.push(mistake);
-                (String::new(), Vec::new())
+                String::new()
             }
         };
-        View { app: self.name.clone(), name, lineage, route, types: PhantomData }
+        View { app: self.name.clone(), name, route, types: PhantomData }
     }
 
     fn define_all(&mut self, last: Definition) {
@@ -332,7 +331,6 @@ impl<A: Aggregate> Aggregates<A> {
 pub struct View<K, S> {
     pub(crate) app: String,
     pub(crate) name: String,
-    pub(crate) lineage: Vec<String>,
     pub(crate) route: Route<K>,
     types: PhantomData<fn() -> (K, S)>,
 }
@@ -346,12 +344,6 @@ impl<K, S> View<K, S> {
 
 impl<K, S> Clone for View<K, S> {
     fn clone(&self) -> Self {
-        Self {
-            app: self.app.clone(),
-            name: self.name.clone(),
-            lineage: self.lineage.clone(),
-            route: self.route.clone(),
-            types: PhantomData,
-        }
+        Self { app: self.app.clone(), name: self.name.clone(), route: self.route.clone(), types: PhantomData }
     }
 }

@@ -353,7 +353,8 @@ impl Running {
     {
         let state = self.app.views.get(&view.name).filter(|state| state.can_be_asked());
         let state = state.ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
-        Ok(ViewQuery::new(self.app.clone(), state.clone(), view.lineage.clone(), view.route.clone()))
+        let lineage = self.app.lineages.get(&view.name).cloned().unwrap_or_default();
+        Ok(ViewQuery::new(self.app.clone(), state.clone(), lineage, view.route.clone()))
     }
 
     /// What each topology is doing.

@@ -27,7 +27,7 @@ use crate::migrate::map::OffsetMap;
 use crate::migrate::map_topic;
 use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
 use crate::topics::{self, AggregateTopics, Plan, TopicDeclaration};
-use crate::topology::{Definition, Kind, TopicRef, versioned};
+use crate::topology::{Definition, Kind, TopicRef, lineage, versioned};
 
 /// How long a failed start waits for what it had started.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
@@ -102,6 +102,8 @@ pub(crate) struct StartedApp {
     pub(crate) bell: Bell,
     pub(crate) emitters: HashMap<String, StartedEmitter>,
     pub(crate) views: HashMap<String, Arc<ViewState>>,
+    /// The topologies that feed each view, those first that feed others.
+    pub(crate) lineages: HashMap<String, Arc<[String]>>,
     pub(crate) topologies: Vec<TopologyStatus>,
     /// The topics that it has by their own names.
     pub(crate) shared_topics: HashMap<String, TopicDescription>,
@@ -176,6 +178,11 @@ impl Starting {
             bell: self.bell.clone(),
             emitters: HashMap::new(),
             views: HashMap::new(),
+            lineages: app
+                .definitions
+                .keys()
+                .map(|name| (name.clone(), lineage(&app.definitions, name).into()))
+                .collect(),
             topologies: Vec::new(),
             shared_topics: self.shared_topics(app),
             moved,

@@ -20,6 +20,7 @@ mod foreign_join;
 mod global;
 mod grouped;
 mod join;
+mod lineage;
 mod node;
 mod process;
 mod store;
@@ -55,6 +56,7 @@ pub use windows::{Hopping, Session, Sliding, Tumbling, Windows};
 
 pub(crate) use building::ShardPlace;
 pub(crate) use definition::{Definition, Kind, versioned};
+pub(crate) use lineage::lineage;
 pub(crate) use topic::{Route, TopicRef};
 
 /// What can be kept in a table or sent through a topic: plain data that serde can write and read.

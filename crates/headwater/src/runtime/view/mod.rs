@@ -49,7 +49,7 @@ pub const PAGE_MAX: usize = 1_000;
 pub struct ViewQuery<K, S> {
     app: Arc<StartedApp>,
     view: Arc<ViewState>,
-    lineage: Vec<String>,
+    lineage: Arc<[String]>,
     route: Route<K>,
     after: Option<Receipt>,
     within: Duration,
@@ -61,7 +61,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     pub(crate) fn new(
         app: Arc<StartedApp>,
         view: Arc<ViewState>,
-        lineage: Vec<String>,
+        lineage: Arc<[String]>,
         route: Route<K>,
     ) -> Self {
         Self { app, view, lineage, route, after: None, within: WITHIN, traceparent: None, types: PhantomData }
@@ -249,7 +249,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         let mut needed: HashMap<TopicName, Vec<(Partition, Offset)>> = HashMap::new();
         needed.insert(receipt.topic.clone(), vec![(receipt.partition, receipt.next)]);
         // Topologies come after those that feed them.
-        for hop in &self.lineage {
+        for hop in &*self.lineage {
             let Some(emitter) = self.app.emitters.get(hop) else {
                 return Err(QueryError::NotHere(hop.clone()));
             };
