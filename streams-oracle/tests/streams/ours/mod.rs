@@ -5,6 +5,7 @@
 
 mod aggregations;
 mod joins;
+mod lookups;
 mod processors;
 mod stateless;
 mod windows;
@@ -33,10 +34,17 @@ pub(crate) struct Ours {
 
 /// All that are compared.
 pub(crate) fn all() -> Vec<Ours> {
-    [stateless::cases(), aggregations::cases(), windows::cases(), joins::cases(), processors::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        stateless::cases(),
+        aggregations::cases(),
+        windows::cases(),
+        joins::cases(),
+        lookups::cases(),
+        processors::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Compared in everything that Headwater's test driver tells: a row's time is not.
