@@ -7,14 +7,23 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod embedded;
+mod fleet;
 mod server;
 mod visitors;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use server::Connection;
 
 /// The code of the link that has so many visits and no more.
 const LIMITED: &str = "limited";
+
+/// One test's servers at a time are enough for a small machine.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn make_link(connection: &mut Connection, code: &str, max_visits: Option<u64>) {
     let limit = max_visits.map(|max| format!(r#","maxVisits":{max}"#)).unwrap_or_default();

@@ -49,6 +49,13 @@ impl Server {
         Self::spawn(program(data).args(["--log", "embedded"]))
     }
 
+    /// Starts it as one of several on a broker.
+    pub(crate) fn start_among(broker: &str, data: &Path) -> Self {
+        let mut command = program(data);
+        command.env("HEADWATER_LOG", format!("kafka://{broker}")).env("HEADWATER_KAFKA_REPLICATION", "1");
+        Self::spawn(command.env("HEADWATER_PEER_SECRET", "a secret of sixteen characters or more"))
+    }
+
     fn spawn(command: &mut Command) -> Self {
         let mut child = command.spawn().expect("the binary is built");
         let mut line = String::new();
@@ -60,7 +67,7 @@ impl Server {
 
     /// Waits until it says that it is ready.
     pub(crate) fn ready(&self) {
-        for _ in 0..400 {
+        for _ in 0..1_200 {
             let answer = self.connect().ask("GET /readyz HTTP/1.1\r\nhost: kill\r\n\r\n");
             if answer.is_some_and(|(status, _)| status == 200) {
                 return;
