@@ -9,12 +9,8 @@ use crate::{Driven, Input, Told, check_column, nulls, pair, s, stream, table};
 
 const NONE: &[&str] = &[];
 
-#[allow(
-    clippy::ptr_arg,
-    reason = "operators hand on references to the values of a stream, which are strings"
-)]
-fn optional(text: &String) -> Option<String> {
-    Some(text.clone())
+fn optional(text: &str) -> Option<String> {
+    Some(s(text))
 }
 
 #[test]
