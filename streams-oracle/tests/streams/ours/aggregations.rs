@@ -1,5 +1,6 @@
 //! Grouping, and what is kept of a group.
 
+use headwater::Regrouped;
 use headwater::prelude::*;
 use headwater::{Keyed, Regrouped};
 
