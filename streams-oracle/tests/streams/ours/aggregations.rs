@@ -1,6 +1,5 @@
 //! Grouping, and what is kept of a group.
 
-use headwater::Regrouped;
 use headwater::prelude::*;
 use headwater::{Keyed, Regrouped};
 

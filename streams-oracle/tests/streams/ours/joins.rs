@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headwater::prelude::*;
 
-use super::{Ours, Plan, initial, ours};
+use super::{Ours, Plan, ours};
 
 const GRACE_MS: i64 = 5;
 
