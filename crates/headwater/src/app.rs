@@ -234,6 +234,13 @@ impl App {
                 self.mistakes.push(mistake);
             }
         }
+        if definition.kind == Kind::Observer && !definition.end.is_repeatable() {
+            self.mistakes.push(format!(
+                "\"{}\" calls `for_each` behind what reads several topics or asks the clock: bring it into one topic \
+                 first, with `.repartition(\"...\")`",
+                definition.name
+            ));
+        }
         if let Some(table) = definition.table_named_twice() {
             self.mistakes.push(format!(
                 "\"{table}\" is the name of two pieces of state in \"{}\": name each, or make one and use it twice",

@@ -104,3 +104,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// Compiles and runs the programs of the guide to topologies.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/topologies.md")]
+struct Topologies;

@@ -221,3 +221,14 @@ fn a_clock_on_the_wall_calls_once_however_much_it_has_missed() {
         assert_eq!(told, vec![(s("a"), -1, Timestamp(now)); calls]);
     }
 }
+
+#[test]
+fn a_call_of_the_users_code_reads_one_topic() {
+    let mut app = App::new("test");
+    let (one, other) = (app.stream::<String, u64>("one"), app.stream::<String, u64>("other"));
+    app.observer(one.merge(&other).repartition("both").for_each("print", |_| {}));
+    app.check().unwrap();
+    app.observer(one.merge(&other).for_each("shout", |_| {}));
+    let error = app.check().unwrap_err().to_string();
+    assert!(error.contains("\"shout\" calls `for_each` behind what reads several topics"), "{error}");
+}
