@@ -38,7 +38,7 @@ pub struct FlusherOptions {
 
 impl Default for FlusherOptions {
     fn default() -> Self {
-        Self { budget_bytes: 64 << 20, age_ms: 5_000, retry_ms: 100, retry_ms_max: 10_000 }
+        Self { budget_bytes: 48 << 20, age_ms: 5_000, retry_ms: 100, retry_ms_max: 10_000 }
     }
 }
 
