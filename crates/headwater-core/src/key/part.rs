@@ -31,7 +31,7 @@ pub fn partition_text<T: Serialize + ?Sized>(key: &T) -> Result<Bytes, KeyError>
 /// The name of a tuple struct that has the partition part of its first component, and not all of that component.
 ///
 /// What is kept beside a key under a larger key (a window, say) must lie where the key itself lies.
-pub const BESIDE_FIRST: &str = "headwater::BesideFirst";
+pub const BESIDE_FIRST: &str = "BesideFirst";
 
 type First = Option<Result<Bytes, KeyError>>;
 
