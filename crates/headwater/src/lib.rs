@@ -37,6 +37,9 @@
 //! assert_eq!(rows.value, [("kettle".to_owned(), 1)]);
 //! # Ok(()) }
 //! ```
+//!
+//! Streams, tables, windows and joins need no aggregate: see [`App::stream`], [`Grouped`], [`Windows`], and
+//! [`testing::Driver`], which runs them in a test.
 
 pub mod admin;
 pub mod aggregate;

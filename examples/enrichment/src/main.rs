@@ -10,8 +10,8 @@ use headwater::config::Config;
 use headwater::prelude::*;
 use serde::{Deserialize, Serialize};
 
-const ORDERS: &str = "orders";
-const CUSTOMERS: &str = "customers";
+const ORDERS: &str = "orders-of-customers";
+const CUSTOMERS: &str = "customer-names";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Order {

@@ -13,7 +13,7 @@ use headwater::prelude::*;
 use headwater::{Keyed, Processing, Processor, Timers};
 use serde::{Deserialize, Serialize};
 
-const ORDERS: &str = "orders";
+const ORDERS: &str = "orders-to-check";
 const STOCK: &str = "stock";
 const OUTCOMES: &str = "outcomes";
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use headwater::config::Config;
 use headwater::prelude::*;
 
-const VISITS: &str = "visits";
+const VISITS: &str = "page-visits";
 /// How many pages the list has.
 const TOP: usize = 3;
 

@@ -1,4 +1,5 @@
-//! The command line that every app has beside serving: its topics planned and applied, and its move to Kafka.
+//! The command line that every app has beside serving: its topics planned and applied, its topologies shown and compared
+//! with those that run, and its move to Kafka.
 //!
 //! An app needs two lines for it:
 //!
@@ -15,8 +16,8 @@
 //! }
 //! ```
 //!
-//! Exit codes: 0 done, or nothing to do; 1 failed; 2 asked wrongly; 3 there is something to apply; 4 something stands in
-//! the way that nobody but the operator can decide on.
+//! Exit codes: 0 done, or nothing to do; 1 failed; 2 asked wrongly; 3 there is something to apply, begin or rebuild; 4
+//! something stands in the way that nobody but the operator can decide on.
 
 mod pace;
 

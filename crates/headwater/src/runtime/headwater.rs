@@ -278,7 +278,7 @@ impl Running {
         Send::new(handle, id, command)
     }
 
-    /// Appends a record to a topic that a stream of the app reads: durable once this is answered.
+    /// Appends a record to a topic by its own name that the app reads or feeds: durable once this is answered.
     ///
     /// The receipt lets a view be asked for an answer that includes the record.
     ///
@@ -300,7 +300,7 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// If no stream of the app reads the topic.
+    /// If the app neither reads nor feeds a topic of that name.
     pub fn publish<K: 'static, V: 'static>(&self, topic: &Topic<K, V>, key: &K, value: &V) -> Publish {
         Publish::new(&self.app, topic, key, value)
     }

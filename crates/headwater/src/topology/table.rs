@@ -203,7 +203,8 @@ impl<K: Key, V: Value> Table<K, V> {
 
 impl<K, V> Table<K, V> {
     /// Declares the version of the table, from 1. A table of another version is built anew, beside the old one, which
-    /// serves until the new one has caught up.
+    /// serves until the new one has caught up. It is made of the one topic that its fold reads; of a table that is no fold
+    /// that is the topic of its updates, whose records stay as they were made.
     #[must_use]
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
