@@ -395,6 +395,14 @@ pub struct ReadLimit {
     pub bytes: usize,
 }
 
+impl ReadLimit {
+    /// Twice as much of both.
+    #[must_use]
+    pub fn doubled(self) -> Self {
+        Self { records: self.records.saturating_mul(2), bytes: self.bytes.saturating_mul(2) }
+    }
+}
+
 impl Default for ReadLimit {
     fn default() -> Self {
         Self { records: 10_000, bytes: 4 << 20 }

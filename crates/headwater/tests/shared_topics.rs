@@ -262,3 +262,65 @@ fn two_emitters_to_one_topic_need_names() {
     app.emitter(numbers.map_values(|n| n.value + 1).to("all"));
     assert!(app.check().unwrap_err().to_string().contains("\"all\" is defined twice"));
 }
+
+#[tokio::test]
+async fn half_a_command_at_the_end_of_a_topic_is_taken_as_it_is() {
+    let log = log();
+    let headers = Headers::builder().push("hw_index", "0").push("hw_count", "2").build();
+    make(&log, "numbers", Cleanup::Keep).await;
+    let to = topic("numbers").partition(partition_of(b"a", PARTITIONS).0);
+    let record = Record { headers, ..Record::new("a", "21", Timestamp(5)) };
+    log.append(vec![Append { to, record }]).await.unwrap();
+    let mut calc = doubler("calc");
+    let counted =
+        calc.view(calc.stream::<String, u64>("numbers").group_by_key().count(Store::named("counted")));
+    let running = start(&log, calc).await;
+    settled(&log, &running, "numbers").await;
+    assert_eq!(running.view(&counted).unwrap().get(&"a".to_owned()).await.unwrap().value, Some(1));
+    assert_eq!(records(&log, "doubled").await.len(), 1);
+    running.stop(WITHIN).await;
+}
+
+#[tokio::test]
+async fn a_view_whose_inner_state_has_another_name_is_built_again() {
+    let (log, stores) = (log(), MemoryStores::new());
+    for (inner, expected) in [("all", 3), ("every", 6)] {
+        let mut popular = app("popular");
+        let counts = popular.stream::<String, u64>("numbers").group_by_key().count(Store::named(inner));
+        let view = popular.view(counts.filter(|_, count| *count >= 2).stored(Store::named("popular")));
+        let running = start_over(&log, &stores, popular).await;
+        let own: Vec<_> = (0..3).map(|_| ("a".to_owned(), "1")).collect();
+        produce(&log, "numbers", &Text, &own).await;
+        settled(&log, &running, "numbers").await;
+        let row = running.view(&view).unwrap().get(&"a".to_owned()).await.unwrap().value;
+        assert_eq!(row, Some(expected), "with the counts in \"{inner}\"");
+        assert!(running.stop(WITHIN).await);
+    }
+}
+
+/// Cannot be made.
+struct Unmade;
+
+impl headwater::Processor for Unmade {
+    type Key = String;
+    type Value = u64;
+    type OutKey = String;
+    type OutValue = u64;
+    type RowKey = String;
+    type Row = u64;
+
+    fn process(&mut self, _: headwater::Keyed<'_, String, u64>, _: &mut headwater::Processing<'_, '_, Self>) {
+    }
+}
+
+#[tokio::test]
+async fn a_panic_outside_of_a_batch_stops_its_shard_in_words() {
+    let mut broken = app("broken");
+    let make = || -> Unmade { panic!("it has no settings") };
+    let numbers = broken.stream::<String, u64>("numbers");
+    broken.emitter(numbers.process(Store::named("own"), headwater::Timers::default(), make).to("out"));
+    let running = Headwater::on(Arc::new(log()), Arc::new(MemoryStores::new())).start(broken).await.unwrap();
+    let trouble = stopped(&running).await;
+    assert!(trouble.contains("its task panicked: it has no settings"), "{trouble}");
+    running.stop(WITHIN).await;
+}

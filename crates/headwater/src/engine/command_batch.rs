@@ -13,7 +13,7 @@ use crate::event::{header_number, name};
 pub(crate) fn whole_commands(records: &[StoredRecord]) -> usize {
     let Some(last) = records.last() else { return 0 };
     let (index, count) = place(last);
-    if index + 1 >= count { records.len() } else { command_start(records, records.len() - 1) }
+    if index.saturating_add(1) >= count { records.len() } else { command_start(records, records.len() - 1) }
 }
 
 /// The index of the first record of the command that `records[at]` belongs to.

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::header::Headers;
 use headwater_core::record::{Append, StoredRecord};
 use headwater_core::store::{KeyRange, StoreError, TableId, Visit};
-use headwater_core::topic::{Offset, Partition};
+use headwater_core::topic::{Offset, Partition, TopicPartition};
 
 use super::state::Layered;
 use crate::event::{header_number, name};
@@ -223,12 +224,16 @@ fn stamp(command: &mut [Emitted], shard: Partition) {
         // A record without a place stands alone, which this one does.
         return;
     }
-    for i in 0..command.len() {
-        let to = &command[i].append.to;
-        let index = command[..i].iter().filter(|other| other.append.to == *to).count();
-        let count = command.iter().filter(|other| other.append.to == *to).count();
-        let headers = &mut command[i].append.record.headers;
-        *headers = restamped(headers, index, count, shard);
+    let mut counts = AHashMap::<TopicPartition, usize>::new();
+    let mut index_of = |emitted: &Emitted| {
+        let count = counts.entry(emitted.append.to.clone()).or_default();
+        *count += 1;
+        *count - 1
+    };
+    let indices: Vec<usize> = command.iter().map(&mut index_of).collect();
+    for (Emitted { append, .. }, index) in command.iter_mut().zip(indices) {
+        let headers = &mut append.record.headers;
+        *headers = restamped(headers, index, counts[&append.to], shard);
     }
 }
 

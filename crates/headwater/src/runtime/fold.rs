@@ -113,6 +113,7 @@ impl Fold {
     ) -> Result<(), Stop> {
         let source = self.source.partition(shard.0);
         let provenance = self.shell.provenance(cell, &[&self.source]).await?;
+        let provenance = provenance.of_tables(&self.definition.tables);
         let bounds = self.shell.bounds(cell, &source).await?;
         let input = Input { partition: source.clone(), bounds, is_kept: true };
         let state = self.shell.shard_state(&self.store, cell, &provenance, &[input], stop).await?;
@@ -206,8 +207,10 @@ impl<'a> FoldRun<'a> {
     /// Folds the whole commands among `records`, and moves to behind them.
     async fn take(&mut self, records: Vec<StoredRecord>, next: Offset, end: Offset) -> Result<(), Stop> {
         let whole = if crate::planted::split_commands() { records.len() } else { whole_commands(&records) };
+        // A command is appended whole: what is not all there at the end was never a command of this topic.
+        let whole = if whole == 0 && next >= end { records.len() } else { whole };
         if whole == 0 && !records.is_empty() {
-            self.limit = ReadLimit { records: self.limit.records * 2, bytes: self.limit.bytes * 2 };
+            self.limit = self.limit.doubled();
             return Ok(());
         }
         let next = records.get(whole).map_or(next, |record| record.offset);
@@ -262,10 +265,15 @@ impl<'a> FoldRun<'a> {
         records: &[StoredRecord],
         failure: Failure,
     ) -> Result<(Delta, Option<(Offset, Stop)>), Stop> {
+        // Where there are no records, only positions moved, and it was the state that failed.
+        let at = records.get(failure.at).map_or(self.next, |record| record.offset);
         let stop = Stop(format!(
-            "view \"{}\" stopped at {} offset {}: {}",
-            self.fold.definition.name, self.source, records[failure.at].offset, failure.error
+            "view \"{}\" stopped at {} offset {at}: {}",
+            self.fold.definition.name, self.source, failure.error
         ));
+        if records.is_empty() {
+            return Err(stop);
+        }
         let start = command_start(records, failure.at);
         match self.fold_records(&records[..start]) {
             Ok(delta) => Ok((delta, Some((records[start].offset, stop)))),

@@ -5,9 +5,11 @@
 //! state, and no shard waits for another one's end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use headwater_core::BoxFuture;
 use headwater_core::log::{Claim, Group, Log, LogError, LogErrorKind, Membership, ShardChange};
 use headwater_core::position::Position;
@@ -16,9 +18,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::cell::ShardCell;
+use super::cell::{Phase, ShardCell};
 use super::replaced::Replaced;
 use super::shell::{Refusals, pause_after_refusal, pause_for};
+use crate::engine::decide::panic_message;
 
 /// How long a failed join or membership waits before it tries again.
 const REJOIN_PAUSE: Duration = Duration::from_millis(500);
@@ -217,11 +220,18 @@ impl Slots {
         let before = self.slots.remove(&shard).map(|slot| slot.task);
         let stop = self.stop.child_token();
         let run = run(stop.clone());
+        let shards = self.shards.clone();
         let task = tokio::spawn(async move {
             if let Some(mut before) = before {
                 ended(&mut before).await;
             }
-            run.await;
+            if let Err(panic) = AssertUnwindSafe(run).catch_unwind().await {
+                let reason = format!("its task panicked: {}", panic_message(&*panic));
+                match role {
+                    Role::Owner => shards.cell(shard).set_phase(Phase::Stopped { reason }),
+                    Role::Standby | Role::Nothing => shards.cell(shard).standby_failed(&reason),
+                }
+            }
         });
         self.slots.insert(shard, Slot { role, stop, task });
     }

@@ -3,12 +3,13 @@
 //! A shard's state is good for the log that it was folded from, and for no other: each checkpoint's note says which log
 //! and which lives of which topics that was, and by which records the log is known again (`landmarks.rs`). State of
 //! another log, of a topic that was deleted and made again, from beyond the log's end, or of records that the log lost
-//! before it went on with others, is *quarantined*: kept aside in a store of its own, where somebody can look at it, and
+//! before it went on with others, or of other tables, is *quarantined*: kept aside in a store of its own, where somebody can look at it, and
 //! built again from the log.
 //!
 //! The note is JSON, without whitespace: `{"log":"<32 hex digits>","topics":[["<name>","<32 hex digits>"],…],
-//! "caught_up":bool,"last":[["<name>",<offset>,"<16 hex digits>"],…],"as_of_ms":<milliseconds>}`, where `last` may be
-//! missing, and `as_of_ms` is told of a state that is good for some time only. An empty note, or the word `caught-up`, was
+//! "caught_up":bool,"last":[["<name>",<offset>,"<16 hex digits>"],…],"as_of_ms":<milliseconds>,"tables":[…]}`, where `last`
+//! may be missing, `as_of_ms` is told of a state that is good for some time only, and `tables` of a fold, whose state is
+//! another's where they differ. An empty note, or the word `caught-up`, was
 //! written by the first version, which did not say: it is believed.
 
 use std::fmt;
@@ -41,6 +42,8 @@ pub(crate) struct Provenance {
     told: (String, Vec<(TopicName, String)>),
     /// States that are older than this are built again.
     oldest: Option<Timestamp>,
+    /// The tables of states that are told by them.
+    tables: Vec<String>,
 }
 
 /// A checkpoint's note.
@@ -53,6 +56,8 @@ struct Note {
     last: Landmarks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     as_of_ms: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tables: Vec<String>,
 }
 
 /// Why a state is not trusted.
@@ -63,6 +68,7 @@ pub(crate) enum Distrust {
     BeyondEnd { partition: TopicPartition, next: Offset, end: Offset },
     BeforeStart { partition: TopicPartition, next: Offset, start: Offset },
     OtherRecord { partition: TopicPartition, offset: Offset },
+    OtherTables { found: Vec<String>, tables: Vec<String> },
 }
 
 impl fmt::Display for Distrust {
@@ -78,6 +84,14 @@ impl fmt::Display for Distrust {
             Self::BeforeStart { partition, next, start } => {
                 write!(f, "it stands at {partition} offset {next}, and the log begins at {start}")
             }
+            Self::OtherTables { found, tables } => {
+                write!(
+                    f,
+                    "it has the tables {}, and its topology now {}",
+                    found.join(", "),
+                    tables.join(", ")
+                )
+            }
             Self::OtherRecord { partition, offset } => {
                 write!(
                     f,
@@ -91,7 +105,12 @@ impl fmt::Display for Distrust {
 impl Provenance {
     fn new(log: LogId, topics: Vec<(TopicName, TopicId)>) -> Self {
         let ids = topics.iter().map(|(name, id)| (name.clone(), id.to_string())).collect();
-        Self { log, topics, told: (log.to_string(), ids), oldest: None }
+        Self { log, topics, told: (log.to_string(), ids), oldest: None, tables: Vec::new() }
+    }
+
+    /// The same of states of these tables: one of others was made by another topology under the same name.
+    pub(crate) fn of_tables(self, tables: &[String]) -> Self {
+        Self { tables: tables.to_vec(), ..self }
     }
 
     /// The same of states that are as of a time, and are built again if that is before `oldest`.
@@ -102,19 +121,21 @@ impl Provenance {
     /// The note of a checkpoint of a state that has everything which was written before `as_of`.
     pub(crate) fn note_as_of(&self, as_of: Timestamp) -> Bytes {
         let (log, topics) = self.told.clone();
-        Note { log, topics, caught_up: true, last: Landmarks::default(), as_of_ms: Some(as_of) }.encode()
+        let tables = self.tables.clone();
+        Note { log, topics, caught_up: true, last: Landmarks::default(), as_of_ms: Some(as_of), tables }
+            .encode()
     }
 
     /// Whether a state with this note is too old to go on from.
     fn has_expired(&self, note: &[u8]) -> bool {
-        let as_of = || serde_json::from_slice::<Note>(note).ok()?.as_of_ms;
-        self.oldest.is_some_and(|oldest| as_of().is_none_or(|as_of| as_of < oldest))
+        self.oldest.is_some_and(|oldest| as_of(note).is_none_or(|as_of| as_of < oldest))
     }
 
     /// The note of a checkpoint of a state with this provenance, which includes these records.
     pub(crate) fn note(&self, caught_up: bool, last: &Landmarks) -> Bytes {
         let (log, topics) = self.told.clone();
-        Note { log, topics, caught_up, last: last.clone(), as_of_ms: None }.encode()
+        Note { log, topics, caught_up, last: last.clone(), as_of_ms: None, tables: self.tables.clone() }
+            .encode()
     }
 
     /// Why a state with this note is of another provenance; `None` if it is of this one.
@@ -122,6 +143,10 @@ impl Provenance {
         let note: Note = serde_json::from_slice(note).ok()?;
         if note.log != self.log.to_string() {
             return Some(Distrust::OtherLog { found: note.log, log: self.log });
+        }
+        // A note that names none was written before tables were told, and is believed.
+        if !note.tables.is_empty() && note.tables != self.tables {
+            return Some(Distrust::OtherTables { found: note.tables, tables: self.tables.clone() });
         }
         note.topics.into_iter().find_map(|(topic, found)| {
             let (_, id) = self.topics.iter().find(|(name, _)| *name == topic)?;
@@ -134,6 +159,11 @@ impl Note {
     fn encode(&self) -> Bytes {
         serde_json::to_vec(self).expect("names and numbers are JSON").into()
     }
+}
+
+/// The time before which everything that was written is in a state with this note, if that is told.
+pub(crate) fn as_of(note: &[u8]) -> Option<Timestamp> {
+    serde_json::from_slice::<Note>(note).ok()?.as_of_ms
 }
 
 /// Whether a state with this note had once caught up with its source.

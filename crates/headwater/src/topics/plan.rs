@@ -218,9 +218,19 @@ impl DefinitionConflict {
             _ => "give it another name",
         };
         let replace = place.own(app, &format!("apply --replace {topology}"));
-        let mend = format!("{other}; or, if the old one runs nowhere and is not wanted, run `{replace}`");
+        let mend = if is_replaceable(recorded, defined) {
+            format!("{other}; or, if the old one runs nowhere and is not wanted, run `{replace}`")
+        } else {
+            other.to_owned()
+        };
         Self { topology: topology.to_owned(), recorded: recorded.clone(), defined: defined.clone(), mend }
     }
+}
+
+/// Whether one definition may take the other's place: not where an emitter keeps state, which is of the old one.
+pub(crate) fn is_replaceable(recorded: &Value, defined: &Value) -> bool {
+    let keeps_state = |fixed: &Value| fixed["tables"].is_array();
+    !keeps_state(recorded) && !keeps_state(defined)
 }
 
 fn step(app: &str, place: &Place, known: Known) -> Step {

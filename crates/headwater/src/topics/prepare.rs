@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::begin_anew::Lost;
 use super::declared::{Purpose, TopicDeclaration, WritingGroup, definitions};
-use super::plan::{Action, DefinitionConflict, Known, Place, Plan};
+use super::plan::{Action, DefinitionConflict, Known, Place, Plan, is_replaceable};
 use super::registry::{Facts, Registry, topic_key, topology_key};
 use crate::app::App;
 
@@ -142,12 +142,15 @@ fn declared(log: &dyn Log, app: &App) -> Vec<TopicDeclaration> {
 }
 
 fn conflicts(app: &App, place: &Place, registry: &Registry, word: &Word) -> Vec<DefinitionConflict> {
-    let fixed = app.fixed_definitions().into_iter().filter(|(name, _)| !word.replace.contains(name));
+    let fixed = app.fixed_definitions();
     let conflict = |(name, defined): (String, serde_json::Value)| {
         let recorded = registry.get(&topology_key(&name)).filter(|recorded| **recorded != defined)?;
+        if word.replace.contains(&name) && is_replaceable(recorded, &defined) {
+            return None;
+        }
         Some(DefinitionConflict::new(&app.name, place, &name, recorded, &defined))
     };
-    fixed.filter_map(conflict).collect()
+    fixed.into_iter().filter_map(conflict).collect()
 }
 
 /// What came of preparing an app's topics.

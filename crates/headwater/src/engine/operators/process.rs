@@ -1,9 +1,9 @@
 //! The user's own operator, with a store and timers.
 //!
-//! Timers by stream time are rows: the operator's time and the next call survive a restart. Their schedule is Kafka
-//! Streams' (`ProcessorContext.schedule`, `PunctuationSchedule`): by stream time the first call comes with the first
-//! record, and the next ones on multiples of the interval; by the clock on the wall, an interval after the start. A call
-//! that was missed is not made up for.
+//! Timers are rows: the operator's time and the next calls survive a restart, and a batch that is given up takes its calls
+//! back. Their schedule is Kafka Streams' (`ProcessorContext.schedule`, `PunctuationSchedule`): by stream time the first call
+//! comes with the first record, and the next ones on multiples of the interval; by the clock on the wall, an interval after
+//! the first start. A call that was missed is not made up for.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -143,7 +143,6 @@ pub(crate) struct Process<P: Processor> {
     schedule: Schedule,
     rows: TableId,
     times: TableId,
-    next_wall_clock: Option<Timestamp>,
     next: Next<P::OutKey, P::OutValue>,
 }
 
@@ -177,6 +176,19 @@ impl Times {
     }
 }
 
+const WALL_CLOCK: &[u8] = b"wall_clock";
+
+/// When the clock on the wall calls next; `None` before it was first asked.
+fn wall_clock(table: TableId, flow: &Flow<'_>) -> Result<Option<i64>, ProcessError> {
+    let row = flow.get(table, WALL_CLOCK)?;
+    Ok(row.and_then(|row| row[..].try_into().ok()).map(i64::from_be_bytes))
+}
+
+fn put_wall_clock(table: TableId, due: i64, flow: &mut Flow<'_>) {
+    let row = Bytes::copy_from_slice(&due.to_be_bytes());
+    flow.put(table, Bytes::from_static(WALL_CLOCK), Some(row));
+}
+
 /// The first multiple of an interval, counted from `due`, that lies after `now`.
 fn after(now: i64, due: i64, every: Duration) -> i64 {
     let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
@@ -191,7 +203,7 @@ impl<P: Processor> Process<P> {
         (rows, times): (TableId, TableId),
         next: Next<P::OutKey, P::OutValue>,
     ) -> Self {
-        Self { processor, schedule, rows, times, next_wall_clock: None, next }
+        Self { processor, schedule, rows, times, next }
     }
 
     fn call(
@@ -245,11 +257,15 @@ impl<P: Processor> TickSink for Shared<Process<P>> {
     fn tick(&mut self, now: Timestamp, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         self.with(|process| {
             let Some(every) = process.schedule.wall_clock else { return Ok(()) };
-            let due = *process.next_wall_clock.get_or_insert_with(|| Timestamp(after(now.0, now.0, every)));
-            if now < due {
+            // A row, so that a batch that is given up takes its call back with everything else.
+            let Some(due) = wall_clock(process.times, flow)? else {
+                put_wall_clock(process.times, after(now.0, now.0, every), flow);
+                return Ok(());
+            };
+            if now.0 < due {
                 return Ok(());
             }
-            process.next_wall_clock = Some(Timestamp(after(now.0, due.0, every)));
+            put_wall_clock(process.times, after(now.0, due, every), flow);
             let meta = RecordMeta::of_timer(now);
             process.call(meta, flow, |processor, next| processor.on_timer(Timer::WallClock, now, next))
         })

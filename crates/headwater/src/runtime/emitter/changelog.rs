@@ -29,7 +29,7 @@ use super::Emitter;
 use crate::engine::state::Delta;
 use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::shell::{NamedStore, Stop, pause_after};
-use crate::runtime::trust::{Input, Provenance};
+use crate::runtime::trust::{Input, Provenance, as_of};
 use crate::store::overlay::ShardState;
 use crate::topics::TOMBSTONES_MS;
 
@@ -119,7 +119,7 @@ impl Kept {
         }
         self.next = next;
         let sources = self.state.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
-        self.as_of = records.last().map_or(self.as_of, |stored| stored.record.timestamp);
+        self.as_of = records.last().map_or(self.as_of, |stored| self.as_of.max(stored.record.timestamp));
         self.apply(delta.into_changes(), sources);
         Ok(())
     }
@@ -142,8 +142,9 @@ impl Emitter {
         cell.set_state(Some(state.clone()));
         let next = state.checkpoint().and_then(|checkpoint| checkpoint.position.get(&changelog));
         let next = next.unwrap_or(bounds.start);
+        let as_of = state.checkpoint().and_then(|checkpoint| as_of(&checkpoint.note)).unwrap_or(oldest);
         let tables = store.named.tables.clone();
-        Ok((Kept { state, changelog, next, provenance, as_of: oldest, tables }, bounds.end))
+        Ok((Kept { state, changelog, next, provenance, as_of, tables }, bounds.end))
     }
 
     /// The shard's state at its head; `None` if it was told to stop. To be called once its writer was opened.
