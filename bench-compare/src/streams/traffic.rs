@@ -119,7 +119,7 @@ impl Traffic {
         let log = KafkaLog::connect(KafkaSettings::new(&self.bootstrap, "traffic")).await?;
         let came = watch::Sender::new(0);
         let wanted = records + skip as u64;
-        let topic = TopicName::new(topic.to_owned())?;
+        let topic = TopicName::new(topic)?;
         let partitions = (0..PARTITIONS).map(|partition| topic.partition(partition));
         let readings = partitions.map(|at| latencies_of(&log, at, &came, wanted));
         let mut latencies = try_join_all(readings).await?.concat();
