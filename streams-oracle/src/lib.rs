@@ -10,9 +10,10 @@
 //!
 //! let oracle = Oracle::start().unwrap();
 //! let case = oracle.case("count").unwrap();
-//! let ours = |inputs: &[_]| -> Result<_, String> { todo!("the same case on Headwater, with {inputs:?}") };
+//! // Another system that should answer alike; here it is the reference itself.
+//! let other = |inputs: &[_]| oracle.run("count", inputs);
 //! for seed in seeds(20) {
-//!     compare(&oracle, &case, seed, Options::default(), ours).unwrap_or_else(|difference| panic!("{difference}"));
+//!     compare(&oracle, &case, seed, Options::default(), other).unwrap_or_else(|difference| panic!("{difference}"));
 //! }
 //! ```
 
