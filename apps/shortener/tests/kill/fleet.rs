@@ -1,4 +1,4 @@
-//! Two instances on one broker: instances are killed in turn, then the broker, while visitors follow links at both.
+//! Two instances on one broker: they are killed in turn while visitors follow links at both.
 //!
 //! Links are so many that each has fewer visits than pages are told of: what the service tells is enough to judge it.
 
@@ -20,7 +20,7 @@ const MAX_VISITS: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
-fn every_count_is_right_after_kills_of_instances_and_a_broker() {
+fn every_count_is_right_after_kills_of_instances() {
     let _alone = alone();
     let broker = Broker::start().expect("a broker starts");
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -54,10 +54,7 @@ fn every_count_is_right_after_kills_of_instances_and_a_broker() {
             servers[n] = start(n);
             addresses[n].set(Some(servers[n].address));
         }
-        std::thread::sleep(Duration::from_millis(1_500));
-        broker.kill().expect("it can be killed");
-        broker.restart().expect("it starts again on its data");
-        std::thread::sleep(Duration::from_secs(3));
+        std::thread::sleep(Duration::from_secs(2));
         drop(ends);
         visitors.into_iter().map(|visitor| visitor.join().expect("a visitor does not panic")).collect()
     });
