@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::codec::{Codec, Json};
 use headwater_core::key::{Key, decode_ordered, ordered};
@@ -16,6 +16,7 @@ use headwater_core::store::{KeyRange, TableId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::window::StreamTime;
 use super::{Next, Shared, Sink, TickSink};
 use crate::engine::flow::{Flow, Keyed, ProcessError, RecordMeta};
 
@@ -143,50 +144,30 @@ pub(crate) struct Process<P: Processor> {
     schedule: Schedule,
     rows: TableId,
     times: TableId,
+    stream_time: StreamTime,
     next: Next<P::OutKey, P::OutValue>,
 }
 
-/// The stream time of an operator, and when it is called next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Times {
-    seen: i64,
-    due: i64,
-}
-
-const TIMES: &[u8] = b"times";
-
-impl Times {
-    /// Before the first record; by stream time, whoever waits is called with it.
-    const NONE: Self = Self { seen: i64::MIN, due: 0 };
-
-    fn load(table: TableId, flow: &Flow<'_>) -> Result<Self, ProcessError> {
-        let Some(row) = flow.get(table, TIMES)? else { return Ok(Self::NONE) };
-        let number = |at: usize| row.get(at..at + 8)?.try_into().ok().map(i64::from_be_bytes);
-        match (number(0), number(8)) {
-            (Some(seen), Some(due)) => Ok(Self { seen, due }),
-            _ => Err(ProcessError::record("the kept times of a processor are damaged")),
+impl Timer {
+    /// Where it is kept when the timer calls next.
+    const fn key(self) -> &'static [u8] {
+        match self {
+            Self::StreamTime => b"stream_time_due",
+            Self::WallClock => b"wall_clock_due",
         }
     }
 
-    fn store(self, table: TableId, flow: &mut Flow<'_>) {
-        let mut row = BytesMut::with_capacity(16);
-        row.put_i64(self.seen);
-        row.put_i64(self.due);
-        flow.put(table, Bytes::from_static(TIMES), Some(row.freeze()));
+    /// When it calls next; `None` before it was first asked.
+    fn due(self, table: TableId, flow: &Flow<'_>) -> Result<Option<i64>, ProcessError> {
+        let Some(row) = flow.get(table, self.key())? else { return Ok(None) };
+        let due = row[..].try_into().map_err(|_| ProcessError::record("a kept timer is malformed"))?;
+        Ok(Some(i64::from_be_bytes(due)))
     }
-}
 
-const WALL_CLOCK: &[u8] = b"wall_clock";
-
-/// When the clock on the wall calls next; `None` before it was first asked.
-fn wall_clock(table: TableId, flow: &Flow<'_>) -> Result<Option<i64>, ProcessError> {
-    let row = flow.get(table, WALL_CLOCK)?;
-    Ok(row.and_then(|row| row[..].try_into().ok()).map(i64::from_be_bytes))
-}
-
-fn put_wall_clock(table: TableId, due: i64, flow: &mut Flow<'_>) {
-    let row = Bytes::copy_from_slice(&due.to_be_bytes());
-    flow.put(table, Bytes::from_static(WALL_CLOCK), Some(row));
+    fn put_due(self, due: i64, table: TableId, flow: &mut Flow<'_>) {
+        let row = Bytes::copy_from_slice(&due.to_be_bytes());
+        flow.put(table, Bytes::from_static(self.key()), Some(row));
+    }
 }
 
 /// The first multiple of an interval, counted from `due`, that lies after `now`.
@@ -203,7 +184,7 @@ impl<P: Processor> Process<P> {
         (rows, times): (TableId, TableId),
         next: Next<P::OutKey, P::OutValue>,
     ) -> Self {
-        Self { processor, schedule, rows, times, next }
+        Self { processor, schedule, rows, times, stream_time: StreamTime::new(times), next }
     }
 
     fn call(
@@ -218,22 +199,15 @@ impl<P: Processor> Process<P> {
         processing.failed.map_or(Ok(()), Err)
     }
 
-    fn stream_time(&mut self, meta: &RecordMeta, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+    fn call_if_due(&mut self, meta: &RecordMeta, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         let Some(every) = self.schedule.stream_time else { return Ok(()) };
-        let mut times = Times::load(self.times, flow)?;
-        let before = times;
-        times.seen = times.seen.max(meta.timestamp.0);
-        let is_due = times.seen >= times.due;
-        if is_due {
-            times.due = after(times.seen, times.due, every);
-        }
-        if times != before {
-            times.store(self.times, flow);
-        }
-        if !is_due {
+        let now = self.stream_time.observe(meta.timestamp, flow)?;
+        // Who was never called is called with the first record.
+        let due = Timer::StreamTime.due(self.times, flow)?.unwrap_or(0);
+        if now.0 < due {
             return Ok(());
         }
-        let now = Timestamp(times.seen);
+        Timer::StreamTime.put_due(after(now.0, due, every), self.times, flow);
         self.call(meta.at(now), flow, |processor, next| processor.on_timer(Timer::StreamTime, now, next))
     }
 }
@@ -241,14 +215,16 @@ impl<P: Processor> Process<P> {
 impl<P: Processor> Sink<P::Key, P::Value> for Process<P> {
     fn push(&mut self, item: Keyed<'_, P::Key, P::Value>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         self.call(item.meta.clone(), flow, |processor, next| processor.process(item, next))?;
-        self.stream_time(item.meta, flow)
+        self.call_if_due(item.meta, flow)
     }
 
     fn close(&mut self, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        self.stream_time.close(flow);
         self.next.close(flow)
     }
 
     fn abort(&mut self) {
+        self.stream_time.abort();
         self.next.abort();
     }
 }
@@ -258,14 +234,14 @@ impl<P: Processor> TickSink for Shared<Process<P>> {
         self.with(|process| {
             let Some(every) = process.schedule.wall_clock else { return Ok(()) };
             // A row, so that a batch that is given up takes its call back with everything else.
-            let Some(due) = wall_clock(process.times, flow)? else {
-                put_wall_clock(process.times, after(now.0, now.0, every), flow);
+            let Some(due) = Timer::WallClock.due(process.times, flow)? else {
+                Timer::WallClock.put_due(after(now.0, now.0, every), process.times, flow);
                 return Ok(());
             };
             if now.0 < due {
                 return Ok(());
             }
-            put_wall_clock(process.times, after(now.0, due, every), flow);
+            Timer::WallClock.put_due(after(now.0, due, every), process.times, flow);
             let meta = RecordMeta::of_timer(now);
             process.call(meta, flow, |processor, next| processor.on_timer(Timer::WallClock, now, next))
         })
