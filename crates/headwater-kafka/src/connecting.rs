@@ -99,7 +99,20 @@ const CAUSES: &[Cause] = &[
     },
 ];
 
-/// Explains an error of connecting to `servers`.
+/// What a broker that goes down does to who connects to it; one that never was of use does the same.
+const BROKEN_OFF: [&str; 2] = ["connection closed", "tls handshake eof"];
+
+/// Explains an error of connecting to `servers` again, which have served this process before.
+pub(crate) fn explain_again(servers: &str, security: &Security, error: KrafkaError) -> KafkaError {
+    let text = error.to_string();
+    if BROKEN_OFF.iter().any(|said| text.contains(said)) {
+        let message = format!("the Kafka broker at {servers} breaks connections off; it may be restarting");
+        return KafkaError::new(KafkaErrorKind::Unreachable, message).with_source(error);
+    }
+    explain(servers, security, error)
+}
+
+/// Explains an error of connecting to `servers` for the first time.
 pub(crate) fn explain(servers: &str, security: &Security, error: KrafkaError) -> KafkaError {
     if let KrafkaError::Config { message } = &error {
         let message = format!("the settings for Kafka cannot be used: {message}");
@@ -140,7 +153,11 @@ fn detail(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::detail;
+    use krafka::KrafkaError;
+
+    use super::{detail, explain, explain_again};
+    use crate::errors::KafkaErrorKind;
+    use crate::settings::Security;
 
     #[test]
     fn the_detail_is_what_follows_the_place() {
@@ -156,6 +173,22 @@ mod tests {
             ("network error: connection closed", "network error: connection closed"),
         ] {
             assert_eq!(detail(text), rest);
+        }
+    }
+
+    #[test]
+    fn a_broker_that_served_before_and_breaks_off_is_away_and_refuses_nobody() {
+        let closed = || KrafkaError::network(std::io::Error::other("connection closed"));
+        let security = Security::default();
+        for (error, kind) in [
+            (explain("a:1", &security, closed()), KafkaErrorKind::Refused),
+            (explain_again("a:1", &security, closed()), KafkaErrorKind::Unreachable),
+            (
+                explain_again("a:1", &security, KrafkaError::auth("SaslAuthenticationFailed")),
+                KafkaErrorKind::Refused,
+            ),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
         }
     }
 }

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use krafka::admin::AdminClient;
 use krafka::producer::ProducerBuilder;
-use krafka::{Kafka, KafkaBuilder};
+use krafka::{Kafka, KafkaBuilder, KrafkaError};
 use parking_lot::Mutex;
 
-use crate::connecting::explain;
+use crate::connecting::{explain, explain_again};
 use crate::errors::KafkaError;
-use crate::settings::KafkaSettings;
+use crate::settings::{KafkaSettings, Security};
 
 /// The cluster as seen from this process.
 pub(crate) struct Connection {
@@ -38,7 +38,7 @@ struct Shared {
 impl Connection {
     /// Connects; the first broker that answers tells the others.
     pub(crate) async fn open(settings: KafkaSettings) -> Result<Arc<Self>, KafkaError> {
-        let kafka = connect(&settings).await?;
+        let kafka = connect(&settings, explain).await?;
         let shared = Mutex::new(Shared { kafka, age: 0 });
         Ok(Arc::new(Self { settings, shared, making: tokio::sync::Mutex::default() }))
     }
@@ -66,7 +66,7 @@ impl Connection {
 
     /// A client with sockets of its own.
     pub(crate) async fn dedicated(&self) -> Result<Kafka, KafkaError> {
-        connect(&self.settings).await
+        connect(&self.settings, explain_again).await
     }
 
     /// Makes the shared client anew, once for all who ask at the same time.
@@ -76,7 +76,7 @@ impl Connection {
         if self.current().1 != age {
             return Ok(());
         }
-        let kafka = connect(&self.settings).await?;
+        let kafka = connect(&self.settings, explain_again).await?;
         *self.shared.lock() = Shared { kafka, age: age + 1 };
         Ok(())
     }
@@ -104,7 +104,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Large, since a batch costs a broker the same whatever it holds; below what a broker takes as one by default.
 const BATCH_BYTES: usize = 512 << 10;
 
-async fn connect(settings: &KafkaSettings) -> Result<Kafka, KafkaError> {
+async fn connect(
+    settings: &KafkaSettings,
+    explain: fn(&str, &Security, KrafkaError) -> KafkaError,
+) -> Result<Kafka, KafkaError> {
     let client = client(settings)
         .client_id(&settings.client_id)
         .connect_timeout(settings.patience)
