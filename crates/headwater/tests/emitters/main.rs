@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod kills;
+mod lives;
 #[cfg(feature = "kafka")]
 mod on_kafka;
 mod receipts;
