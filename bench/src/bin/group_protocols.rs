@@ -68,7 +68,7 @@ async fn member(servers: &str, protocol: &str, group: &str, name: &str) -> Resul
 
 async fn compare() -> Result<()> {
     let broker = Broker::start()?;
-    let kafka = Kafka::builder(&broker.bootstrap()).connect().await?;
+    let kafka = Kafka::builder(broker.bootstrap()).connect().await?;
     let topic = NewTopic::new(TOPIC, PARTITIONS as i32, 1)?;
     kafka.admin().create_topics(vec![topic], CreateTopicsOptions::default()).await?;
     println!("| protocol | name | the same member again | another member |\n|---|---|--:|--:|");
