@@ -101,6 +101,7 @@ async fn every_topic_of_an_app_is_declared_with_its_reason_and_made_by_a_start()
         ("shop.order.outcomes", "outcomes of commands for aggregate order"),
         ("shop.order.snapshots", "snapshots of aggregate order"),
         ("shop.by-day", "repartition \"by-day\""),
+        ("shop.decisions", "decisions about records that could not be processed"),
         ("shop.definitions", "definitions of the app's topologies and topics"),
         ("shop.instances", "instances, with the shards that each has"),
     ];
