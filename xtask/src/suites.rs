@@ -95,6 +95,8 @@ pub(crate) const SUITES: &[Suite] = &[
             "--workspace",
             "--exclude",
             "streams-oracle",
+            // One run tells all that fails.
+            "--no-fail-fast",
             "--lib",
             "--bins",
             "--tests",

@@ -389,7 +389,7 @@ async fn a_plan_is_told_as_json_too() {
     assert_eq!((&step["topic"], &step["action"]), (&"shop.order.events".into(), &"alter".into()));
     assert_eq!((&step["purpose"], &step["of"]), (&"events".into(), &"order".into()));
     assert_eq!(step["differences"][0]["has"], "expire after 1 s");
-    assert_eq!(json["steps"][5]["purpose"], "definitions");
+    assert_eq!(json["steps"][6]["purpose"], "definitions");
 }
 
 #[test]
