@@ -143,13 +143,17 @@ async fn a_rebuild_tells_how_much_is_left_until_nothing_is() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     let _recording = metrics::set_default_local_recorder(&recorder);
-    let left = || -> u64 {
+    let told = |name: &str| -> Vec<f64> {
         let page = metrics.render();
         let of_shard = page.lines().filter(|line| {
-            line.starts_with("headwater_restore_left_records{") && line.contains("topology=\"spent@2\"")
+            line.starts_with(&format!("headwater_restore_left_{name}{{"))
+                && line.contains("topology=\"spent@2\"")
         });
-        of_shard.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+        of_shard.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
     };
+    let left = || told("records").into_iter().sum::<f64>() as u64;
+    // Of the one shard that has anything to read.
+    let seconds = || told("seconds").into_iter().find(|seconds| *seconds != 0.0);
     let (log, stores, _) = log_ahead_of_state(Parts::ALL).await;
     let log = PacedLog::new(log, "shop.orders-by-customer", 5);
     let shop = Instance::start(Arc::new(log.clone()), &stores, 2, Parts::ALL).await;
@@ -158,13 +162,16 @@ async fn a_rebuild_tells_how_much_is_left_until_nothing_is() {
     for (told, gauge) in steps {
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(left(), gauge, "{told}");
+        let estimate = seconds().unwrap();
+        // Nothing was read at first; then five records every while at the most.
+        assert!(if gauge == 20 { estimate.is_nan() } else { estimate.is_finite() }, "{told}: {estimate}");
         let report = shop.running.report().into_iter().find(|report| report.name == "spent@2").unwrap();
         assert_eq!(report.shards.iter().map(|shard| shard.left_records).sum::<u64>(), gauge, "{told}");
         read_on(&shop, &log, "spent@2", &[told]).await;
     }
     shop.running.ready(WITHIN).await.unwrap();
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(left(), 0);
+    assert_eq!((left(), seconds()), (0, None));
     assert_eq!(shop.alice_spent().await, Some(200), "the second version counts twice");
     shop.stop().await;
 }
