@@ -82,10 +82,15 @@ impl Definition {
         tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
     }
 
+    /// Whether it copies a global table to every shard.
+    pub(crate) fn is_global(&self) -> bool {
+        self.end.label == TO_ALL
+    }
+
     /// Of its sources those that are copies of global tables, and the topologies that make them.
     pub(crate) fn globals(&self) -> Vec<(usize, Arc<Self>)> {
         let copies = |node: Arc<Node>| match &node.kind {
-            NodeKind::Source { topic, fed_by: Some(fed_by) } if fed_by.end.label == TO_ALL => {
+            NodeKind::Source { topic, fed_by: Some(fed_by) } if fed_by.is_global() => {
                 Some((self.sources.iter().position(|source| source == topic)?, fed_by.clone()))
             }
             _ => None,

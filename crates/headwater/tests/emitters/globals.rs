@@ -8,6 +8,7 @@ use headwater::core::log::Log;
 use headwater::core::record::{Append, Record};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::sipping_log::SippingLog;
 use super::{PARTITIONS, WITHIN, dyn_log, log, make, produce, told, topic, until_told};
@@ -57,6 +58,30 @@ async fn a_global_table_is_loaded_before_anything_is_joined_with_it() {
         }
         assert!(running.stop(WITHIN).await);
     }
+}
+
+#[tokio::test]
+async fn a_global_table_says_at_every_start_how_far_it_has_come() {
+    let log: dyn_log::Shared = Arc::new(log());
+    make(&*log, &["orders", "countries"]).await;
+    tell_countries(&*log, 0).await;
+    let first = super::start(&log, &MemoryStores::new(), shop()).await;
+    until_told(&*log, &[("shop.all-countries", 40 * PARTITIONS as usize)]).await;
+    assert!(first.stop(WITHIN).await);
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let again = super::start(&log, &MemoryStores::new(), shop()).await;
+    // Nothing came meanwhile: it is all that anybody commits.
+    let said =
+        format!("headwater_log_transactions_total{{log=\"custom\",outcome=\"written\"}} {PARTITIONS}\n");
+    let told = tokio::time::timeout(WITHIN, async {
+        while !metrics.render().contains(&said) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(told.await.is_ok(), "{}", metrics.render());
+    assert!(again.stop(WITHIN).await);
 }
 
 #[tokio::test]

@@ -239,7 +239,9 @@ impl<'a> Run<'a> {
             touch_at: kept.is_some().then_some(now + TOUCH_EVERY),
             kept,
             refusals: Refusals::default(),
-            settle_at: None,
+            // Whoever waits for a global table asks what its group has committed, and a log may have forgotten that
+            // since the head was written.
+            settle_at: emitter.definition.is_global().then_some(now),
             latency: super::observe::topology_latency(&emitter.definition.name),
             throughput: Throughput::new(
                 &emitter.definition.name,
