@@ -20,7 +20,7 @@ pub(crate) mod registry;
 mod tests;
 
 pub(crate) use counts::Counts;
-pub(crate) use declared::{AggregateTopics, TOMBSTONES_MS, WritingGroup, instances, topic_in};
+pub(crate) use declared::{AggregateTopics, TOMBSTONES_MS, WritingGroup, decisions, instances, topic_in};
 pub use declared::{Purpose, TopicDeclaration};
 pub use deployment::{Deployment, Fate, FateKind};
 pub use plan::{Action, DefinitionConflict, Difference, Place, Plan, Step};
