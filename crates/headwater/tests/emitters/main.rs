@@ -6,6 +6,7 @@
 mod changelogs;
 mod globals;
 mod kills;
+mod lives;
 #[cfg(feature = "kafka")]
 mod on_kafka;
 mod receipts;
