@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod changelogs;
+mod globals;
 mod kills;
 mod lives;
 #[cfg(feature = "kafka")]
@@ -11,6 +12,7 @@ mod on_kafka;
 mod receipts;
 mod sipping_log;
 mod standbys;
+mod uneven;
 mod waking;
 
 use std::collections::BTreeMap;
