@@ -7,7 +7,7 @@ use headwater_core::topic::TopicName;
 
 use super::building::{Building, ShardPlace};
 use super::node::Node;
-use super::topic::TopicRef;
+use super::topic::{Codecs, TopicRef};
 use crate::engine::history::History;
 use crate::engine::operators::Task;
 use crate::engine::row::RowFormat;
@@ -46,6 +46,8 @@ pub(crate) struct Definition {
     pub(crate) sources: Vec<TopicRef>,
     /// The names of its tables, by their ids; of a fold, the first is the one that is asked for.
     pub(crate) tables: Vec<String>,
+    /// The codecs with which it reads and writes topics, of those that somebody chose them for.
+    pub(crate) codecs: Vec<(TopicRef, Codecs)>,
     build: Build,
 }
 
@@ -58,8 +60,14 @@ impl Definition {
         // What is asked for comes first, wherever it stands in the graph.
         stores.sort_by_key(|store| store.name != name);
         let tables = stores.iter().flat_map(|store| store.table_names().collect::<Vec<_>>()).collect();
-        let sources = end.sources();
-        Self { name, version: 1, kind, end, sources, tables, build }
+        let (sources, codecs) = (end.sources(), end.codecs());
+        Self { name, version: 1, kind, end, sources, tables, codecs, build }
+    }
+
+    /// The same, where it appends to its topics with these codecs.
+    pub(crate) fn writing(mut self, codecs: impl IntoIterator<Item = (TopicRef, Codecs)>) -> Self {
+        self.codecs.extend(codecs);
+        self
     }
 
     /// The operators of one shard.

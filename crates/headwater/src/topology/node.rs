@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::definition::Definition;
-use super::topic::TopicRef;
+use super::topic::{Codecs, TopicRef};
 
 /// One operator, and those that feed it.
 ///
@@ -21,7 +21,7 @@ pub(crate) struct Node {
 
 pub(crate) enum NodeKind {
     /// Reads a topic, which another topology may feed.
-    Source { topic: TopicRef, fed_by: Option<Arc<Definition>> },
+    Source { topic: TopicRef, fed_by: Option<Arc<Definition>>, codecs: Option<Codecs> },
     /// Keeps nothing.
     Stateless,
     /// Keeps a store.
@@ -60,8 +60,12 @@ pub(crate) fn table_name(store: &str, table: &str) -> String {
 }
 
 impl Node {
-    pub(crate) fn source(topic: TopicRef, fed_by: Option<Arc<Definition>>) -> Arc<Self> {
-        Self::new("topic", NodeKind::Source { topic, fed_by }, Vec::new())
+    pub(crate) fn source(
+        topic: TopicRef,
+        fed_by: Option<Arc<Definition>>,
+        codecs: Option<Codecs>,
+    ) -> Arc<Self> {
+        Self::new("topic", NodeKind::Source { topic, fed_by, codecs }, Vec::new())
     }
 
     pub(crate) fn stateless(label: &'static str, inputs: Vec<Arc<Self>>) -> Arc<Self> {
@@ -164,6 +168,15 @@ impl Node {
             }
         }
         topics
+    }
+
+    /// The codecs with which topics are read, of those that somebody chose them for.
+    pub(crate) fn codecs(self: &Arc<Self>) -> Vec<(TopicRef, Codecs)> {
+        let codecs = |node: &Arc<Self>| match &node.kind {
+            NodeKind::Source { topic, codecs: Some(codecs), .. } => Some((topic.clone(), codecs.clone())),
+            _ => None,
+        };
+        self.all().iter().filter_map(codecs).collect()
     }
 
     /// The topologies that feed its topics, each once, and those that feed them, sources first.
