@@ -8,6 +8,7 @@
 //! - [`row`]: how the rows of tables are written.
 //! - [`operators`]: the operators of topologies.
 //! - [`history`]: what tables that keep versions tell of the past.
+//! - [`spans`]: what tables of windows tell by times.
 //! - [`decide`]: commands of one shard of an aggregate.
 //! - [`id_filter`]: which commands may have an outcome that is not loaded yet.
 //! - [`command_batch`]: where a batch may end.
@@ -20,4 +21,5 @@ pub(crate) mod id_filter;
 pub(crate) mod operators;
 pub(crate) mod outcome;
 pub(crate) mod row;
+pub(crate) mod spans;
 pub(crate) mod state;

@@ -69,7 +69,7 @@ impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
         let mut lengths = Lengths::default();
         let within_ms = lengths.any("what is deduplicated", "time", once.within);
         let grace_ms = lengths.any("what is deduplicated", "grace", once.grace);
-        let spec = StoreSpec { name: store.name.clone(), tables: &TABLES };
+        let spec = StoreSpec::of(&store, &TABLES);
         let inputs = vec![self.node.clone()];
         let node = Node::stateful_with("deduplicate", spec, inputs, lengths.into_mistakes());
         let id: Arc<dyn Fn(Keyed<'_, K, V>) -> I + Send + Sync> = Arc::new(id);

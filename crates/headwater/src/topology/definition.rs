@@ -46,6 +46,8 @@ pub(crate) struct Definition {
     pub(crate) sources: Vec<TopicRef>,
     /// The names of its tables, by their ids; of a fold, the first is the one that is asked for.
     pub(crate) tables: Vec<String>,
+    /// Whether what it keeps is kept in memory alone.
+    pub(crate) in_memory: bool,
     build: Build,
 }
 
@@ -58,8 +60,9 @@ impl Definition {
         // What is asked for comes first, wherever it stands in the graph.
         stores.sort_by_key(|store| store.name != name);
         let tables = stores.iter().flat_map(|store| store.table_names().collect::<Vec<_>>()).collect();
+        let in_memory = stores.iter().any(|store| store.in_memory);
         let sources = end.sources();
-        Self { name, version: 1, kind, end, sources, tables, build }
+        Self { name, version: 1, kind, end, sources, tables, in_memory, build }
     }
 
     /// The operators of one shard.
@@ -79,6 +82,13 @@ impl Definition {
     pub(crate) fn table_named_twice(&self) -> Option<&str> {
         let mut tables = self.tables.iter().enumerate();
         tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
+    }
+
+    /// A store in memory and one that is not, if there are both.
+    pub(crate) fn kept_apart(&self) -> Option<(String, String)> {
+        let stores = self.end.stores();
+        let (memory, disk) = stores.into_iter().partition::<Vec<_>, _>(|store| store.in_memory);
+        Some((memory.into_iter().next()?.name, disk.into_iter().next()?.name))
     }
 
     /// The topics that it appends to.

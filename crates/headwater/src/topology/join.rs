@@ -169,7 +169,7 @@ fn waiting<K: Key, V: Sent>(
         )),
         Some(_) => {}
     }
-    let spec = StoreSpec { name: store.name.clone(), tables: &WAITING_TABLES };
+    let spec = StoreSpec::of(&store, &WAITING_TABLES);
     let node = Node::stateful("grace", spec, vec![stream.node.clone()]);
     let node = Node::mistaken(node, lengths.into_mistakes());
     let attach = {

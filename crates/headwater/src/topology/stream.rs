@@ -335,7 +335,7 @@ impl<K: Key, V: Value, P: IsInPlace> Stream<K, Option<V>, P> {
         if let Some(history) = store.history {
             return versioned_table(self, store, history);
         }
-        let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
+        let (spec, rows) = (StoreSpec::rows(&store), store.rows);
         let attach = self.attach.clone();
         Table::kept("table", store, spec, &[&self.node], self.route.clone(), move |building, store, next| {
             let format = if next.is_some() { RowFormat::Timed } else { rows };

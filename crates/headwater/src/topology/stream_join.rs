@@ -127,8 +127,8 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
         options: JoinWindow,
     ) -> Stream<K, R> {
         let (close, mistakes) = options.closeness();
+        let spec = StoreSpec::of(&options.store, &STREAM_JOIN_TABLES);
         let name = options.store.name;
-        let spec = StoreSpec { name: name.clone(), tables: &STREAM_JOIN_TABLES };
         let node = Node::stateful(label, spec, vec![self.node.clone(), other.node.clone()]);
         let node = Node::mistaken(node, mistakes);
         let (left, right) = (self.attach.clone(), other.attach.clone());

@@ -41,6 +41,7 @@ struct Kept<K, V> {
     name: String,
     /// How its rows are written where nobody follows.
     rows: RowFormat,
+    in_memory: bool,
     /// Puts the operators together without any that follow.
     finish: Arc<dyn Fn(&mut Building<'_>) + Send + Sync>,
     /// Makes the same table of a topic of the app's own, where a table of its updates would not be the same.
@@ -55,6 +56,7 @@ impl<K, V> Clone for Kept<K, V> {
         Self {
             name: self.name.clone(),
             rows: self.rows,
+            in_memory: self.in_memory,
             finish: self.finish.clone(),
             through_a_topic: self.through_a_topic.clone(),
         }
@@ -89,7 +91,8 @@ impl<K: Key, V: Value> Table<K, V> {
         build: impl Fn(&mut Building<'_>, &str, Option<Next<K, Change<V>>>) + Send + Sync + 'static,
     ) -> Self {
         let node = Node::stateful(label, spec, inputs.iter().map(|input| Arc::clone(input)).collect());
-        let (name, rows, build) = (store.name, store.rows, Arc::new(build));
+        let Store { name, rows, in_memory, .. } = store;
+        let build = Arc::new(build);
         let finish = {
             let (name, build) = (name.clone(), build.clone());
             Arc::new(move |building: &mut Building<'_>| build(building, &name, None))
@@ -104,7 +107,7 @@ impl<K: Key, V: Value> Table<K, V> {
             let name = name.clone();
             Arc::new(move |building: &Building<'_>| kept_rows(building.table(&name, "")))
         };
-        let kept = Some(Kept { name, rows, finish, through_a_topic: None });
+        let kept = Some(Kept { name, rows, in_memory, finish, through_a_topic: None });
         Self { node, route, attach, look, history: None, kept, version: 1, replicated: false }
     }
 
@@ -211,11 +214,13 @@ impl<K: Key, V: Value> Table<K, V> {
     /// the app's own, which the table is folded from.
     ///
     /// Where versions are kept it is the input that goes there, since an update that comes out of order is not told.
-    fn through_a_topic(self, Kept { name, through_a_topic, .. }: Kept<K, V>) -> Self {
+    fn through_a_topic(self, kept: Kept<K, V>) -> Self {
+        let Kept { name, in_memory, through_a_topic, .. } = kept;
         let updates = updates_topic(&name);
         let again = through_a_topic.map(|again| again());
         let table = again.unwrap_or_else(|| {
-            self.to_stream().repartition(updates).to_table_with_deletes(Store::named(name))
+            let store = Store { in_memory, ..Store::named(name) };
+            self.to_stream().repartition(updates).to_table_with_deletes(store)
         });
         let Self { version, replicated, .. } = self;
         Self { version, replicated, ..table }

@@ -246,8 +246,9 @@ impl WindowStore {
         // Longer than time is counted is for ever.
         let retain_ms = store.retain.and_then(|retain| i64::try_from(retain.as_millis()).ok());
         let rules = WindowRules { closes_ms, on_close, retain_ms };
-        let tables: &[&str] = if rules.has_dues() { &["", "time", "due"] } else { &["", "time"] };
-        Self { spec: StoreSpec { name: store.name.clone(), tables }, format: store.rows, rules }
+        let tables: &'static [&'static str] =
+            if rules.has_dues() { &["", "time", "due"] } else { &["", "time"] };
+        Self { spec: StoreSpec::of(store, tables), format: store.rows, rules }
     }
 
     /// Its rows in a shard. Those that follow are told times, which are kept then.
