@@ -118,7 +118,9 @@ impl<K: Key, V: Send + Sync + 'static> WindowedGroup<K, V> {
             let (step, rows) = (step.clone(), kept.rows(building, next));
             let aggregate: Next<K, V> = match shape {
                 Shape::Aligned(frames) => Box::new(TimeAggregate::new(frames, step, rows)),
-                Shape::Sliding { difference_ms } => Box::new(SlidingAggregate { difference_ms, step, rows }),
+                Shape::Sliding { difference_ms } => {
+                    Box::new(SlidingAggregate::new(difference_ms, step, rows))
+                }
             };
             attach(building, aggregate);
         })
@@ -210,7 +212,7 @@ impl<K: Key, V: Send + Sync + 'static> SessionGroup<K, V> {
         let route = windowed_route(route);
         Table::kept(label, store, kept.spec.clone(), &[&node], route, move |building, _, next| {
             let (step, merge, rows) = (step.clone(), merge.clone(), kept.rows(building, next));
-            attach(building, Box::new(SessionAggregate { gap_ms, step, merge, rows }));
+            attach(building, Box::new(SessionAggregate::new(gap_ms, step, merge, rows)));
         })
     }
 }

@@ -1,4 +1,4 @@
-//~ a stream with keys of `std::string::String` cannot be joined with this
+//~ neither a table nor a stream of the same keys
 //~ a stream is joined with what has the same type of key
 use headwater::prelude::*;
 
