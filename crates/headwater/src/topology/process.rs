@@ -95,7 +95,7 @@ impl ProcessorStores {
     }
 }
 
-impl<K: 'static, V: 'static, P: IsInPlace> Stream<K, V, P> {
+impl<K: 'static, V: 'static, P> Stream<K, V, P> {
     /// Hands each value to an operator of the user's own, which keeps rows in a store.
     ///
     /// `make` makes one for each shard, and again after a restart.
@@ -143,7 +143,10 @@ impl<K: 'static, V: 'static, P: IsInPlace> Stream<K, V, P> {
         stores: impl Into<ProcessorStores>,
         Timers(schedule): Timers,
         make: impl Fn() -> R + Send + Sync + 'static,
-    ) -> Stream<R::OutKey, R::OutValue, Moved> {
+    ) -> Stream<R::OutKey, R::OutValue, Moved>
+    where
+        P: IsInPlace,
+    {
         let ProcessorStores { own: store, others } = stores.into();
         let mut specs = vec![StoreSpec::of(&store, &["", "times"])];
         specs.extend(others.iter().map(StoreSpec::rows));

@@ -113,8 +113,13 @@ impl<K: Key, V: Value> Table<K, V> {
 
     /// The same, where rows can be asked for as of a time within a history.
     pub(crate) fn remembering(self, history: Duration, look: Look<K, V>, again: Remake<K, V>) -> Self {
+        Self { history: Some(history), look, ..self.remade(again) }
+    }
+
+    /// The same, made again by `again` where a view of it is folded from a topic of the app's own.
+    pub(super) fn remade(self, again: Remake<K, V>) -> Self {
         let kept = self.kept.map(|kept| Kept { through_a_topic: Some(again), ..kept });
-        Self { history: Some(history), look, kept, ..self }
+        Self { kept, ..self }
     }
 
     /// A table that is kept nowhere: what others make of it at every moment.
@@ -213,7 +218,8 @@ impl<K: Key, V: Value> Table<K, V> {
     /// What reads several topics cannot be replayed in the same order, so it is done once: its updates go to a topic of
     /// the app's own, which the table is folded from.
     ///
-    /// Where versions are kept it is the input that goes there, since an update that comes out of order is not told.
+    /// Where versions are kept it is the input that goes there, since an update that comes out of order is not told; and
+    /// windows expire in the view as well, since that is not told either.
     fn through_a_topic(self, kept: Kept<K, V>) -> Self {
         let Kept { name, in_memory, through_a_topic, .. } = kept;
         let updates = updates_topic(&name);

@@ -10,13 +10,13 @@ use super::grouped::Grouped;
 use super::node::StoreSpec;
 use super::store::Store;
 use super::stream::Stream;
-use super::table::Table;
+use super::table::{Table, updates_topic};
 use super::topic::Route;
 use super::windows::Windows;
 use crate::engine::flow::Keyed;
 use crate::engine::operators::window::{
-    Frames, Merge, SessionAggregate, SlidingAggregate, TimeAggregate, WindowRows, WindowRules, WindowTables,
-    Windowed,
+    Frames, KeepWindows, Merge, SessionAggregate, SlidingAggregate, TimeAggregate, WindowRows, WindowRules,
+    WindowTables, Windowed,
 };
 use crate::engine::operators::{Change, Next, Step};
 use crate::engine::row::RowFormat;
@@ -113,8 +113,8 @@ impl<K: Key, V: Send + Sync + 'static> WindowedGroup<K, V> {
         // Sliding windows are made of what their neighbours hold up to which time.
         let store = if let Shape::Sliding { .. } = shape { store.timed() } else { store };
         let kept = WindowStore::new(&store, closes_ms, on_close);
-        let route = windowed_route(route);
-        Table::kept(label, store, kept.spec.clone(), &[&node], route, move |building, _, next| {
+        let (spec, route, view) = (kept.spec.clone(), windowed_route(route), store.clone());
+        let table = Table::kept(label, store, spec, &[&node], route, move |building, _, next| {
             let (step, rows) = (step.clone(), kept.rows(building, next));
             let aggregate: Next<K, V> = match shape {
                 Shape::Aligned(frames) => Box::new(TimeAggregate::new(frames, step, rows)),
@@ -123,7 +123,8 @@ impl<K: Key, V: Send + Sync + 'static> WindowedGroup<K, V> {
                 }
             };
             attach(building, aggregate);
-        })
+        });
+        expiring_everywhere(table, view, closes_ms)
     }
 }
 
@@ -209,11 +210,12 @@ impl<K: Key, V: Send + Sync + 'static> SessionGroup<K, V> {
     ) -> Table<Windowed<K>, S> {
         let Self { stream: Stream { node, route, attach, .. }, gap_ms, closes_ms, on_close } = self.clone();
         let kept = WindowStore::new(&store, closes_ms, on_close);
-        let route = windowed_route(route);
-        Table::kept(label, store, kept.spec.clone(), &[&node], route, move |building, _, next| {
+        let (spec, route, view) = (kept.spec.clone(), windowed_route(route), store.clone());
+        let table = Table::kept(label, store, spec, &[&node], route, move |building, _, next| {
             let (step, merge, rows) = (step.clone(), merge.clone(), kept.rows(building, next));
             attach(building, Box::new(SessionAggregate::new(gap_ms, step, merge, rows)));
-        })
+        });
+        expiring_everywhere(table, view, closes_ms)
     }
 }
 
@@ -234,6 +236,27 @@ impl<K: Key, V: Value> SessionGroup<K, V> {
         });
         self.stepping("reduce", store, step, Arc::new(move |_, one, other| merge(one, other)))
     }
+}
+
+/// The same table, whose windows also expire where a view of it is folded from a topic of the app's own.
+fn expiring_everywhere<K: Key, S: Value>(
+    table: Table<Windowed<K>, S>,
+    store: Store,
+    closes_ms: i64,
+) -> Table<Windowed<K>, S> {
+    if store.retain.is_none() {
+        return table;
+    }
+    let made = table.clone();
+    table.remade(Arc::new(move || {
+        let told = made.to_stream().repartition(updates_topic(&store.name));
+        let Stream { node, route, attach, .. } = told;
+        let kept = WindowStore::new(&store, closes_ms, false);
+        let spec = kept.spec.clone();
+        Table::kept("windows", store.clone(), spec, &[&node], route, move |building, _, next| {
+            attach(building, Box::new(KeepWindows::new(kept.rows(building, next))));
+        })
+    }))
 }
 
 /// A store of windows.

@@ -64,7 +64,7 @@ fn shop() -> (App, View<String, Told>) {
         Loyalty { bought, totals }
     });
     app.emitter(told.to("told"));
-    let last = app.view(app.table("told"));
+    let last = app.view(app.table_in(Store::named("last-told"), "told"));
     (app, last)
 }
 

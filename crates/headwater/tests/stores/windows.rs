@@ -126,3 +126,32 @@ async fn windows_are_not_asked_for_as_of_a_time() {
     }
     stop([running]).await;
 }
+
+/// Windows of one topic, and of two, where the view is folded from what another topology has made of them.
+#[tokio::test]
+async fn windows_expire_in_every_view() {
+    let mut app = App::new("web").with(|options| options.partitions = 1);
+    let (clicks, taps) = (app.stream::<String, u64>("clicks"), app.stream::<String, u64>("taps"));
+    let both = clicks.merge(&taps).group_by_key();
+    let retained = |name: &str| Store::named(name).retain(ms(50));
+    let views = [
+        app.view(clicks.group_by_key().window(Tumbling::of(ms(10))).count(retained("of-one"))),
+        app.view(both.window(Tumbling::of(ms(10))).count(retained("tumbling"))),
+        app.view(both.window(Session::gap(ms(3))).count(retained("sessions"))),
+        app.view(both.window(Sliding::of(ms(3))).count(retained("sliding"))),
+    ];
+    let running = started(&Headwater::on(Arc::new(memory_log()), Arc::new(MemoryStores::new())), app).await;
+    let clicks: Topic<String, u64> = "clicks".into();
+    let mut receipt = None;
+    for n in 0..100 {
+        receipt = Some(running.publish(&clicks, &s("k"), &1).at(Timestamp(n * 10)).await.unwrap());
+    }
+    for view in &views {
+        let query = running.view(view).unwrap().after(receipt.as_ref().unwrap()).within(WITHIN);
+        let starts: Vec<_> = query.windows(&s("k"), ..).await.unwrap().value;
+        let starts: Vec<_> = starts.into_iter().map(|(window, _)| window.start.0).collect();
+        assert!((5..10).contains(&starts.len()), "{}: {starts:?}", view.name());
+        assert!(starts[0] >= 920 && *starts.last().unwrap() >= 987, "{}: {starts:?}", view.name());
+    }
+    stop([running]).await;
+}
