@@ -75,6 +75,8 @@ metric_names! {
         "Records that a shard which came to this instance has still to read before it is as new as the log was then.";
     DROPPED_RECORDS = Counter "headwater_topology_dropped_records_total", "records", ["topology", "operator", "reason"],
         "Records that an operator went on without, as its declaration says.";
+    DECIDED_RECORDS = Counter "headwater_decided_records_total", "records", ["topology", "decision"],
+        "Records that a fold went on without (skip) or folded with another value (replace), as somebody decided; a rebuild counts them again.";
     TOPOLOGY_LATENCY = Histogram "headwater_topology_latency_seconds", "seconds", ["topology"],
         "Time from a record's own time to the commit of what was made of it; of each batch its earliest and its latest record.";
     VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],

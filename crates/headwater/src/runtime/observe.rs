@@ -20,9 +20,9 @@ use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
 use crate::engine::flow::Drops;
 use crate::metric_names::{
-    COMMAND_DURATION, COMMANDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED,
-    LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS,
-    PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED,
+    COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED,
+    LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE,
+    LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED,
     STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, USER_CODE_PANICS,
     VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
@@ -185,6 +185,14 @@ pub(crate) fn dropped(topology: &str, drops: Drops) {
             ("reason", reason.name().to_owned()),
         ];
         counter!(DROPPED_RECORDS.name, &labels).increment(count);
+    }
+}
+
+/// Records that a fold skipped or replaced, as was decided.
+pub(crate) fn decided(topology: &str, skipped: u64, replaced: u64) {
+    for (decision, count) in [("skip", skipped), ("replace", replaced)].into_iter().filter(|(_, n)| *n > 0) {
+        let labels = [("topology", topology.to_owned()), ("decision", decision.to_owned())];
+        counter!(DECIDED_RECORDS.name, &labels).increment(count);
     }
 }
 

@@ -23,6 +23,7 @@ use super::standby::{StandbyBoard, keep_assigned};
 use super::transfer::{Copies, CopySource};
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
+use crate::letters::Facts;
 use crate::migrate::map::OffsetMap;
 use crate::migrate::map_topic;
 use crate::store::memory::MemoryStores;
@@ -109,7 +110,9 @@ pub(crate) struct StartedApp {
     /// The topics that it has by their own names.
     pub(crate) shared_topics: HashMap<String, TopicDescription>,
     /// Where the records of the log lie that the app ran on before.
-    pub(crate) moved: Option<OffsetMap>,
+    pub(crate) moved: Option<Arc<OffsetMap>>,
+    /// What decisions may be about.
+    pub(crate) facts: Arc<Facts>,
     #[cfg(feature = "testing")]
     pub(crate) standbys: StandbyBoard,
     pub(crate) copies: Copies,
@@ -189,7 +192,8 @@ impl Starting {
                 .collect(),
             topologies: Vec::new(),
             shared_topics: self.shared_topics(app),
-            moved,
+            moved: moved.map(Arc::new),
+            facts: Arc::new(Facts::of(app)),
             #[cfg(feature = "testing")]
             standbys: self.standbys.clone(),
             copies: Copies::default(),
@@ -314,6 +318,10 @@ impl Starting {
         Ok(())
     }
 
+    fn decisions(&self) -> TopicName {
+        topics::decisions(&self.app, &self.options).name
+    }
+
     /// What an emitter keeps; `None` if it keeps nothing.
     fn emitter_store(&self, definition: &Definition) -> Result<Option<EmitterStore>, StartError> {
         let Some(changelog) = definition.changelog() else { return Ok(None) };
@@ -349,6 +357,8 @@ impl Starting {
             source: source.clone(),
             store: store.clone(),
             cells: cells.clone(),
+            decisions: self.decisions(),
+            moved: started.moved.clone(),
         });
         let name = definition.versioned_name();
         let status = TopologyStatus::new(&name, source.clone(), store.clone(), cells.clone());

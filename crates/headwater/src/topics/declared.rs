@@ -21,6 +21,9 @@ pub(crate) const DEFINITIONS: &str = "definitions";
 /// The topic of an app's instances, within the app.
 pub(crate) const INSTANCES: &str = "instances";
 
+/// The topic of decisions about records that could not be processed, within the app.
+pub(crate) const DECISIONS: &str = "decisions";
+
 /// One topic that an app needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,6 +59,8 @@ pub enum Purpose {
     Shared(String),
     /// What the topologies are, and which topics they were started on.
     Definitions,
+    /// What was decided about records that could not be processed.
+    Decisions,
     /// Which instances there are, and which shards each has.
     Instances,
     /// How far the shards of a group have come, where the log keeps that in a topic.
@@ -85,6 +90,7 @@ impl Purpose {
                 "the state is made again from its sources, and what was made of it on the way is appended again"
             }
             Self::Folded(_) | Self::Shared(_) => "what was made of them stays",
+            Self::Decisions => "folds stop again at what was decided about, whenever they are built anew",
             Self::Heads(_) => "the shards go on from what their group has committed",
             Self::Definitions | Self::Instances => "it is made anew, and nothing is lost",
         }
@@ -104,6 +110,7 @@ impl fmt::Display for Purpose {
             Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
             Self::Heads(group) => write!(f, "heads of the shards of {group}"),
+            Self::Decisions => f.write_str("decisions about records that could not be processed"),
             Self::Instances => f.write_str("instances, with the shards that each has"),
         }
     }
@@ -196,7 +203,7 @@ impl App {
             .chain(repartitions)
             .chain(changelogs)
             .chain(shared)
-            .chain([definitions(&self.name), instances(&self.name)])
+            .chain([decisions(&self.name, &self.options), definitions(&self.name), instances(&self.name)])
             .collect()
     }
 
@@ -295,6 +302,15 @@ pub(crate) fn definitions(app: &str) -> TopicDeclaration {
         name: checked(app, DEFINITIONS),
         settings: TopicSettings::kept(1),
         purpose: Purpose::Definitions,
+    }
+}
+
+/// The topic of decisions: every one is kept, and lies in the partition of the record that it is about.
+pub(crate) fn decisions(app: &str, options: &AppOptions) -> TopicDeclaration {
+    TopicDeclaration {
+        name: checked(app, DECISIONS),
+        settings: TopicSettings::kept(options.partitions),
+        purpose: Purpose::Decisions,
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) mod registry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use declared::{AggregateTopics, TOMBSTONES_MS, WritingGroup, instances, topic_in};
+pub(crate) use declared::{AggregateTopics, TOMBSTONES_MS, WritingGroup, decisions, instances, topic_in};
 pub use declared::{Purpose, TopicDeclaration};
 pub use deployment::{Deployment, Fate, FateKind};
 pub use plan::{Action, DefinitionConflict, Difference, Place, Plan, Step};
