@@ -6,7 +6,8 @@ use std::time::Duration;
 use headwater_core::topic::TopicName;
 
 use super::building::{Building, ShardPlace};
-use super::node::Node;
+use super::global::TO_ALL;
+use super::node::{Node, NodeKind};
 use super::topic::TopicRef;
 use crate::engine::history::History;
 use crate::engine::operators::Task;
@@ -84,11 +85,29 @@ impl Definition {
         tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
     }
 
-    /// A store in memory and one that is not, if there are both.
+    /// A store in memory and one that is not, if there are both. A copy of a global table goes with the others.
     pub(crate) fn kept_apart(&self) -> Option<(String, String)> {
-        let stores = self.end.stores();
-        let (memory, disk) = stores.into_iter().partition::<Vec<_>, _>(|store| store.in_memory);
+        let copies = |input: &Arc<Node>| matches!(&input.kind, NodeKind::Source { fed_by: Some(fed_by), .. } if fed_by.is_global());
+        let nodes = self.end.all().into_iter().filter(|node| !node.inputs.iter().any(copies));
+        let stores = nodes.flat_map(|node| node.own_stores().to_vec());
+        let (memory, disk) = stores.partition::<Vec<_>, _>(|store| store.in_memory);
         Some((memory.into_iter().next()?.name, disk.into_iter().next()?.name))
+    }
+
+    /// Whether it copies a global table to every shard.
+    pub(crate) fn is_global(&self) -> bool {
+        self.end.label == TO_ALL
+    }
+
+    /// Of its sources those that are copies of global tables, and the topologies that make them.
+    pub(crate) fn globals(&self) -> Vec<(usize, Arc<Self>)> {
+        let copies = |node: Arc<Node>| match &node.kind {
+            NodeKind::Source { topic, fed_by: Some(fed_by) } if fed_by.is_global() => {
+                Some((self.sources.iter().position(|source| source == topic)?, fed_by.clone()))
+            }
+            _ => None,
+        };
+        self.end.all().into_iter().filter_map(copies).collect()
     }
 
     /// The topics that it appends to.

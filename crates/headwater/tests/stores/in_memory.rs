@@ -124,6 +124,14 @@ fn one_topology_keeps_its_stores_alike() {
     let wanted =
         "\"counted\" keeps \"seen\" in memory and \"counted\" on disk: what one topology keeps is kept alike";
     assert!(mistake.contains(wanted), "{mistake}");
+
+    // The copy of a global table goes with what is joined with it.
+    let mut app = App::new("web");
+    let names = app.global_table::<String, String>("all-names", "names");
+    let visits = app.stream(self::visits()).deduplicate(Store::named("seen").in_memory(), once);
+    let named = visits.join_global(&names, |visit| Some(visit.key.clone()), |_, name| name.clone());
+    app.emitter(named.to("named"));
+    app.check().unwrap();
 }
 
 /// Records of a kibibyte each, under keys of their own: kept in memory by a fold and an emitter, and counted on disk.
