@@ -13,7 +13,7 @@ const KEPT_BYTES: usize = 512 << 20;
 /// Bytes that unflushed changes, and stores in memory, may take together.
 ///
 /// The bound is kept by whoever commits: it waits for [room](MemoryBudget::room) first, and may then go over by one
-/// commit. That of stores in memory is kept by whoever brings them more, too: it [stops](MemoryBudget::refusal), since
+/// commit. That of stores in memory is kept by whoever brings them more, too: it stops, since
 /// waiting would free nothing, and may go over by what was not flushed yet.
 #[derive(Debug)]
 pub struct MemoryBudget {
