@@ -49,6 +49,8 @@ pub(crate) struct Definition {
     pub(crate) tables: Vec<String>,
     /// The codecs with which it reads and writes topics, of those that somebody chose them for.
     pub(crate) codecs: Vec<(TopicRef, Codecs)>,
+    /// Whether what it keeps is kept in memory alone.
+    pub(crate) in_memory: bool,
     build: Build,
 }
 
@@ -61,8 +63,9 @@ impl Definition {
         // What is asked for comes first, wherever it stands in the graph.
         stores.sort_by_key(|store| store.name != name);
         let tables = stores.iter().flat_map(|store| store.table_names().collect::<Vec<_>>()).collect();
+        let in_memory = stores.iter().any(|store| store.in_memory);
         let (sources, codecs) = (end.sources(), end.codecs());
-        Self { name, version: 1, kind, end, sources, tables, codecs, build }
+        Self { name, version: 1, kind, end, sources, tables, codecs, in_memory, build }
     }
 
     /// The same, where it appends to its topics with these codecs.
@@ -88,6 +91,15 @@ impl Definition {
     pub(crate) fn table_named_twice(&self) -> Option<&str> {
         let mut tables = self.tables.iter().enumerate();
         tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
+    }
+
+    /// A store in memory and one that is not, if there are both. A copy of a global table goes with the others.
+    pub(crate) fn kept_apart(&self) -> Option<(String, String)> {
+        let copies = |input: &Arc<Node>| matches!(&input.kind, NodeKind::Source { fed_by: Some(fed_by), .. } if fed_by.is_global());
+        let nodes = self.end.all().into_iter().filter(|node| !node.inputs.iter().any(copies));
+        let stores = nodes.flat_map(|node| node.own_stores().to_vec());
+        let (memory, disk) = stores.partition::<Vec<_>, _>(|store| store.in_memory);
+        Some((memory.into_iter().next()?.name, disk.into_iter().next()?.name))
     }
 
     /// Whether it copies a global table to every shard.

@@ -315,30 +315,40 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static, P> Stream<
     }
 }
 
-impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
+// What needs equal keys together says so at the method: the compiler gives its advice there, and not for a whole `impl`.
+impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     /// Groups the values by the key they have.
-    pub fn group_by_key(&self) -> Grouped<K, V> {
+    pub fn group_by_key(&self) -> Grouped<K, V>
+    where
+        P: IsInPlace,
+    {
         let stream = Stream::of_parts(self.node.clone(), self.route.clone(), self.attach.clone());
         Grouped { stream }
     }
 }
 
-impl<K: Key, V: Value, P: IsInPlace> Stream<K, V, P> {
+impl<K: Key, V: Value, P> Stream<K, V, P> {
     /// A table of the last value of each key.
     ///
     /// Of a stream of `Option`s, [`Stream::to_table_with_deletes`] removes a key whose value is absent.
-    pub fn to_table(&self, store: Store) -> Table<K, V> {
+    pub fn to_table(&self, store: Store) -> Table<K, V>
+    where
+        P: IsInPlace,
+    {
         self.map_values(|item| Some(item.value.clone())).to_table_with_deletes(store)
     }
 }
 
-impl<K: Key, V: Value, P: IsInPlace> Stream<K, Option<V>, P> {
+impl<K: Key, V: Value, P> Stream<K, Option<V>, P> {
     /// A table of the last value of each key; an absent value removes the key.
-    pub fn to_table_with_deletes(&self, store: Store) -> Table<K, V> {
+    pub fn to_table_with_deletes(&self, store: Store) -> Table<K, V>
+    where
+        P: IsInPlace,
+    {
         if let Some(history) = store.history {
             return versioned_table(self, store, history);
         }
-        let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
+        let (spec, rows) = (StoreSpec::rows(&store), store.rows);
         let attach = self.attach.clone();
         Table::kept("table", store, spec, &[&self.node], self.route.clone(), move |building, store, next| {
             let format = if next.is_some() { RowFormat::Timed } else { rows };
