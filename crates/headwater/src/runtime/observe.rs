@@ -19,12 +19,13 @@ use super::start::TopologyStatus;
 use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
 use crate::engine::flow::Drops;
+use crate::letters::LetterReason;
 use crate::metric_names::{
-    COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED,
-    LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE,
-    LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED,
-    STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, USER_CODE_PANICS,
-    VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LETTERS,
+    LETTERS_DECIDED, LETTERS_PARKED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION,
+    LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED,
+    SHARDS_REFUSED, SHARDS_STOPPED, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN,
+    TOPOLOGY_LATENCY, USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -188,6 +189,17 @@ pub(crate) fn dropped(topology: &str, drops: Drops) {
     }
 }
 
+/// Records that an emitter set aside, and what became of those that were decided about.
+pub(crate) fn parked(topology: &str, reasons: &[LetterReason], outcomes: &[&'static str]) {
+    let topology = || topology.to_owned();
+    for reason in reasons {
+        counter!(LETTERS_PARKED.name, "topology" => topology(), "reason" => reason.name()).increment(1);
+    }
+    for outcome in outcomes {
+        counter!(LETTERS_DECIDED.name, "topology" => topology(), "outcome" => *outcome).increment(1);
+    }
+}
+
 /// Records that a fold skipped or replaced, as was decided.
 pub(crate) fn decided(topology: &str, skipped: u64, replaced: u64) {
     for (decision, count) in [("skip", skipped), ("replace", replaced)].into_iter().filter(|(_, n)| *n > 0) {
@@ -293,6 +305,10 @@ async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock
     let stopped = count(|phase| matches!(phase, Phase::Stopped { .. }));
     gauge!(SHARDS_STOPPED.name, "topology" => topology.name.clone()).set(stopped as f64);
     let refused = count(|phase| matches!(phase, Phase::Refused { .. }));
+    let letters: u64 = topology.cells.iter().map(|cell| cell.letters()).sum();
+    if topology.parks {
+        gauge!(LETTERS.name, "topology" => topology.name.clone()).set(letters as f64);
+    }
     gauge!(SHARDS_REFUSED.name, "topology" => topology.name.clone()).set(refused as f64);
     for cell in topology.cells.iter() {
         let phase = cell.phase();

@@ -1,6 +1,6 @@
 //! Starting an app: its topics made or checked, its stores opened, its groups joined.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{StartedAggregate, Topics};
 use super::cell::{Bell, Phase, ShardCell};
-use super::emitter::{Emitter, EmitterStore};
+use super::emitter::{Emitter, EmitterStore, Parks};
 use super::fold::Fold;
 use super::instances::Routes;
 use super::membership::{RunShard, run_group};
@@ -68,6 +68,8 @@ pub(crate) struct TopologyStatus {
     /// The role of the instances that run it, and of how many others each shard has a copy.
     pub(crate) role: &'static str,
     pub(crate) copies: usize,
+    /// Whether it sets aside what it cannot process.
+    pub(crate) parks: bool,
 }
 
 impl TopologyStatus {
@@ -85,6 +87,7 @@ impl TopologyStatus {
             replicated: false,
             role: "query",
             copies: 0,
+            parks: false,
         }
     }
 }
@@ -138,6 +141,8 @@ pub(crate) struct Starting {
     stores: Arc<dyn StateStores>,
     standbys: StandbyBoard,
     topics: BTreeMap<TopicName, TopicDescription>,
+    /// Topics that the app has had at any time.
+    known: BTreeSet<String>,
     stop: CancellationToken,
     groups: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -158,6 +163,7 @@ impl Starting {
             stores,
             standbys: StandbyBoard::default(),
             topics: BTreeMap::new(),
+            known: BTreeSet::new(),
             stop: CancellationToken::new(),
             groups: Mutex::new(Vec::new()),
         }
@@ -170,6 +176,7 @@ impl Starting {
             tracing::info!("{line}");
         }
         let survey = self.prepare(app).await?;
+        self.known = survey.registry.topics();
         let moved = moved(&*self.shell.log, app, &survey).await?;
         self.topics = survey.topics;
         let mut started = StartedApp {
@@ -299,7 +306,8 @@ impl Starting {
         let named = store.as_ref().map(|store| store.named.clone());
         let copies = if named.is_some() { self.options.view_standbys } else { 0 };
         let status = TopologyStatus::new(&definition.name, sources[0].clone(), named, cells.clone());
-        started.topologies.push(TopologyStatus { copies, ..status });
+        let parks = self.options.parks(&definition.name).is_some();
+        started.topologies.push(TopologyStatus { copies, parks, ..status });
         let emitter = Emitter {
             shell: self.shell.clone(),
             definition: definition.clone(),
@@ -309,9 +317,19 @@ impl Starting {
             cells,
             group: group.name.clone(),
             patience: self.options.input_wait,
+            parks: self.parks(definition),
+            times_ahead: self.options.times_ahead_max,
         };
         self.run_group(group, Arc::new(emitter));
         Ok(())
+    }
+
+    /// Where an emitter sets aside what it cannot process; `None` if it does not, and never did.
+    fn parks(&self, definition: &Definition) -> Option<Parks> {
+        let at_most = self.options.parks(&definition.name);
+        let letters = self.resolve(&definition.letters());
+        let parks = at_most.is_some() || self.known.contains(letters.as_str());
+        parks.then(|| Parks { letters, decisions: self.decisions(), at_most })
     }
 
     fn decisions(&self) -> TopicName {

@@ -59,6 +59,8 @@ pub enum Purpose {
     Shared(String),
     /// What the topologies are, and which topics they were started on.
     Definitions,
+    /// Records that a topology could not process, until somebody decides about them.
+    Letters(String),
     /// What was decided about records that could not be processed.
     Decisions,
     /// Which instances there are, and which shards each has.
@@ -90,6 +92,7 @@ impl Purpose {
                 "the state is made again from its sources, and what was made of it on the way is appended again"
             }
             Self::Folded(_) | Self::Shared(_) => "what was made of them stays",
+            Self::Letters(_) => "what was set aside is lost",
             Self::Decisions => "folds stop again at what was decided about, whenever they are built anew",
             Self::Heads(_) => "the shards go on from what their group has committed",
             Self::Definitions | Self::Instances => "it is made anew, and nothing is lost",
@@ -110,6 +113,7 @@ impl fmt::Display for Purpose {
             Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
             Self::Heads(group) => write!(f, "heads of the shards of {group}"),
+            Self::Letters(topology) => write!(f, "dead letters of \"{topology}\""),
             Self::Decisions => f.write_str("decisions about records that could not be processed"),
             Self::Instances => f.write_str("instances, with the shards that each has"),
         }
@@ -193,6 +197,12 @@ impl App {
             })
         };
         let changelogs = self.definitions.values().filter_map(changelog);
+        let letters = self.parking().map(|definition| TopicDeclaration {
+            name: self.resolve(&definition.letters()),
+            settings: TopicSettings::kept(self.options.partitions)
+                .cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
+            purpose: Purpose::Letters(definition.name.clone()),
+        });
         let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| TopicDeclaration {
             name: self.resolve(&TopicRef::Shared(name.clone())),
             settings: TopicSettings::kept(self.options.partitions),
@@ -201,9 +211,18 @@ impl App {
         aggregates
             .chain(repartitions)
             .chain(changelogs)
+            .chain(letters)
             .chain(shared)
             .chain([decisions(&self.name, &self.options), definitions(&self.name), instances(&self.name)])
             .collect()
+    }
+
+    /// The topologies that set aside what they cannot process.
+    fn parking(&self) -> impl Iterator<Item = &Arc<Definition>> {
+        self.definitions.values().filter(|definition| {
+            let appends = matches!(definition.kind, Kind::Emitter { .. });
+            appends && self.options.parks(&definition.name).is_some()
+        })
     }
 
     /// The groups whose shards commit to the log.
@@ -232,11 +251,18 @@ impl App {
                 snapshots: None,
                 targets: to.iter().map(|to| self.resolve(to)).collect(),
                 changelog: definition.changelog().map(|changelog| self.resolve(&changelog)),
-                sources: definition.sources.iter().map(|source| self.resolve(source)).collect(),
+                sources: self.inputs(definition),
             }),
             _ => None,
         });
         aggregates.chain(emitters).collect()
+    }
+
+    /// What an emitter reads: its sources, and decisions where it sets anything aside.
+    fn inputs(&self, definition: &Definition) -> Vec<TopicName> {
+        let sources = definition.sources.iter().map(|source| self.resolve(source));
+        let parks = self.options.parks(&definition.name).is_some();
+        sources.chain(parks.then(|| decisions(&self.name, &self.options).name)).collect()
     }
 
     fn resolve(&self, topic: &TopicRef) -> TopicName {

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_line;
+mod emitters;
 mod folds;
+mod kills;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -91,7 +91,7 @@ impl<P: Processor + ?Sized> Processing<'_, '_, P> {
     /// The row under a key.
     pub fn get(&mut self, key: &P::RowKey) -> Option<P::Row> {
         self.tried(|flow, table| {
-            let row = flow.get(table, &ordered(key).map_err(ProcessError::record)?)?;
+            let row = flow.get(table, &ordered(key).map_err(ProcessError::key)?)?;
             row.map(|row| Json.decode(&row).map_err(ProcessError::record)).transpose()
         })?
     }
@@ -99,7 +99,7 @@ impl<P: Processor + ?Sized> Processing<'_, '_, P> {
     /// Sets the row under a key.
     pub fn put(&mut self, key: &P::RowKey, row: &P::Row) {
         self.tried(|flow, table| {
-            let key = ordered(key).map_err(ProcessError::record)?;
+            let key = ordered(key).map_err(ProcessError::key)?;
             flow.put(table, key, Some(Json.encode(row).map_err(ProcessError::record)?));
             Ok(())
         });
@@ -108,7 +108,7 @@ impl<P: Processor + ?Sized> Processing<'_, '_, P> {
     /// Removes the row under a key.
     pub fn delete(&mut self, key: &P::RowKey) {
         self.tried(|flow, table| {
-            flow.put(table, ordered(key).map_err(ProcessError::record)?, None);
+            flow.put(table, ordered(key).map_err(ProcessError::key)?, None);
             Ok(())
         });
     }
@@ -116,7 +116,7 @@ impl<P: Processor + ?Sized> Processing<'_, '_, P> {
     /// Every row whose key begins with these components, in order; all of them for `&()`.
     pub fn rows(&mut self, prefix: &(impl Serialize + ?Sized)) -> Vec<(P::RowKey, P::Row)> {
         let rows = self.tried(|flow, table| {
-            let prefix = ordered(prefix).map_err(ProcessError::record)?;
+            let prefix = ordered(prefix).map_err(ProcessError::key)?;
             let row = |(key, row): (Bytes, Bytes)| {
                 let key = decode_ordered(&key).map_err(ProcessError::record)?;
                 Ok((key, Json.decode(&row).map_err(ProcessError::record)?))

@@ -35,13 +35,20 @@ pub(super) struct Input {
     /// The partition's end when it was last asked for.
     end: Offset,
     limit: ReadLimit,
+    /// Whether its records come before all others, whatever their times, and nobody waits for more of them.
+    comes_first: bool,
     read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
 }
 
 impl Input {
     pub(super) fn new(partition: TopicPartition, next: Offset, end: Offset) -> Self {
         let limit = ReadLimit::default();
-        Self { partition, queue: VecDeque::new(), next, end, limit, read: None }
+        Self { partition, queue: VecDeque::new(), next, end, limit, comes_first: false, read: None }
+    }
+
+    /// One whose records come before all others.
+    pub(super) fn first(partition: TopicPartition, next: Offset, end: Offset) -> Self {
+        Self { comes_first: true, ..Self::new(partition, next, end) }
     }
 
     /// The first record that was not taken, or where it will be.
@@ -150,14 +157,17 @@ impl Inputs {
     }
 
     fn earliest(&self) -> Option<usize> {
-        let front = |(source, input): (usize, &Input)| Some((input.queue.front()?.record.timestamp, source));
-        self.inputs.iter().enumerate().filter_map(front).min().map(|(_, source)| source)
+        let front = |(source, input): (usize, &Input)| {
+            Some((!input.comes_first, input.queue.front()?.record.timestamp, source))
+        };
+        self.inputs.iter().enumerate().filter_map(front).min().map(|(.., source)| source)
     }
 
     /// Whether those that have something wait for those that have nothing.
     fn is_patient(&mut self) -> bool {
-        let empty = self.inputs.iter().filter(|input| input.queue.is_empty()).count();
-        if self.patience.is_zero() || empty == 0 || empty == self.inputs.len() {
+        let waited_for = || self.inputs.iter().filter(|input| !input.comes_first);
+        let empty = waited_for().filter(|input| input.queue.is_empty()).count();
+        if self.patience.is_zero() || empty == 0 || empty == waited_for().count() {
             return false;
         }
         let now = Instant::now();

@@ -51,7 +51,7 @@ where
         let end = Timestamp(i64::MAX);
         let last = ordered(&Windowed { key, start: time.plus_ms(self.gap_ms), end })
             .map_err(ProcessError::record)?;
-        let of_key = KeyRange::prefix(&ordered(key).map_err(ProcessError::record)?);
+        let of_key = KeyRange::prefix(&ordered(key).map_err(ProcessError::key)?);
         let range = KeyRange { to: Bound::Included(last), direction: Direction::Backward, ..of_key };
         let mut rows = Vec::new();
         let mut malformed = None;
@@ -107,7 +107,7 @@ where
         let merge = |one, other| (self.merge)(item.key, one, other);
         let mut state = merged.into_iter().map(|session| session.value).reduce(merge);
         (self.step)(&mut state, item);
-        let key = ordered(&window).map_err(ProcessError::record)?;
+        let key = ordered(&window).map_err(ProcessError::key)?;
         // As Kafka has it: a session is as late as its end.
         let row = Row { value: state, time: window.end };
         if is_new && row.value.is_some() {

@@ -56,7 +56,7 @@ where
         time: Timestamp,
         flow: &mut Flow<'_>,
     ) -> Result<Vec<(Timestamp, Row<S>)>, ProcessError> {
-        let bound = |start, end| ordered(&Windowed { key, start, end }).map_err(ProcessError::record);
+        let bound = |start, end| ordered(&Windowed { key, start, end }).map_err(ProcessError::key);
         let first = time.plus_ms(-self.difference_ms).plus_ms(-self.difference_ms);
         let range = KeyRange {
             from: Bound::Included(bound(first, Timestamp(i64::MIN))?),
@@ -136,7 +136,7 @@ where
         flow: &mut Flow<'_>,
     ) -> Result<(), ProcessError> {
         let window = Windowed { key: item.key.clone(), start, end: self.end(start) };
-        let key = ordered(&window).map_err(ProcessError::record)?;
+        let key = ordered(&window).map_err(ProcessError::key)?;
         if is_new && row.value.is_some() {
             self.rows.begun(window.end, &key, flow)?;
         }
