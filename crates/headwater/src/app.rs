@@ -13,7 +13,7 @@ use crate::event;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
 use crate::topology::{
     Definition, Description, Emitter, GlobalTable, Kind, Observer, Route, Store, Stream, Table, Topic,
-    TopicRef, Value,
+    TopicRef, Value, cycle,
 };
 
 /// How many partitions the topics of an app have, unless set.
@@ -365,6 +365,14 @@ impl App {
             unknown
                 .map(|name| format!("`on_failure_of` names \"{name}\", which is no topology that appends")),
         );
+        if let Some((topic, way)) = cycle(&self.definitions) {
+            let way: Vec<_> = way.iter().map(|name| format!("\"{name}\"")).collect();
+            mistakes.push(format!(
+                "topic \"{topic}\" feeds itself, by way of {}: what is written there is read again for ever; write it to \
+                 another topic",
+                way.join(", ")
+            ));
+        }
         if self.options.partitions == 0 {
             mistakes.push("it has zero partitions: it needs one at least".to_owned());
         }
