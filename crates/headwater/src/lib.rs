@@ -118,3 +118,8 @@ struct DeadLetters;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/topologies.md")]
 struct Topologies;
+
+/// Compiles and runs Headwater's side of the page for those who know Kafka Streams.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/kafka-streams.md")]
+struct KafkaStreams;

@@ -73,6 +73,10 @@ metric_names! {
         "Age of the oldest committed record that a view, or a topology that feeds one, has not processed yet.";
     RESTORE_LEFT_RECORDS = Gauge "headwater_restore_left_records", "records", ["topology", "shard"],
         "Records that a shard which came to this instance has still to read before it is as new as the log was then.";
+    RESTORE_LEFT_SECONDS = Gauge "headwater_restore_left_seconds", "seconds", ["topology", "shard"],
+        "Time that it takes to read what is left to restore at the pace so far; NaN until there is one.";
+    TOPOLOGY_RECORDS = Counter "headwater_topology_records_total", "records", ["topology", "source"],
+        "Records that a topology has processed, by the topic that they came from.";
     DROPPED_RECORDS = Counter "headwater_topology_dropped_records_total", "records", ["topology", "operator", "reason"],
         "Records that an operator went on without, as its declaration says.";
     DECIDED_RECORDS = Counter "headwater_decided_records_total", "records", ["topology", "decision"],
@@ -89,6 +93,8 @@ metric_names! {
         "Records that a view has folded.";
     VIEW_READS = Counter "headwater_view_reads_total", "reads", ["view"],
         "Queries that a view has answered.";
+    STATE_CHANGES = Counter "headwater_state_changes_total", "rows", ["topology", "table"],
+        "Rows that a topology has written or removed in each of its tables.";
     STATE_SIZE = Gauge "headwater_state_size_bytes", "bytes", ["store"],
         "Size of a state store on disk.";
     STATE_FLUSH_DURATION = Histogram "headwater_state_flush_duration_seconds", "seconds", ["store"],

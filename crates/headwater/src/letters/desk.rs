@@ -86,7 +86,8 @@ impl Facts {
 
     fn reads(&self, id: &RecordId) -> Result<&Reads, LetterError> {
         let reads = self.topologies.get(&id.topology).ok_or_else(|| self.no_topology(&id.topology))?;
-        if !reads.sources.contains(&id.at.topic) || id.at.partition.0 >= self.partitions {
+        let is_beyond = reads.folds && id.at.partition.0 >= self.partitions;
+        if !reads.sources.contains(&id.at.topic) || is_beyond {
             let sources: Vec<_> = reads.sources.iter().map(TopicName::as_str).collect();
             let (topology, at, count) = (&id.topology, &id.at, self.partitions);
             return Err(LetterError::NoSuch(format!(
@@ -273,7 +274,8 @@ impl DeadLetters {
         let asked = self.facts.topologies.iter().filter(|(name, _)| topology.is_none_or(|t| t == *name));
         let mut found = BTreeMap::new();
         for letters in asked.filter_map(|(_, reads)| reads.letters.as_ref()) {
-            for partition in 0..self.facts.partitions {
+            let there = self.log.describe(letters).await?;
+            for partition in 0..there.map_or(0, |topic| topic.settings.partitions) {
                 found.extend(self.parked(&letters.partition(partition)).await?.into_letters());
             }
         }
@@ -404,7 +406,7 @@ impl DeadLetters {
             }
         }
         let now = self.clock.now();
-        let to = self.facts.decisions.partition(about.at.partition.0);
+        let to = self.facts.decisions.partition(about.at.partition.0 % self.facts.partitions);
         self.append(Append { to, record: decision.record(now) }).await?;
         tracing::info!(about = %about, verdict = decision.made.verdict.name(), by = decision.made.by, "decided");
         Ok(DecisionReport::of(decision, now))

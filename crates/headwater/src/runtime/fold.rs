@@ -18,6 +18,7 @@ use super::cell::{Phase, ShardCell};
 use super::decided::Decided;
 use super::landmarks::{Landmarks, Mark};
 use super::membership::RunShard;
+use super::observe::Throughput;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
 use super::trust::{Input, Provenance, had_caught_up, landmarks};
 use crate::engine::command_batch::{command_start, whole_commands};
@@ -188,6 +189,7 @@ struct FoldRun<'a> {
     decided: Decided,
     folded: metrics::Counter,
     latency: metrics::Histogram,
+    throughput: Throughput,
 }
 
 impl<'a> FoldRun<'a> {
@@ -210,6 +212,8 @@ impl<'a> FoldRun<'a> {
         cell.changes.reset(next);
         let folded = super::observe::view_records(&fold.definition.name);
         let latency = super::observe::topology_latency(&fold.definition.name);
+        let sources = std::slice::from_ref(&fold.source);
+        let throughput = Throughput::new(&fold.definition.name, sources, &fold.definition.tables);
         let mut run = Self {
             fold,
             part,
@@ -227,6 +231,7 @@ impl<'a> FoldRun<'a> {
             decided,
             folded,
             latency,
+            throughput,
         };
         run.tell_phase();
         Ok(run)
@@ -260,6 +265,7 @@ impl<'a> FoldRun<'a> {
         }
         super::observe::decided(&self.fold.definition.name, folded.skipped, folded.replaced);
         self.commit(folded.delta, next, end);
+        self.throughput.processed(0, records[..whole].partition_point(|stored| stored.offset < next));
         if let (Some(first), Some(last), true) = (records.first(), records[..whole].last(), self.is_live()) {
             let now = self.fold.shell.clock.now();
             let times = [first.record.timestamp, last.record.timestamp];
@@ -370,6 +376,7 @@ impl<'a> FoldRun<'a> {
         self.next = next;
         self.caught_up |= next >= self.goal;
         let changes = delta.into_changes();
+        self.throughput.changed(&changes);
         let note = self.provenance.note(self.caught_up, &self.landmarks);
         let position = Position::from_iter([(self.source.clone(), next)]);
         if self.caught_up {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{StartedAggregate, Topics};
 use super::cell::{Bell, Phase, ShardCell};
-use super::emitter::{Emitter, EmitterStore, Parks};
+use super::emitter::{Emitter, EmitterStore, Global, Parks};
 use super::fold::Fold;
 use super::instances::Routes;
 use super::membership::{RunShard, run_group};
@@ -60,7 +60,8 @@ pub enum StartError {
 #[derive(Clone)]
 pub(crate) struct TopologyStatus {
     pub(crate) name: String,
-    pub(crate) source: TopicName,
+    /// What it reads, the group's topic first.
+    pub(crate) sources: Vec<TopicName>,
     pub(crate) store: Option<NamedStore>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     /// Whether every instance holds all shards.
@@ -81,7 +82,7 @@ impl TopologyStatus {
     ) -> Self {
         Self {
             name: name.to_owned(),
-            source,
+            sources: vec![source],
             store: store.into(),
             cells,
             replicated: false,
@@ -122,6 +123,14 @@ pub(crate) struct StartedApp {
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
     /// The lives of topics that receipts were of.
     pub(crate) topic_ids: Mutex<HashMap<TopicName, TopicId>>,
+}
+
+impl StartedApp {
+    /// The partitions of a topic of which `own` is the app's count.
+    pub(crate) fn count_of(&self, topic: &TopicName, own: usize) -> u32 {
+        let shared = self.shared_topics.get(topic.as_str());
+        shared.map_or(own as u32, |shared| shared.settings.partitions)
+    }
 }
 
 /// An emitter, here or elsewhere.
@@ -295,19 +304,20 @@ impl Starting {
     ) -> Result<(), StartError> {
         let sources: Vec<_> = definition.sources.iter().map(|source| self.resolve(source)).collect();
         let to: Vec<_> = to.iter().map(|to| self.resolve(to)).collect();
-        let cells = self.cells();
+        let shards = self.count_of(&sources[0]);
+        let cells = self.cells(shards);
         let handle = StartedEmitter { sources: sources.clone(), to: to.clone(), cells: cells.clone() };
         started.emitters.insert(definition.name.clone(), handle);
         if !runs_here {
             return Ok(());
         }
         let store = self.emitter_store(definition)?;
-        let group = self.group(definition, sources[0].clone());
+        let group = self.group(definition, shards, sources[0].clone());
         let named = store.as_ref().map(|store| store.named.clone());
         let copies = if named.is_some() { self.options.view_standbys } else { 0 };
         let status = TopologyStatus::new(&definition.name, sources[0].clone(), named, cells.clone());
         let parks = self.options.parks(&definition.name).is_some();
-        started.topologies.push(TopologyStatus { copies, parks, ..status });
+        started.topologies.push(TopologyStatus { copies, parks, sources: sources.clone(), ..status });
         let emitter = Emitter {
             shell: self.shell.clone(),
             definition: definition.clone(),
@@ -315,6 +325,7 @@ impl Starting {
             targets: to.iter().map(|to| self.partitions_of(to)).collect(),
             store,
             cells,
+            globals: self.globals(definition),
             group: group.name.clone(),
             patience: self.options.input_wait,
             parks: self.parks(definition),
@@ -329,7 +340,8 @@ impl Starting {
         let at_most = self.options.parks(&definition.name);
         let letters = self.resolve(&definition.letters());
         let parks = at_most.is_some() || self.known.contains(letters.as_str());
-        parks.then(|| Parks { letters, decisions: self.decisions(), at_most })
+        let decision_partitions = self.options.partitions;
+        parks.then(|| Parks { letters, decisions: self.decisions(), decision_partitions, at_most })
     }
 
     fn decisions(&self) -> TopicName {
@@ -345,14 +357,29 @@ impl Starting {
         Ok(Some(EmitterStore { named, changelog: self.resolve(&changelog) }))
     }
 
+    /// The global tables that an emitter reads copies of.
+    fn globals(&self, definition: &Definition) -> Vec<Global> {
+        let global = |(source, copies): (usize, Arc<Definition>)| {
+            let of = self.resolve(&copies.sources[0]);
+            let group = format!("{}.{}", self.app, copies.versioned_name());
+            Global { source, group, partitions: self.count_of(&of), of }
+        };
+        definition.globals().into_iter().map(global).collect()
+    }
+
     fn partitions_of(&self, topic: &TopicName) -> Arc<[TopicPartition]> {
-        (0..self.options.partitions).map(|partition| topic.partition(partition)).collect()
+        (0..self.count_of(topic)).map(|partition| topic.partition(partition)).collect()
+    }
+
+    /// The partitions that a topic has: other programs may have made it with more or fewer than the app's.
+    fn count_of(&self, topic: &TopicName) -> u32 {
+        self.topics.get(topic).map_or(self.options.partitions, |there| there.settings.partitions)
     }
 
     /// A view that other instances run.
     fn view_elsewhere(&self, definition: &Definition, replicated: bool) -> ViewState {
         let place = self.view_place(false, replicated);
-        ViewState::new(definition, self.resolve(&definition.sources[0]), self.cells(), Vec::new(), place)
+        ViewState::new(definition, self.resolve(&definition.sources[0]), self.own_cells(), Vec::new(), place)
     }
 
     fn start_fold(
@@ -364,7 +391,7 @@ impl Starting {
         let source = self.resolve(&definition.sources[0]);
         let tables = tables_of(definition);
         let store = self.open_store(&definition.versioned_name(), &self.store_name(definition), &tables)?;
-        let cells = self.cells();
+        let cells = self.own_cells();
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
             definition: definition.clone(),
@@ -389,7 +416,7 @@ impl Starting {
                 self.spawn(async move { fold.run_shard(shard, stop).await });
             }
         } else {
-            self.run_group(self.group(definition, source), fold);
+            self.run_group(self.group(definition, self.options.partitions, source), fold);
         }
         Ok(())
     }
@@ -403,9 +430,9 @@ impl Starting {
         format!("{}.{}", self.app, definition.versioned_name())
     }
 
-    fn group(&self, definition: &Definition, source: TopicName) -> Group {
+    fn group(&self, definition: &Definition, shards: u32, source: TopicName) -> Group {
         let name = format!("{}.{}", self.app, definition.versioned_name());
-        Group { name, shards: self.options.partitions, topic: source }
+        Group { name, shards, topic: source }
     }
 
     /// The shards' states of other versions of a view, newest first.
@@ -475,10 +502,13 @@ impl Starting {
         Ok(())
     }
 
-    pub(crate) fn cells(&self) -> Arc<[Arc<ShardCell>]> {
-        (0..self.options.partitions)
-            .map(|shard| Arc::new(ShardCell::new(Partition(shard), self.bell.clone())))
-            .collect()
+    /// As many shards as the app's topics have partitions.
+    pub(crate) fn own_cells(&self) -> Arc<[Arc<ShardCell>]> {
+        self.cells(self.options.partitions)
+    }
+
+    fn cells(&self, shards: u32) -> Arc<[Arc<ShardCell>]> {
+        (0..shards).map(|shard| Arc::new(ShardCell::new(Partition(shard), self.bell.clone()))).collect()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

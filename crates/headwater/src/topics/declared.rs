@@ -9,6 +9,7 @@ use headwater_core::topic::TopicName;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::counts::Counts;
 use crate::app::{App, AppOptions, Folded};
 use crate::topology::{Definition, Kind, TopicRef};
 
@@ -175,6 +176,11 @@ impl App {
     ///
     /// If [`check`](App::check) finds a name that makes no topic.
     pub fn topics(&self) -> Vec<TopicDeclaration> {
+        self.topics_beside(&Counts::default())
+    }
+
+    /// The same where topics that other programs may have made have these counts of partitions.
+    pub(crate) fn topics_beside(&self, counts: &Counts) -> Vec<TopicDeclaration> {
         let aggregates = self.aggregates.iter().flat_map(|aggregate| {
             let AggregateTopics { events, commands, outcomes, snapshots } =
                 AggregateTopics::of(&self.name, aggregate.name(), &self.options);
@@ -194,7 +200,7 @@ impl App {
         let changelog = |definition: &Arc<Definition>| {
             Some(TopicDeclaration {
                 name: self.resolve(&definition.changelog()?),
-                settings: TopicSettings::kept(self.options.partitions)
+                settings: TopicSettings::kept(self.shards_of(definition, counts))
                     .cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
                 purpose: Purpose::Changelog(definition.name.clone()),
             })
@@ -202,14 +208,19 @@ impl App {
         let changelogs = self.definitions.values().filter_map(changelog);
         let letters = self.parking().map(|definition| TopicDeclaration {
             name: self.resolve(&definition.letters()),
-            settings: TopicSettings::kept(self.options.partitions)
+            settings: TopicSettings::kept(self.shards_of(definition, counts))
                 .cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
             purpose: Purpose::Letters(definition.name.clone()),
         });
-        let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| TopicDeclaration {
-            name: self.resolve(&TopicRef::Shared(name.clone())),
-            settings: TopicSettings::kept(self.options.partitions),
-            purpose: if folded { Purpose::Folded(name) } else { Purpose::Shared(name) },
+        let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| {
+            let topic = TopicRef::Shared(name.clone());
+            // A view is asked by the app's count.
+            let count = if folded { self.options.partitions } else { self.count_of(&topic, counts) };
+            TopicDeclaration {
+                name: self.resolve(&topic),
+                settings: TopicSettings::kept(count),
+                purpose: if folded { Purpose::Folded(name) } else { Purpose::Shared(name) },
+            }
         });
         aggregates
             .chain(repartitions)
@@ -229,18 +240,15 @@ impl App {
     }
 
     /// The groups whose shards commit to the log.
-    pub(crate) fn writing_groups(&self) -> Vec<WritingGroup> {
-        let group = |name: String, topic| Group {
-            name: format!("{}.{name}", self.name),
-            shards: self.options.partitions,
-            topic,
-        };
+    pub(crate) fn writing_groups(&self, counts: &Counts) -> Vec<WritingGroup> {
+        let group =
+            |name: String, shards, topic| Group { name: format!("{}.{name}", self.name), shards, topic };
         let aggregates = self.aggregates.iter().map(|aggregate| {
             let AggregateTopics { events, commands, snapshots, .. } =
                 AggregateTopics::of(&self.name, aggregate.name(), &self.options);
             WritingGroup {
                 sources: vec![commands.name.clone()],
-                group: group(aggregate.name().to_owned(), commands.name),
+                group: group(aggregate.name().to_owned(), self.options.partitions, commands.name),
                 events: Some(events.name),
                 snapshots: Some(snapshots.name),
                 own_targets: Vec::new(),
@@ -253,8 +261,9 @@ impl App {
             Kind::Emitter { to } => {
                 let (own, shared): (Vec<_>, Vec<_>) =
                     to.iter().partition(|to| matches!(to, TopicRef::Own(_)));
+                let shards = self.shards_of(definition, counts);
                 Some(WritingGroup {
-                    group: group(definition.versioned_name(), self.resolve(&definition.sources[0])),
+                    group: group(definition.versioned_name(), shards, self.resolve(&definition.sources[0])),
                     events: None,
                     snapshots: None,
                     own_targets: own.into_iter().map(|to| self.resolve(to)).collect(),
@@ -264,19 +273,12 @@ impl App {
                         .options
                         .parks(&definition.name)
                         .map(|_| self.resolve(&definition.letters())),
-                    sources: self.inputs(definition),
+                    sources: definition.sources.iter().map(|source| self.resolve(source)).collect(),
                 })
             }
             _ => None,
         });
         aggregates.chain(emitters).collect()
-    }
-
-    /// What an emitter reads: its sources, and decisions where it sets anything aside.
-    fn inputs(&self, definition: &Definition) -> Vec<TopicName> {
-        let sources = definition.sources.iter().map(|source| self.resolve(source));
-        let parks = self.options.parks(&definition.name).is_some();
-        sources.chain(parks.then(|| decisions(&self.name, &self.options).name)).collect()
     }
 
     fn resolve(&self, topic: &TopicRef) -> TopicName {

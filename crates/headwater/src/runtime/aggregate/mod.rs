@@ -135,7 +135,7 @@ impl<A: Aggregate> AnyAggregate for AggregateDefinition<A> {
     ) -> BoxFuture<'a, Result<StartedAggregate, StartError>> {
         Box::pin(async move {
             let topics = starting.aggregate_topics(A::NAME);
-            let cells: Arc<[Arc<ShardCell>]> = starting.cells();
+            let cells: Arc<[Arc<ShardCell>]> = starting.own_cells();
             let aggregate_cells: Arc<[AggregateCell<A>]> =
                 cells.iter().cloned().map(AggregateCell::new).collect();
             let handle = AggregateHandle::new(starting, topics.clone(), aggregate_cells.clone(), runs_here);

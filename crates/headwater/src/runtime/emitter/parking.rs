@@ -28,6 +28,8 @@ use crate::runtime::shell::{Stop, pause_after};
 pub(crate) struct Parks {
     pub(crate) letters: TopicName,
     pub(crate) decisions: TopicName,
+    /// How many partitions that topic has: the app's count, which need not be that of the emitter's shards.
+    pub(crate) decision_partitions: u32,
     /// How many letters a shard may have; none may be added where the emitter parks no more.
     pub(crate) at_most: Option<usize>,
 }
@@ -323,5 +325,5 @@ impl Taking<'_> {
 
 /// The place of a shard's decisions.
 pub(super) fn decisions_of(parks: &Parks, shard: Partition) -> Option<TopicPartition> {
-    parks.at_most.map(|_| parks.decisions.partition(shard.0))
+    parks.at_most.map(|_| parks.decisions.partition(shard.0 % parks.decision_partitions))
 }
