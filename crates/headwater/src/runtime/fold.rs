@@ -356,12 +356,12 @@ impl<'a> FoldRun<'a> {
                 let more = self.decided.more(stop).await;
                 more.map_err(|Stop(why)| Stop(format!("{reason}; and decisions cannot be read: {why}")))?;
             }
-            self.cell.set_stopped_at(None);
         }
         if !stop.is_cancelled() {
             tracing::info!(view = self.fold.definition.name, source = %self.source, offset = at.0, "going on as decided");
             self.tell_phase();
         }
+        self.cell.set_stopped_at(None);
         Ok(())
     }
 

@@ -92,7 +92,7 @@ impl<K: Key, V: Value> Table<K, V> {
 /// What was told of a row: while it is held back, that is what it was before (`priorValueForBuffered`).
 fn told<K: Key, V: Value>(held: headwater_core::store::TableId, rows: Getter<K, V>) -> Getter<K, V> {
     Arc::new(move |key: &K, _: Option<Timestamp>, flow: &mut Flow<'_>| {
-        let at = ordered(key).map_err(ProcessError::record)?;
+        let at = ordered(key).map_err(ProcessError::key)?;
         match Held::load(held, &at, flow)? {
             Some(Held { before: Some(value), .. }) => Ok(Row { value: Some(value), ..Row::NONE }),
             Some(Held { before: None, .. }) => Ok(Row::NONE),

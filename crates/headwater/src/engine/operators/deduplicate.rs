@@ -56,7 +56,7 @@ impl<K: Key, V, I: Key> Deduplicate<K, V, I> {
     }
 
     fn row(key: &K, id: &I, time: Timestamp) -> Result<Bytes, ProcessError> {
-        ordered(&(key, id, time)).map_err(ProcessError::record)
+        ordered(&(key, id, time)).map_err(ProcessError::key)
     }
 
     /// Whether its like was handed on within the time, before it or after it.
