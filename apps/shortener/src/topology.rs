@@ -1,12 +1,18 @@
 //! The app: links, the visits to them, and what is counted of those.
 
-use headwater::core::clock::Timestamp;
+use std::time::Duration;
+
+use headwater::Windowed;
 use headwater::prelude::*;
 
 use crate::domain::{Code, Link, LinkEvent, Referrer, Visit};
 
-const HOUR_MS: i64 = 60 * 60 * 1_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
+/// How late a visit may come and still count on its own day: a century, so any visit does.
+///
+/// Days are kept for good, so that taking a late visit in costs nothing, and refusing one would make a count wrong. Visits
+/// do come late: those of limited links when what hands them on was down for long, and all others after a single one
+/// from an instance whose clock is ahead, be it by years.
+const GRACE: Duration = days(36_525);
 
 /// The app with what it can be asked.
 pub struct Shortener {
@@ -21,9 +27,9 @@ pub struct Shortener {
     /// How often each link was visited.
     pub total: View<Code, u64>,
     /// The same by the day, which begins at midnight in UTC.
-    pub daily: View<(Code, Timestamp), u64>,
+    pub daily: View<Windowed<Code>, u64>,
     /// The same by the hour.
-    pub hourly: View<(Code, Timestamp), u64>,
+    pub hourly: View<Windowed<Code>, u64>,
     /// The same by where visitors came from.
     pub referrers: View<(Code, Referrer), u64>,
 }
@@ -48,17 +54,12 @@ pub fn shortener() -> Shortener {
     app.emitter(of_limited.to(topic.clone()).named("limited-visits"));
 
     let visits = app.stream(topic.clone());
-    let total = app.view(visits.group_by_key().count(Store::named("visits")));
-    let daily = app.view(
-        visits
-            .group_by("visits-by-day", |visit| (visit.key.clone(), begun(visit.meta.timestamp, DAY_MS)))
-            .count(Store::named("visits-per-day")),
-    );
-    let hourly = app.view(
-        visits
-            .group_by("visits-by-hour", |visit| (visit.key.clone(), begun(visit.meta.timestamp, HOUR_MS)))
-            .count(Store::named("visits-per-hour")),
-    );
+    let by_code = visits.group_by_key();
+    let total = app.view(by_code.count(Store::named("visits")));
+    let daily = by_code.window(Tumbling::days(1).grace(GRACE)).count(Store::named("visits-per-day"));
+    let daily = app.view(daily);
+    let hourly = by_code.window(Tumbling::hours(1).grace(GRACE)).count(Store::named("visits-per-hour"));
+    let hourly = app.view(hourly);
     let referrers = app.view(
         visits
             .group_by("visits-by-referrer", |visit| (visit.key.clone(), visit.referrer.clone()))
@@ -67,23 +68,44 @@ pub fn shortener() -> Shortener {
     Shortener { app, links, visits: topic, listed, total, daily, hourly, referrers }
 }
 
-/// When the span of this length began in which a time lies, counted from 1970.
-fn begun(time: Timestamp, span_ms: i64) -> Timestamp {
-    Timestamp(time.0.saturating_sub(time.0.rem_euclid(span_ms)))
-}
-
 #[cfg(test)]
 mod tests {
+    use headwater::core::clock::Timestamp;
+    use headwater::testing::Driver;
+
     use super::*;
 
-    #[test]
-    fn days_and_hours_begin_in_utc_also_before_1970() {
-        let cases =
-            [(0, 0, 0), (DAY_MS - 1, 0, DAY_MS - HOUR_MS), (-1, -DAY_MS, -HOUR_MS), (HOUR_MS, 0, HOUR_MS)];
-        for (time, day, hour) in cases {
-            let begun = |span| begun(Timestamp(time), span).0;
-            assert_eq!((begun(DAY_MS), begun(HOUR_MS)), (day, hour), "{time}");
+    fn at(time: &str) -> Timestamp {
+        Timestamp(time.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+    }
+
+    /// Visits of one link at these times, in this order: how many each day and each hour has.
+    fn counted(times: &[&str]) -> [Vec<(Timestamp, u64)>; 2] {
+        let shortener = shortener();
+        let mut driver = Driver::new(&shortener.app);
+        let code = Code::alias("a").unwrap();
+        for time in times {
+            driver.pipe(shortener.visits.clone(), code.clone(), Visit::default(), at(time));
         }
+        assert_eq!(driver.view(&shortener.total).get(&code), Some(times.len() as u64));
+        [&shortener.daily, &shortener.hourly].map(|view| driver.view(view).windows(&code))
+    }
+
+    #[test]
+    fn a_late_visit_counts_on_its_own_day() {
+        let [days, hours] =
+            counted(&["2026-03-01T23:59:59Z", "2026-03-02T00:00:00Z", "2026-03-01T22:59:58Z"]);
+        assert_eq!(days, [(at("2026-03-01T00:00Z"), 2), (at("2026-03-02T00:00Z"), 1)]);
+        let hour = |time| (at(time), 1);
+        assert_eq!(hours, ["2026-03-01T22:00Z", "2026-03-01T23:00Z", "2026-03-02T00:00Z"].map(hour));
+    }
+
+    #[test]
+    fn no_visit_is_too_late_to_count_also_after_one_by_a_clock_far_ahead() {
+        let [days, _] =
+            counted(&["2099-12-31T12:00:00Z", "2026-03-02T00:00:00Z", "1999-12-31T23:59:59.999Z"]);
+        let day = |time| (at(time), 1);
+        assert_eq!(days, ["1999-12-31T00:00Z", "2026-03-02T00:00Z", "2099-12-31T00:00Z"].map(day));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use self::state::{Ask, Got, ShardAnswer};
 pub(crate) use self::state::{OlderVersion, ViewPlace, ViewState};
 use super::peers::question::Made;
 use super::start::StartedApp;
-use super::watch::Changes;
+use super::watch::{Changes, ReadKey};
 use crate::command::Receipt;
 use crate::engine::operators::Windowed;
 use crate::topology::Route;
@@ -44,8 +44,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// Rows that one page holds at most.
 pub const PAGE_MAX: usize = 1_000;
 
-/// A question to a view; `get`, `of`, `range`, `scan`, `count` and `changes` ask it.
-#[must_use = "a query asks when `get`, `of`, `range`, `scan`, `count` or `changes` is called"]
+/// A question to a view; `get`, `of`, `windows`, `range`, `scan`, `count` and `changes` ask it.
+#[must_use = "a query asks when `get`, `of`, `windows`, `range`, `scan`, `count` or `changes` is called"]
 pub struct ViewQuery<K, S> {
     app: Arc<StartedApp>,
     view: Arc<ViewState>,
@@ -181,6 +181,22 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
             scan::join(&mut all, &made);
         }
         Ok(answer(count, all))
+    }
+
+    /// Watches the rows of a shard between two keys, unless what answers now is frozen.
+    async fn watch<R>(
+        &self,
+        shard: Partition,
+        keys: KeyRange,
+        since: Option<&Position>,
+        read: ReadKey<R>,
+    ) -> Result<Changes<R, S>, QueryError> {
+        let nothing = Ask::Page(keys.clone(), 1);
+        if self.ask(shard, &nothing, self.deadline()).await?.made.frozen_version.is_some() {
+            let (done, total) = self.view.progress();
+            return Err(QueryError::Building { view: self.view.name.clone(), done, total });
+        }
+        Ok(Changes::new(self.view.clone(), shard, keys, since, read))
     }
 
     fn deadline(&self) -> Instant {
@@ -323,6 +339,35 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
         key: &K,
         starts: impl RangeBounds<Timestamp>,
     ) -> Result<Answer<Vec<(Windowed<K>, S)>>, QueryError> {
+        let (shard, keys) = self.windows_of(key, &starts)?;
+        let (rows, made) = self.rows(shard, keys, usize::MAX, self.deadline()).await?;
+        Ok(answer(self.decoded(rows, &made)?, made))
+    }
+
+    /// Live changes of the windows of a key that begin within a range of times; from `since` on, where the changes since
+    /// then are still known.
+    ///
+    /// A window that comes, or is taken into another, is a change like any other; one that has expired is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn changes(
+        &self,
+        key: &K,
+        starts: impl RangeBounds<Timestamp>,
+        since: Option<&Position>,
+    ) -> Result<Changes<Windowed<K>, S>, QueryError> {
+        let (shard, keys) = self.windows_of(key, &starts)?;
+        self.watch(shard, keys, since, |key| decode_ordered(key)).await
+    }
+
+    /// Where the windows of a key are that begin within a range.
+    fn windows_of(
+        &self,
+        key: &K,
+        starts: &impl RangeBounds<Timestamp>,
+    ) -> Result<(Partition, KeyRange), QueryError> {
         let (first, last) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
         let window = |start, end| Windowed { key: key.clone(), start, end };
         let shard = self.shard_of(&window(first, last))?;
@@ -337,9 +382,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
             Bound::Excluded(start) => Bound::Excluded(bytes(&window(*start, first))?),
             Bound::Unbounded => Bound::Included(bytes(&window(last, last))?),
         };
-        let keys = KeyRange { from, to, ..KeyRange::all() };
-        let (rows, made) = self.rows(shard, keys, usize::MAX, self.deadline()).await?;
-        Ok(answer(self.decoded(rows, &made)?, made))
+        Ok((shard, KeyRange { from, to, ..KeyRange::all() }))
     }
 }
 
@@ -361,14 +404,9 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery
     /// # Errors
     ///
     /// [`QueryError`].
-    pub async fn changes(&self, part: &P, since: Option<&Position>) -> Result<Changes<P, R, S>, QueryError> {
+    pub async fn changes(&self, part: &P, since: Option<&Position>) -> Result<Changes<R, S>, QueryError> {
         let (shard, keys) = self.part(part)?;
-        let nothing = Ask::Page(keys.clone(), 1);
-        if self.ask(shard, &nothing, self.deadline()).await?.made.frozen_version.is_some() {
-            let (done, total) = self.view.progress();
-            return Err(QueryError::Building { view: self.view.name.clone(), done, total });
-        }
-        Ok(Changes::new(self.view.clone(), shard, keys, since))
+        self.watch(shard, keys, since, |key| decode_ordered::<(P, R)>(key).map(|(_, rest)| rest)).await
     }
 
     fn part(&self, part: &P) -> Result<(Partition, KeyRange), QueryError> {
