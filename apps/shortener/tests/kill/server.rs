@@ -49,10 +49,10 @@ impl Server {
         Self::spawn(program(data).args(["--log", "embedded"]))
     }
 
-    /// Starts it as one of several on a broker.
-    pub(crate) fn start_among(broker: &str, data: &Path) -> Self {
+    /// Starts it as one of several on brokers.
+    pub(crate) fn start_among(brokers: &str, data: &Path) -> Self {
         let mut command = program(data);
-        command.env("HEADWATER_LOG", format!("kafka://{broker}")).env("HEADWATER_KAFKA_REPLICATION", "1");
+        command.env("HEADWATER_LOG", format!("kafka://{brokers}"));
         Self::spawn(command.env("HEADWATER_PEER_SECRET", "a secret of sixteen characters or more"))
     }
 
