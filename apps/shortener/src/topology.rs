@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use headwater::Windowed;
 use headwater::prelude::*;
+use headwater::{Once, Windowed};
 
 use crate::domain::{Code, Link, LinkEvent, Referrer, Visit};
 
@@ -13,6 +13,10 @@ use crate::domain::{Code, Link, LinkEvent, Referrer, Visit};
 /// do come late: those of limited links when what hands them on was down for long, and all others after a single one
 /// from an instance whose clock is ahead, be it by years.
 const GRACE: Duration = days(36_525);
+
+/// Visits of a shard among which one that was published again is known by its id: more than come within the seconds in
+/// which a redirect tries to have its visit written.
+const REPEATS_AMONG: u64 = 16_384;
 
 /// The app with what it can be asked.
 pub struct Shortener {
@@ -54,6 +58,8 @@ pub fn shortener() -> Shortener {
     app.emitter(of_limited.to(topic.clone()).named("limited-visits"));
 
     let visits = app.stream(topic.clone());
+    let visits =
+        visits.deduplicate_by(Store::named("visit-ids"), Once::among(REPEATS_AMONG), |visit| visit.meta.id());
     let by_code = visits.group_by_key();
     let total = app.view(by_code.count(Store::named("visits")));
     let daily = by_code.window(Tumbling::days(1).grace(GRACE)).count(Store::named("visits-per-day"));
@@ -71,6 +77,7 @@ pub fn shortener() -> Shortener {
 #[cfg(test)]
 mod tests {
     use headwater::core::clock::Timestamp;
+    use headwater::core::header::Headers;
     use headwater::testing::Driver;
 
     use super::*;
@@ -106,6 +113,27 @@ mod tests {
             counted(&["2099-12-31T12:00:00Z", "2026-03-02T00:00:00Z", "1999-12-31T23:59:59.999Z"]);
         let day = |time| (at(time), 1);
         assert_eq!(days, ["1999-12-31T00:00Z", "2026-03-02T00:00Z", "2099-12-31T00:00Z"].map(day));
+    }
+
+    #[test]
+    fn a_visit_that_was_published_again_counts_once() {
+        let shortener = shortener();
+        let mut driver = Driver::new(&shortener.app);
+        let code = Code::alias("a").unwrap();
+        for id in ["v1", "v2", "v1", "v1", "v3"] {
+            let headers = Headers::builder().push("hw_record_id", id).build();
+            let (code, time) = (code.clone(), at("2026-03-01T12:00Z"));
+            driver.pipe_with(shortener.visits.clone(), code, Visit::default(), time, headers);
+        }
+        assert_eq!(driver.view(&shortener.total).get(&code), Some(3));
+        for windows in [&shortener.daily, &shortener.hourly] {
+            assert_eq!(
+                driver.view(windows).all().into_iter().map(|(_, visits)| visits).collect::<Vec<_>>(),
+                [3]
+            );
+        }
+        assert_eq!(driver.view(&shortener.referrers).get(&(code, Referrer::default())), Some(3));
+        assert_eq!(driver.dropped("visit-ids"), 2 * 4, "in each of four views");
     }
 
     #[test]

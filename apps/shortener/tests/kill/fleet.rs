@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::server::{Address, Connection, Server};
 use crate::visitors::{Over, Visits, visit};
-use crate::{LIMITED, alone, make_link, number, sum, told};
+use crate::{LIMITED, alone, make_link, number, program, sum, told};
+use app_testing::connection::{Address, Connection};
+use app_testing::server::Server;
 use kafka_broker::Cluster;
 
 const VISITORS: u64 = 6;
@@ -38,7 +39,8 @@ fn every_count_is_right_after_kills_of_instances_and_of_a_broker() {
     let mut rng = fastrand::Rng::with_seed(seed);
     let cluster = Cluster::start(3).expect("three brokers start");
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let start = |n: usize| Server::start_among(&cluster.bootstrap(), folders[n].path());
+    let program = program().on_kafka(&cluster.bootstrap());
+    let start = |n: usize| program.start(folders[n].path());
     let mut servers = [start(0), start(1)];
     servers.iter().for_each(Server::ready);
     let mut codes: Vec<_> = (0..LINKS).map(|n| format!("l{n}")).collect();

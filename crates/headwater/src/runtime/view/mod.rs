@@ -331,6 +331,30 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
     ///
     /// As Kafka's `WindowStore::fetch(key, from, to)`; all of them are one range of one shard.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use headwater::core::clock::Timestamp;
+    /// use headwater::log::memory::{MemoryLog, MemoryOptions};
+    /// use headwater::prelude::*;
+    /// use headwater::store::memory::MemoryStores;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, u64>("visits").group_by_key();
+    /// let daily = app.view(visits.window(Tumbling::days(1)).count(Store::named("visits-per-day")));
+    /// let log = MemoryLog::new(MemoryOptions::default());
+    /// let running = Headwater::on(Arc::new(log), Arc::new(MemoryStores::new())).start(app).await?;
+    ///
+    /// let (code, noon) = ("a".to_owned(), Timestamp(12 * 3_600_000));
+    /// let receipt = running.publish(&"visits".into(), &code, &1_u64).at(noon).await?;
+    /// let days = running.view(&daily)?.after(&receipt).windows(&code, Timestamp(0)..=noon).await?;
+    /// let (window, visits) = &days.value[0];
+    /// assert_eq!((window.start, *visits), (Timestamp(0), 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`QueryError`].
@@ -348,6 +372,20 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
     /// then are still known.
     ///
     /// A window that comes, or is taken into another, is a change like any other; one that has expired is gone.
+    ///
+    /// ```no_run
+    /// # use headwater::prelude::*;
+    /// # use headwater::{Update, Windowed};
+    /// # async fn follow(running: Running, daily: View<Windowed<String>, u64>) -> Result<(), QueryError> {
+    /// let mut changes = running.view(&daily)?.changes(&"a".to_owned(), .., None).await?;
+    /// loop {
+    ///     match changes.next().await? {
+    ///         Update::Reset { rows, .. } => println!("{} days so far", rows.len()),
+    ///         Update::Change { key, value, .. } => println!("{:?}: {value:?}", key.start),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
