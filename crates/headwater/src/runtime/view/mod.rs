@@ -397,7 +397,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
         since: Option<&Position>,
     ) -> Result<Changes<Windowed<K>, S>, QueryError> {
         let (shard, keys) = self.windows_of(key, &starts)?;
-        self.watch(shard, keys, since, |key| decode_ordered(key)).await
+        self.watch(shard, keys, since, decode_ordered).await
     }
 
     /// Where the windows of a key are that begin within a range.
