@@ -92,7 +92,7 @@ final class Processors {
         }
     }
 
-    /** Answers with the row in force at the record's value, and from when to when it was. */
+    /** Answers with the row in force at the record's value, and from when on it was. */
     private static final class LookingBack extends ContextualProcessor<String, Long, String, String> {
         @Override
         public void process(Record<String, Long> record) {
@@ -104,8 +104,7 @@ final class Processors {
         }
 
         private static String text(VersionedRecord<String> found) {
-            String end = found.validTo().map(String::valueOf).orElse("");
-            return found.value() + " " + found.timestamp() + ".." + end;
+            return found.value() + " " + found.timestamp();
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Options {
     pub null_values: bool,
     /// How late records come at most, by the times of those before them.
     pub lateness_ms_max: i64,
+    /// Whether all times are even, so that none is exactly an odd length after another.
+    pub even_times: bool,
     /// Whether some records have headers, which must be equal in what comes out.
     pub headers: bool,
     /// Whether each output must come after the same input; otherwise all of them must come in the end, in any order.
@@ -39,6 +41,7 @@ impl Default for Options {
             null_keys: true,
             null_values: true,
             lateness_ms_max: i64::MAX,
+            even_times: false,
             headers: true,
             moments: true,
             void_deletes: true,

@@ -47,6 +47,7 @@ pub fn random_inputs(case: &Case, seed: u64, options: Options) -> Vec<Input> {
         let source = &case.sources[rng.usize(..case.sources.len())];
         time += step(&mut rng);
         let at = time - lateness(&mut rng).min(options.lateness_ms_max);
+        let at = if options.even_times { at - at % 2 } else { at };
         inputs.push(input(&mut rng, source, at, options));
     }
     for (number, source) in (1..).zip(&case.sources) {

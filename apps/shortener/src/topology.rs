@@ -78,13 +78,9 @@ pub fn shortener() -> Shortener {
 mod tests {
     use headwater::core::clock::Timestamp;
     use headwater::core::header::Headers;
-    use headwater::testing::Driver;
+    use headwater::testing::{Driver, at};
 
     use super::*;
-
-    fn at(time: &str) -> Timestamp {
-        Timestamp(time.parse::<jiff::Timestamp>().unwrap().as_millisecond())
-    }
 
     /// Visits of one link at these times, in this order: how many each day and each hour has.
     fn counted(times: &[&str]) -> [Vec<(Timestamp, u64)>; 2] {

@@ -53,7 +53,10 @@ pub fn of_query(error: QueryError) -> Problem {
         QueryError::ForeignReceipt(_) => {
             Problem::new(&codes::INVALID_HEADER, detail).field("headwater-after")
         }
-        QueryError::Token(_) => Problem::new(&codes::INVALID_PARAMETER, detail),
+        QueryError::Token(_)
+        | QueryError::ForeignPosition { .. }
+        | QueryError::NoHistory { .. }
+        | QueryError::BeforeHistory { .. } => Problem::new(&codes::INVALID_PARAMETER, detail),
         QueryError::Building { .. } => Problem::new(&codes::VIEW_BUILDING, detail).retry_after(SOON),
         QueryError::Unavailable { view, .. } => {
             tracing::warn!(%detail, "a question was not answered");

@@ -79,8 +79,8 @@ pub mod peers {
 
 pub use runtime::{
     Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
-    Phase, Publish, PublishError, QueryError, Running, Send, ShardStatus, StartError, Stores, TopologyReport,
-    Update, ViewQuery,
+    Past, Phase, Publish, PublishError, QueryError, Running, Send, ShardStatus, StartError, Stores,
+    TopologyReport, Update, ViewQuery,
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{

@@ -410,6 +410,58 @@ fn lag(broker: &Broker, group: &str) -> Option<u64> {
     lags.filter(|lags| lags.len() == SHARDS).map(|lags| lags.iter().sum())
 }
 
+impl Instance {
+    /// It tells what was booked on an account, each entry once and in order.
+    async fn knows(&self, account: u64, number: u64, receipt: &Receipt) {
+        let (bank, at) = (&self.bank, format!("account {account} at {}", self.name));
+        let runs = bank.running.view(&bank.runs).unwrap().after(receipt).within(PATIENCE);
+        let run = runs.get(&account).await.unwrap().value.unwrap();
+        assert_eq!(run, Run { entries: number, last: number, astray: 0 }, "{at}");
+        let state = bank.running.state(&bank.accounts, &account).await.unwrap();
+        assert_eq!(state.0, Version(number), "{at}");
+        // So that every owner's last entry is in its count.
+        let booked = bank.running.view(&bank.booked).unwrap().after(receipt).within(PATIENCE);
+        booked.get(&(account % OWNERS)).await.unwrap();
+    }
+}
+
+impl Fleet {
+    /// Every instance tells all that was acknowledged: by its last number and receipt, account by account.
+    async fn knows(&self, ended: &[(u64, Receipt)]) {
+        for (account, (number, receipt)) in (0..).zip(ended) {
+            for instance in self.instances.values() {
+                instance.knows(account, *number, receipt).await;
+            }
+        }
+        for owner in 0..OWNERS {
+            let expected: u64 = ended
+                .iter()
+                .zip(0..)
+                .filter(|(_, n)| n % OWNERS == owner)
+                .map(|((number, _), _)| number)
+                .sum();
+            for (name, instance) in &self.instances {
+                let booked = instance.bank.running.view(&instance.bank.booked).unwrap();
+                assert_eq!(
+                    booked.get(&owner).await.unwrap().value,
+                    Some(expected),
+                    "owner {owner} at {name}"
+                );
+            }
+        }
+    }
+}
+
+/// The groups of the views say that they have read everything.
+fn nothing_lags(broker: &Broker) {
+    let begun = Instant::now();
+    for group in ["fleet.runs", "fleet.booked"] {
+        while lag(broker, group) != Some(0) {
+            assert!(begun.elapsed() < PATIENCE, "{group}: {:?}", lag(broker, group));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_reordered() {
     let states = States::default();
@@ -454,38 +506,8 @@ async fn four_instances_come_and_go_under_load_and_nothing_is_lost_doubled_or_re
         0,
         "this log is known again, also by its own records"
     );
-    for (account, (number, receipt)) in ended.iter().enumerate() {
-        let account = account as u64;
-        for (name, instance) in &fleet.instances {
-            let bank = &instance.bank;
-            let runs = bank.running.view(&bank.runs).unwrap().after(receipt).within(PATIENCE);
-            let run = runs.get(&account).await.unwrap().value.unwrap();
-            assert_eq!(
-                run,
-                Run { entries: *number, last: *number, astray: 0 },
-                "account {account} at {name}"
-            );
-            let state = bank.running.state(&bank.accounts, &account).await.unwrap();
-            assert_eq!(state.0, Version(*number), "account {account} at {name}");
-            // So that every owner's last entry is in its count.
-            let booked = bank.running.view(&bank.booked).unwrap().after(receipt).within(PATIENCE);
-            booked.get(&(account % OWNERS)).await.unwrap();
-        }
-    }
-    for owner in 0..OWNERS {
-        let expected: u64 =
-            ended.iter().zip(0..).filter(|(_, n)| n % OWNERS == owner).map(|((number, _), _)| number).sum();
-        for (name, instance) in &fleet.instances {
-            let booked = instance.bank.running.view(&instance.bank.booked).unwrap();
-            assert_eq!(booked.get(&owner).await.unwrap().value, Some(expected), "owner {owner} at {name}");
-        }
-    }
-    let begun = Instant::now();
-    for group in ["fleet.runs", "fleet.booked"] {
-        while lag(&broker, group) != Some(0) {
-            assert!(begun.elapsed() < PATIENCE, "{group}: {:?}", lag(&broker, group));
-        }
-    }
+    fleet.knows(&ended).await;
+    nothing_lags(&broker);
     for name in ["three", "four"] {
         fleet.stop(name).await;
     }

@@ -5,7 +5,7 @@
 
 mod ours;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use streams_oracle::{Answer, Case, Input, Options, Oracle, compare, golden, random_inputs, seeds};
@@ -139,6 +139,13 @@ fn what_kafka_streams_throws_is_an_error() {
     assert!(thrown.contains("nowhere"), "{thrown}");
     let again = oracle().run("count", &random_inputs(&case, 1, Options::default()));
     assert!(again.is_ok_and(|answer| !answer.outputs.is_empty()), "it goes on after an error");
+}
+
+#[test]
+fn every_case_of_the_reference_is_compared() {
+    let theirs: BTreeSet<String> = oracle().cases().unwrap().into_iter().map(|case| case.name).collect();
+    let ours: BTreeSet<String> = ours::all().into_iter().map(|ours| ours.case).collect();
+    assert_eq!(ours, theirs);
 }
 
 #[test]

@@ -243,94 +243,99 @@ fn what_an_overtaken_heartbeat_is_answered_counts_for_nothing() {
     }
 }
 
+/// What happens, by what is answered and what the member then does.
+type Case = (&'static str, &'static [(u64, &'static str, &'static str)]);
+
+/// It is told that the group went on without it, or is about to.
+const LEFT_BEHIND: [Case; 5] = [
+    (
+        "its session ended",
+        &[(60_510, "beat! unknown", "lose 0; lose 1"), (60_709, "tick", ""), (60_710, "tick", "join -@-1:")],
+    ),
+    (
+        "the group went on without it",
+        &[(60_510, "beat! old", "lose 0; lose 1"), (60_710, "tick", "join m@-1:")],
+    ),
+    (
+        "the group went on without it, as a share says",
+        &[
+            (60_510, "beat! rebalancing", "join m@1:0,1"),
+            (60_600, "joined m@2", "sync m@2"),
+            (60_610, "sync! old", "lose 0; lose 1"),
+            (60_810, "tick", "join m@-1:"),
+        ],
+    ),
+    (
+        "its session ended while it joined",
+        &[
+            (60_510, "beat! rebalancing", "join m@1:0,1"),
+            (60_520, "join! unknown", "lose 0; lose 1"),
+            (60_720, "tick", "join -@-1:"),
+        ],
+    ),
+    (
+        "the generation ends before it is shared out",
+        &[
+            (60_510, "beat! rebalancing", "join m@1:0,1"),
+            (60_600, "joined m@2", "sync m@2"),
+            (60_610, "sync! rebalancing", "join m@1:0,1"),
+        ],
+    ),
+];
+
+/// Its coordinator cannot serve it, or not now, or never.
+const NOT_SERVED: [Case; 7] = [
+    (
+        "the coordinator moves",
+        &[
+            (60_510, "beat! elsewhere", "find"),
+            (61_000, "tick", "beat m@1"),
+            (61_010, "beat! loading", ""),
+            (61_500, "tick", "beat m@1"),
+            (61_510, "beat", ""),
+        ],
+    ),
+    (
+        "the coordinator moves during a round",
+        &[
+            (60_510, "beat! rebalancing", "join m@1:0,1"),
+            (60_520, "join! elsewhere", "find"),
+            (60_720, "tick", "join m@1:0,1"),
+            (60_730, "join! loading", ""),
+            (60_930, "tick", "join m@1:0,1"),
+            (60_940, "joined m@2", "sync m@2"),
+            (60_950, "sync! elsewhere", "find"),
+            (61_150, "tick", "join m@1:0,1"),
+        ],
+    ),
+    (
+        "a request has no answer",
+        &[
+            (60_510, "beat! no-answer", "find"),
+            (61_000, "tick", "beat m@1"),
+            (61_010, "beat! rebalancing", "join m@1:0,1"),
+            (61_020, "join! no-answer", "find"),
+            (61_220, "tick", "join m@1:0,1"),
+        ],
+    ),
+    (
+        "a join is lost on its way, as a group at rest tells",
+        &[
+            (60_510, "beat! rebalancing", "join m@1:0,1"),
+            (62_500, "tick", "beat m@1"),
+            (62_501, "beat", ""),
+            (63_000, "tick", "beat m@1"),
+            (63_001, "beat", "join m@1:0,1"),
+        ],
+    ),
+    ("its name is another's", &[(60_510, "beat! fenced", "lose 0; lose 1; end Fenced")]),
+    ("it may not be a member", &[(60_510, "beat! final", "lose 0; lose 1; end Refused")]),
+    ("something else", &[(60_510, "beat! other", ""), (61_000, "tick", "beat m@1")]),
+];
+
 #[test]
 fn what_the_group_refuses_is_taken_as_kafka_means_it() {
-    let cases: [(&str, &[(u64, &str, &str)]); 12] = [
-        (
-            "its session ended",
-            &[
-                (60_510, "beat! unknown", "lose 0; lose 1"),
-                (60_709, "tick", ""),
-                (60_710, "tick", "join -@-1:"),
-            ],
-        ),
-        (
-            "the group went on without it",
-            &[(60_510, "beat! old", "lose 0; lose 1"), (60_710, "tick", "join m@-1:")],
-        ),
-        (
-            "the group went on without it, as a share says",
-            &[
-                (60_510, "beat! rebalancing", "join m@1:0,1"),
-                (60_600, "joined m@2", "sync m@2"),
-                (60_610, "sync! old", "lose 0; lose 1"),
-                (60_810, "tick", "join m@-1:"),
-            ],
-        ),
-        (
-            "its session ended while it joined",
-            &[
-                (60_510, "beat! rebalancing", "join m@1:0,1"),
-                (60_520, "join! unknown", "lose 0; lose 1"),
-                (60_720, "tick", "join -@-1:"),
-            ],
-        ),
-        (
-            "the generation ends before it is shared out",
-            &[
-                (60_510, "beat! rebalancing", "join m@1:0,1"),
-                (60_600, "joined m@2", "sync m@2"),
-                (60_610, "sync! rebalancing", "join m@1:0,1"),
-            ],
-        ),
-        (
-            "the coordinator moves",
-            &[
-                (60_510, "beat! elsewhere", "find"),
-                (61_000, "tick", "beat m@1"),
-                (61_010, "beat! loading", ""),
-                (61_500, "tick", "beat m@1"),
-                (61_510, "beat", ""),
-            ],
-        ),
-        (
-            "the coordinator moves during a round",
-            &[
-                (60_510, "beat! rebalancing", "join m@1:0,1"),
-                (60_520, "join! elsewhere", "find"),
-                (60_720, "tick", "join m@1:0,1"),
-                (60_730, "join! loading", ""),
-                (60_930, "tick", "join m@1:0,1"),
-                (60_940, "joined m@2", "sync m@2"),
-                (60_950, "sync! elsewhere", "find"),
-                (61_150, "tick", "join m@1:0,1"),
-            ],
-        ),
-        (
-            "a request has no answer",
-            &[
-                (60_510, "beat! no-answer", "find"),
-                (61_000, "tick", "beat m@1"),
-                (61_010, "beat! rebalancing", "join m@1:0,1"),
-                (61_020, "join! no-answer", "find"),
-                (61_220, "tick", "join m@1:0,1"),
-            ],
-        ),
-        (
-            "a join is lost on its way, as a group at rest tells",
-            &[
-                (60_510, "beat! rebalancing", "join m@1:0,1"),
-                (62_500, "tick", "beat m@1"),
-                (62_501, "beat", ""),
-                (63_000, "tick", "beat m@1"),
-                (63_001, "beat", "join m@1:0,1"),
-            ],
-        ),
-        ("its name is another's", &[(60_510, "beat! fenced", "lose 0; lose 1; end Fenced")]),
-        ("it may not be a member", &[(60_510, "beat! final", "lose 0; lose 1; end Refused")]),
-        ("something else", &[(60_510, "beat! other", ""), (61_000, "tick", "beat m@1")]),
-    ];
-    for (what, steps) in cases {
+    for (what, steps) in LEFT_BEHIND.into_iter().chain(NOT_SERVED) {
         settled(what, steps);
     }
 }

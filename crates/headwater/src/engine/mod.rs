@@ -7,6 +7,7 @@
 //! - [`flow`]: what operators see while a record passes.
 //! - [`row`]: how the rows of tables are written.
 //! - [`operators`]: the operators of topologies.
+//! - [`history`]: what tables that keep versions tell of the past.
 //! - [`decide`]: commands of one shard of an aggregate.
 //! - [`id_filter`]: which commands may have an outcome that is not loaded yet.
 //! - [`command_batch`]: where a batch may end.
@@ -14,6 +15,7 @@
 pub(crate) mod command_batch;
 pub(crate) mod decide;
 pub(crate) mod flow;
+pub(crate) mod history;
 pub(crate) mod id_filter;
 pub(crate) mod operators;
 pub(crate) mod outcome;

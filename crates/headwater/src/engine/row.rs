@@ -68,6 +68,17 @@ impl RowFormat {
         }
     }
 
+    /// The row of a value that is JSON, of a time.
+    pub(crate) fn row(self, time: Timestamp, json: Bytes) -> Bytes {
+        if self == Self::Plain {
+            return json;
+        }
+        let mut row = BytesMut::with_capacity(TIME_BYTES + json.len());
+        row.put_i64(time.0);
+        row.put(json);
+        row.freeze()
+    }
+
     fn time_of(self, row: &[u8]) -> Timestamp {
         match (self, row.first_chunk()) {
             (Self::Timed, Some(time)) => Timestamp(i64::from_be_bytes(*time)),
@@ -100,12 +111,6 @@ impl<S: Serialize + DeserializeOwned> Row<S> {
     pub(crate) fn encode(&self, format: RowFormat) -> Result<Option<Bytes>, ProcessError> {
         let Some(value) = &self.value else { return Ok(None) };
         let json = Json.encode(value).map_err(ProcessError::record)?;
-        if format == RowFormat::Plain {
-            return Ok(Some(json));
-        }
-        let mut row = BytesMut::with_capacity(TIME_BYTES + json.len());
-        row.put_i64(self.time.0);
-        row.put(json);
-        Ok(Some(row.freeze()))
+        Ok(Some(format.row(self.time, json)))
     }
 }

@@ -1,5 +1,6 @@
 //! The shards' heads, told in the new log's offsets.
 
+use bytes::Bytes;
 use headwater_core::log::{Group, Head};
 use headwater_core::position::Position;
 use headwater_core::topic::{Offset, TopicPartition};
@@ -49,7 +50,8 @@ fn translate(
     let positions = positions.collect::<Result<Position, MigrateError>>()?;
     let note = match events {
         Some(events) => migrated_note(&head.note, |tail| told(events, tail))?,
-        None => head.note,
+        // What an emitter's head says of its changelog is told in the old log's offsets: the next one says it anew.
+        None => Bytes::new(),
     };
     Ok(Head { positions, note })
 }

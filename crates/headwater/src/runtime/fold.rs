@@ -116,7 +116,7 @@ impl Fold {
         let provenance = self.shell.provenance(cell, &[&self.source]).await?;
         let provenance = provenance.of_tables(&self.definition.tables);
         let bounds = self.shell.bounds(cell, &source).await?;
-        let input = Input { partition: source.clone(), bounds, is_kept: true };
+        let input = Input { partition: source.clone(), bounds, is_kept: true, is_compacted: false };
         let state = self.shell.shard_state(&self.store, cell, &provenance, &[input], stop).await?;
         if stop.is_cancelled() {
             return Ok(());

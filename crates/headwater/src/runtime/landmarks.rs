@@ -27,7 +27,7 @@ pub(crate) struct Landmarks(Vec<Landmark>);
 pub(crate) struct Landmark {
     topic: TopicName,
     pub(crate) offset: Offset,
-    mark: Mark,
+    pub(crate) mark: Mark,
 }
 
 /// A record's content, in 16 hexadecimal digits.
@@ -66,8 +66,8 @@ impl Landmarks {
 }
 
 impl Landmark {
-    /// Whether the log has something else in its place, or nothing: but for what it may have dropped by its age, and
-    /// what it cannot read, which says nothing about the state.
+    /// Whether the log has something else in its place, or nothing: but for what it may have dropped by its age or, of a
+    /// compacted topic, for a later record, and what it cannot read, which says nothing about the state.
     ///
     /// # Errors
     ///
@@ -76,12 +76,13 @@ impl Landmark {
         &'a self,
         log: &'a dyn Log,
         at: &'a TopicPartition,
+        is_compacted: bool,
     ) -> BoxFuture<'a, Result<bool, LogError>> {
         Box::pin(async move {
             match log.read(at, self.offset, ONE, Wait::No).await {
                 Ok(batch) if batch.next > self.offset => {
                     let there = batch.records.first().filter(|stored| stored.offset == self.offset);
-                    Ok(there.is_none_or(|stored| Mark::of(&stored.record) != self.mark))
+                    Ok(there.map_or(!is_compacted, |stored| Mark::of(&stored.record) != self.mark))
                 }
                 Ok(_) => {
                     let message = format!("{at} is not decided at offset {} yet", self.offset);

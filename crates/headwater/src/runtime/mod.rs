@@ -39,5 +39,5 @@ pub use peers::{
 };
 pub use publish::{Publish, PublishError};
 pub use start::{Parts, StartError};
-pub use view::{Answer, PAGE_MAX, Page, PageToken, QueryError, ViewQuery};
+pub use view::{Answer, PAGE_MAX, Page, PageToken, Past, QueryError, ViewQuery};
 pub use watch::{Changes, Update};

@@ -6,6 +6,7 @@
 //! page after page, each with a checksum: so memory is bounded on both sides, and nobody's writes wait for the network.
 //! The checkpoint is written last, here as there: a copy that was cut off is none, and the log has everything anyway.
 
+use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,25 +84,42 @@ pub(crate) enum CopyTold {
 
 /// The copies that were made for others: of each shard of a store the last one.
 #[derive(Default)]
-pub(crate) struct Copies(Mutex<Vec<(String, Partition, u64)>>);
+pub(crate) struct Copies(Mutex<HashMap<(String, Partition), Arc<tokio::sync::Mutex<Aside>>>>);
+
+/// The copy of one shard of a store.
+#[derive(Default)]
+struct Aside {
+    /// The number of the last one.
+    last: u64,
+    is_there: bool,
+}
 
 impl Copies {
-    /// A number for a copy that no other one ever had, not in an earlier life of the instance either.
-    fn begin(&self, store: &str, shard: Partition, now: Timestamp) -> u64 {
-        let mut copies = self.0.lock();
-        let last = copies.iter().map(|(.., copy)| *copy).max().unwrap_or(0);
-        let copy = now.0.unsigned_abs().max(last + 1);
-        copies.retain(|(name, of, _)| (name.as_str(), *of) != (store, shard));
-        copies.push((store.to_owned(), shard, copy));
-        copy
+    /// Makes, reads or drops a shard's copy, on a thread that may block, while nobody else does: two that were made at
+    /// once would be mixed, and rows that are gone would come back.
+    ///
+    /// Whoever does not wait for the answer any more leaves the work to its end, and nobody else begins before.
+    async fn alone<T: Send + 'static>(
+        &self,
+        store: &str,
+        shard: Partition,
+        work: impl FnOnce(&mut Aside) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let aside = self.0.lock().entry((store.to_owned(), shard)).or_default().clone();
+        let mut aside = aside.lock_owned().await;
+        blocking(move || work(&mut aside)).await
+    }
+}
+
+impl Aside {
+    /// A number for a copy that no other one ever had, not in an earlier life of the instance either. It is not there yet.
+    fn begin(&mut self, now: Timestamp) -> u64 {
+        *self = Self { last: now.0.unsigned_abs().max(self.last + 1), is_there: false };
+        self.last
     }
 
-    fn has(&self, store: &str, shard: Partition, copy: u64) -> bool {
-        self.0.lock().iter().any(|(name, of, id)| (name.as_str(), *of, *id) == (store, shard, copy))
-    }
-
-    fn end(&self, store: &str, shard: Partition, copy: u64) {
-        self.0.lock().retain(|(name, of, id)| (name.as_str(), *of, *id) != (store, shard, copy));
+    fn has(&self, copy: u64) -> bool {
+        self.is_there && self.last == copy
     }
 }
 
@@ -188,18 +206,23 @@ impl StartedApp {
         let told = match ask {
             CopyAsk::Offer => Ok((offer(topology, &named, shard).unwrap_or(CopyTold::Nothing), vec![])),
             CopyAsk::Begin => self.begin_copy(topology, named, shard).await,
-            CopyAsk::Page { copy, table } if self.copies.has(store, shard, copy) => {
+            CopyAsk::Page { copy, table } => {
                 let after = parts.first().cloned().flatten();
-                blocking(move || page(&named, shard, table, after)).await
+                let read = move |aside: &mut Aside| match aside.has(copy) {
+                    true => page(&named, shard, table, after),
+                    false => Ok((CopyTold::Nothing, vec![])),
+                };
+                self.copies.alone(store, shard, read).await
             }
-            CopyAsk::Page { .. } => Ok((CopyTold::Nothing, vec![])),
             CopyAsk::End { copy } => {
-                if self.copies.has(store, shard, copy) {
-                    self.copies.end(store, shard, copy);
-                    let cleared = blocking(move || opened_copy(&named)?.clear(shard)).await;
-                    log_failed(store, shard, cleared.err());
-                }
-                Ok((CopyTold::Nothing, vec![]))
+                let drop = move |aside: &mut Aside| {
+                    if aside.has(copy) {
+                        aside.is_there = false;
+                        opened_copy(&named)?.clear(shard)?;
+                    }
+                    Ok((CopyTold::Nothing, vec![]))
+                };
+                self.copies.alone(store, shard, drop).await
             }
         };
         let (told, parts) = told.unwrap_or_else(|error| {
@@ -216,18 +239,20 @@ impl StartedApp {
         shard: Partition,
     ) -> Result<(CopyTold, Vec<Option<Bytes>>), StoreError> {
         let Some(state) = given(topology, shard) else { return Ok((CopyTold::Nothing, vec![])) };
-        let copy = self.copies.begin(&store.name, shard, self.shell.clock.now());
-        blocking(move || {
+        let (name, now) = (store.name.clone(), self.shell.clock.now());
+        let make = move |aside: &mut Aside| {
+            let copy = aside.begin(now);
             let tables = store.tables.len();
             state.flush()?;
-            let aside = opened_copy(&store)?;
-            aside.clear(shard)?;
-            state.at_rest(|from| copy_shard(from, &*aside, shard, tables, COPY_CHUNK))?;
-            let checkpoint = aside.checkpoint(shard)?.unwrap_or_default();
-            let rows = counts(&*aside, shard, tables)?;
+            let to = opened_copy(&store)?;
+            to.clear(shard)?;
+            state.at_rest(|from| copy_shard(from, &*to, shard, tables, COPY_CHUNK))?;
+            let checkpoint = to.checkpoint(shard)?.unwrap_or_default();
+            let rows = counts(&*to, shard, tables)?;
+            aside.is_there = true;
             Ok((CopyTold::Begun { copy, rows, position: checkpoint.position }, vec![Some(checkpoint.note)]))
-        })
-        .await
+        };
+        self.copies.alone(&name, shard, make).await
     }
 }
 
@@ -450,3 +475,7 @@ impl Taking<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "transfer_tests.rs"]
+mod tests;

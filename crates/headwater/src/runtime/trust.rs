@@ -119,11 +119,10 @@ impl Provenance {
     }
 
     /// The note of a checkpoint of a state that has everything which was written before `as_of`.
-    pub(crate) fn note_as_of(&self, as_of: Timestamp) -> Bytes {
+    pub(crate) fn note_as_of(&self, as_of: Timestamp, last: &Landmarks) -> Bytes {
         let (log, topics) = self.told.clone();
         let tables = self.tables.clone();
-        Note { log, topics, caught_up: true, last: Landmarks::default(), as_of_ms: Some(as_of), tables }
-            .encode()
+        Note { log, topics, caught_up: true, last: last.clone(), as_of_ms: Some(as_of), tables }.encode()
     }
 
     /// Whether a state with this note is too old to go on from.
@@ -184,6 +183,8 @@ pub(crate) struct Input {
     pub(crate) bounds: Bounds,
     /// Whether records that the log no longer has would be missing from the state. Outcomes are not: they expire.
     pub(crate) is_kept: bool,
+    /// Whether the log may drop a record for a later one of the same key.
+    pub(crate) is_compacted: bool,
 }
 
 /// Why a state that stands at `checkpoint` cannot be gone on with; `None` if it can.
@@ -237,11 +238,11 @@ impl Shell {
             return Ok(Some(why));
         }
         let landmarks = landmarks(Some(checkpoint));
-        for Input { partition, bounds, .. } in inputs {
+        for Input { partition, bounds, is_compacted, .. } in inputs {
             let landmark = landmarks.of(partition).filter(|landmark| landmark.offset >= bounds.start);
             let Some(landmark) = landmark else { continue };
             if landmark.offset >= bounds.end
-                || self.asked(cell, || landmark.is_lost(&*self.log, partition)).await?
+                || self.asked(cell, || landmark.is_lost(&*self.log, partition, *is_compacted)).await?
             {
                 let (partition, offset) = (partition.clone(), landmark.offset);
                 return Ok(Some(Distrust::OtherRecord { partition, offset }));

@@ -15,7 +15,8 @@ fn reason(note: Bytes, next: u64, is_kept: bool) -> Option<String> {
     let partition = topic().partition(0);
     let checkpoint = Checkpoint { position: Position::from_iter([(partition.clone(), Offset(next))]), note };
     let bounds = Bounds { start: Offset(5), end: Offset(9) };
-    distrust(&checkpoint, &here(), &[Input { partition, bounds, is_kept }]).map(|why| why.to_string())
+    distrust(&checkpoint, &here(), &[Input { partition, bounds, is_kept, is_compacted: false }])
+        .map(|why| why.to_string())
 }
 
 #[test]

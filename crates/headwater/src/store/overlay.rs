@@ -141,6 +141,14 @@ impl ShardState {
     ///
     /// If the store breaks its contract and does not call.
     pub(crate) fn look_up<T>(&self, with: impl FnOnce(&dyn StateRead) -> T) -> Result<T, StoreError> {
+        self.look_up_at(with).map(|(answer, _)| answer)
+    }
+
+    /// The same, with the checkpoint that it is as of.
+    pub(crate) fn look_up_at<T>(
+        &self,
+        with: impl FnOnce(&dyn StateRead) -> T,
+    ) -> Result<(T, Arc<Checkpoint>), StoreError> {
         // The layers first: whatever the store takes over afterwards, they still have.
         let layers = self.layers.read();
         let (mut with, mut answer) = (Some(with), None);
@@ -148,7 +156,7 @@ impl ShardState {
             let with = with.take().expect("a store calls once");
             answer = Some(with(&LookUpBelow { state: self, layers: &layers, stored }));
         })?;
-        Ok(answer.expect("a store calls what looks up"))
+        Ok((answer.expect("a store calls what looks up"), layers.checkpoint_or_default()))
     }
 
     /// The value under a key, and the checkpoint it stands at.

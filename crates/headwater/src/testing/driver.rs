@@ -17,6 +17,7 @@ use headwater_core::topic::{Offset, Partition, TopicName};
 
 use crate::app::{App, View};
 use crate::engine::flow::{Drops, Flow};
+use crate::engine::history::{History, Version};
 use crate::engine::operators::{InputRecord, Task, Windowed, run_batch};
 use crate::engine::row::{Row, RowFormat};
 use crate::engine::state::{Delta, Layered, StateRead};
@@ -231,7 +232,8 @@ impl Driver {
         let Kind::Fold { rows, .. } = &topology.definition.kind else {
             panic!("\"{name}\" is no view");
         };
-        Rows { state: &topology.state, format: *rows, types: std::marker::PhantomData }
+        let (state, history) = (&topology.state, topology.definition.history());
+        Rows { state, format: *rows, history, as_of: None, types: std::marker::PhantomData }
     }
 
     /// How many records the operator of this name went on without, for whatever reason.
@@ -359,10 +361,19 @@ impl StateRead for Tables {
 pub struct Rows<'a, K, S> {
     state: &'a Tables,
     format: RowFormat,
+    history: Option<History>,
+    as_of: Option<Timestamp>,
     types: std::marker::PhantomData<fn() -> (K, S)>,
 }
 
 impl<K: Key, S: Value> Rows<'_, K, S> {
+    /// The rows as they were at a time, of a view that keeps [versions](crate::Store::versioned).
+    #[must_use]
+    pub fn as_of(mut self, time: Timestamp) -> Self {
+        self.as_of = Some(time);
+        self
+    }
+
     /// The value under a key.
     ///
     /// # Panics
@@ -371,6 +382,10 @@ impl<K: Key, S: Value> Rows<'_, K, S> {
     #[track_caller]
     pub fn get(&self, key: &K) -> Option<S> {
         let key = ordered(key).expect("the key can be written");
+        if let Some(time) = self.as_of {
+            let version = self.history().as_of(&key, time, self.state);
+            return self.value(version.unwrap_or_else(|untold| panic!("{untold}"))?);
+        }
         let row = self.state.0.get(&(TableId(0), key))?;
         self.decoded(row)
     }
@@ -382,12 +397,28 @@ impl<K: Key, S: Value> Rows<'_, K, S> {
     /// If a row cannot be read.
     #[track_caller]
     pub fn all(&self) -> Vec<(K, S)> {
+        if let Some(time) = self.as_of {
+            let rows = self.history().page(&KeyRange::all(), time, usize::MAX, self.state);
+            let rows = rows.unwrap_or_else(|untold| panic!("{untold}")).into_iter();
+            let key = |key: Bytes| decode_ordered(&key).expect("a key in a store can be read");
+            return rows.filter_map(|(of, version)| Some((key(of), self.value(version)?))).collect();
+        }
         let rows = self.state.0.iter().filter(|((table, _), _)| *table == TableId(0));
         let row = |((_, key), row): (&(TableId, Bytes), &Bytes)| {
             let key = decode_ordered(key).expect("a key in a store can be read");
             (key, self.decoded(row).expect("a row in a store has a value"))
         };
         rows.map(row).collect()
+    }
+
+    #[track_caller]
+    fn history(&self) -> History {
+        self.history.expect("the view's table keeps versions")
+    }
+
+    #[track_caller]
+    fn value(&self, version: Version) -> Option<S> {
+        self.decoded(&self.format.row(version.time, version.value?))
     }
 
     #[track_caller]

@@ -4,10 +4,17 @@
 //! lost         so
 //! events       the aggregates begin at version 0; their snapshots and outcomes are given up with them
 //! snapshots    the aggregates are folded from their events again: nothing else is lost
-//! repartition  its source is read again from the beginning: nothing is lost that the source still has
-//! changelog    its sources are read again from the beginning; a repartition of it is given up with it, and made again
+//! repartition  whoever makes it begins anew
+//! changelog    whoever keeps it begins anew
+//! shared       nothing: what was made of its records stays, and what comes next is appended to it
 //! heads        shards go on from what their group has committed; the notes are made again
 //! ```
+//!
+//! An emitter that begins anew reads all its sources from their beginnings, with an empty state: its changelog and the
+//! topics of the app that it makes are given up with whatever was lost, and whoever reads those begins anew, too, and so
+//! on. No record is counted a second time over a state that has it. What it appended to a shared topic cannot be taken
+//! back, and would come a second time: unless the operator gave up its state itself, or names that topic, too, it is
+//! refused.
 //!
 //! Every shard that is told so must be nobody's: the app runs nowhere. What is done twice says the same, so whoever was
 //! interrupted gives the same word again.
@@ -22,17 +29,86 @@ use headwater_core::topic::{Partition, TopicName, TopicPartition};
 use super::declared::Purpose;
 use super::declared::WritingGroup;
 use super::own::{own, put};
-use super::plan::Step;
+use super::plan::{Action, Difference, Place, Step};
+use super::prepare::Word;
 use crate::app::App;
 
-/// What was lost.
+/// What was lost, and what begins anew because of it.
 #[derive(Debug, Default)]
-pub(super) struct Lost(BTreeSet<TopicName>);
+pub(super) struct Lost {
+    /// The topics that an operator gave up, and those of emitters that begin anew.
+    topics: BTreeSet<TopicName>,
+    /// The groups of the emitters that begin anew.
+    anew: BTreeSet<String>,
+    /// Topics that are filled again from their beginnings.
+    refilled: BTreeSet<TopicName>,
+}
 
 impl Lost {
-    /// Of all steps, those that give records up.
-    pub(super) fn of(steps: &[Step]) -> Self {
-        Self(steps.iter().filter(|step| step.given_up).map(|step| step.topic.clone()).collect())
+    /// Of all steps, those that give records up, and what follows from them.
+    pub(super) fn of(steps: &[Step], app: &App) -> Self {
+        let topics = steps.iter().filter(|step| step.given_up).map(|step| step.topic.clone()).collect();
+        let mut lost = Self { topics, ..Self::default() };
+        let groups = app.writing_groups();
+        while let Some(writing) = groups.iter().find(|writing| lost.draws_in(writing)) {
+            lost.anew.insert(writing.group.name.clone());
+            lost.topics.extend(writing.own_targets.iter().chain(&writing.changelog).cloned());
+            lost.refilled.extend(writing.own_targets.iter().cloned());
+        }
+        lost
+    }
+
+    /// Whether an emitter has to begin anew, and is not known to.
+    fn draws_in(&self, writing: &WritingGroup) -> bool {
+        let WritingGroup { group, own_targets, changelog, sources, .. } = writing;
+        let mut own = own_targets.iter().chain(changelog);
+        let is_drawn_in = own.any(|topic| self.topics.contains(topic))
+            || sources.iter().any(|topic| self.refilled.contains(topic));
+        is_drawn_in && !self.anew.contains(&group.name)
+    }
+
+    /// Refuses steps to which records would be appended a second time that nobody has given up.
+    pub(super) fn refuse_repeats(&self, steps: &mut [Step], app: &App, place: &Place, word: &Word) {
+        for writing in app.writing_groups().iter().filter(|writing| self.begins_anew(writing)) {
+            let is_named = |topic: &TopicName| word.accept_loss.contains(topic.as_str());
+            if writing.changelog.as_ref().is_some_and(is_named) {
+                continue;
+            }
+            for sink in writing.shared_targets.iter().filter(|sink| !is_named(sink)) {
+                let Some(step) = steps.iter_mut().find(|step| step.topic == *sink) else { continue };
+                step.action = Action::Refuse(vec![self.repeats(app.name(), place, writing, sink, word)]);
+            }
+        }
+    }
+
+    fn repeats(
+        &self,
+        app: &str,
+        place: &Place,
+        writing: &WritingGroup,
+        sink: &TopicName,
+        word: &Word,
+    ) -> Difference {
+        let again: Vec<_> = writing.sources.iter().filter(|topic| self.refilled.contains(*topic)).collect();
+        let again = again.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        let name = &writing.group.name;
+        let accepted = word.accept_loss.iter().map(String::as_str).chain([sink.as_str()]);
+        let accepted: Vec<_> = accepted.map(|topic| format!("--accept-loss {topic}")).collect();
+        let command = place.own(app, &format!("apply {}", accepted.join(" ")));
+        Difference {
+            setting: "records",
+            has: format!("those that {name} appended"),
+            needs: "each of them once".to_owned(),
+            blocks: true,
+            mend: format!(
+                "{name} reads {again}, which is made again, from its beginning, and would append all of them a second \
+                 time: put back what was lost from a copy; or, where repeats do no harm, run `{command}`"
+            ),
+        }
+    }
+
+    fn begins_anew(&self, writing: &WritingGroup) -> bool {
+        self.anew.contains(&writing.group.name)
     }
 
     /// Those whose records mean nothing without what was lost.
@@ -41,16 +117,10 @@ impl Lost {
             let events = |step: &&Step| step.purpose == Purpose::Events(aggregate.to_owned());
             steps.iter().find(events).is_some_and(|step| step.given_up)
         };
-        let gone = |purpose: &Purpose| steps.iter().any(|step| step.given_up && step.purpose == *purpose);
         let along = |step: &&Step| match &step.purpose {
-            // What was made of a state is made again together with it.
-            Purpose::Changelog(topology) => gone(&Purpose::Repartition(topology.clone())) && !step.given_up,
-            Purpose::Repartition(topology) => gone(&Purpose::Changelog(topology.clone())) && !step.given_up,
-
-            Purpose::Snapshots(aggregate) | Purpose::Outcomes(aggregate) => {
-                is_lost(aggregate) && !step.given_up
-            }
-            _ => false,
+            _ if step.given_up => false,
+            Purpose::Snapshots(aggregate) | Purpose::Outcomes(aggregate) => is_lost(aggregate),
+            _ => self.topics.contains(&step.topic),
         };
         steps.iter().filter(along).map(|step| step.topic.clone()).collect()
     }
@@ -66,9 +136,9 @@ impl Lost {
     }
 
     fn begin(&self, log: &dyn Log, writing: &WritingGroup) -> Option<Begin> {
-        let WritingGroup { group, events, snapshots, targets, changelog, .. } = writing;
-        let is_lost = |topic: &TopicName| self.0.contains(topic);
-        if targets.iter().chain(changelog).any(is_lost) {
+        let WritingGroup { group, events, snapshots, .. } = writing;
+        let is_lost = |topic: &TopicName| self.topics.contains(topic);
+        if self.begins_anew(writing) {
             Some(Begin::Source)
         } else if [events, snapshots].into_iter().flatten().any(is_lost) {
             Some(Begin::Events)
@@ -87,7 +157,7 @@ impl Lost {
 enum Begin {
     /// Where they are in their source, with an empty state.
     Events,
-    /// At the beginning of their source.
+    /// At the beginnings of their sources, with an empty state.
     Source,
     /// At what their group has committed; whoever keeps outcomes may meet commands again where it has committed nothing.
     Committed { or_anew: bool },

@@ -144,8 +144,9 @@ pub(crate) struct WritingGroup {
     /// Of an aggregate: what its states are folded from, and what its notes speak of.
     pub(crate) events: Option<TopicName>,
     pub(crate) snapshots: Option<TopicName>,
-    /// Of an emitter: where it appends.
-    pub(crate) targets: Vec<TopicName>,
+    /// Of an emitter: where it appends, to topics of the app's own and to others.
+    pub(crate) own_targets: Vec<TopicName>,
+    pub(crate) shared_targets: Vec<TopicName>,
     /// Of an emitter that keeps state: its changelog.
     pub(crate) changelog: Option<TopicName>,
     /// What it reads, the group's topic first.
@@ -214,19 +215,25 @@ impl App {
                 group: group(aggregate.name().to_owned(), commands.name),
                 events: Some(events.name),
                 snapshots: Some(snapshots.name),
-                targets: Vec::new(),
+                own_targets: Vec::new(),
+                shared_targets: Vec::new(),
                 changelog: None,
             }
         });
         let emitters = self.definitions.values().filter_map(|definition| match &definition.kind {
-            Kind::Emitter { to } => Some(WritingGroup {
-                group: group(definition.versioned_name(), self.resolve(&definition.sources[0])),
-                events: None,
-                snapshots: None,
-                targets: to.iter().map(|to| self.resolve(to)).collect(),
-                changelog: definition.changelog().map(|changelog| self.resolve(&changelog)),
-                sources: definition.sources.iter().map(|source| self.resolve(source)).collect(),
-            }),
+            Kind::Emitter { to } => {
+                let (own, shared): (Vec<_>, Vec<_>) =
+                    to.iter().partition(|to| matches!(to, TopicRef::Own(_)));
+                Some(WritingGroup {
+                    group: group(definition.versioned_name(), self.resolve(&definition.sources[0])),
+                    events: None,
+                    snapshots: None,
+                    own_targets: own.into_iter().map(|to| self.resolve(to)).collect(),
+                    shared_targets: shared.into_iter().map(|to| self.resolve(to)).collect(),
+                    changelog: definition.changelog().map(|changelog| self.resolve(&changelog)),
+                    sources: definition.sources.iter().map(|source| self.resolve(source)).collect(),
+                })
+            }
             _ => None,
         });
         aggregates.chain(emitters).collect()

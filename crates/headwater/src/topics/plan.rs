@@ -103,7 +103,7 @@ impl Place {
         Self { flags: config.log_flags() }
     }
 
-    fn own(&self, app: &str, what: &str) -> String {
+    pub(super) fn own(&self, app: &str, what: &str) -> String {
         let flags = if self.flags.is_empty() { String::new() } else { format!(" {}", self.flags) };
         format!("{app} topics {what}{flags}")
     }

@@ -68,6 +68,7 @@ impl Survey {
         let known = declared.into_iter().map(known).collect();
         let conflicts = conflicts(app, place, &registry, word);
         let mut plan = Plan::new(&app.name, place, known, conflicts);
+        Lost::of(&plan.steps, app).refuse_repeats(&mut plan.steps, app, place, word);
         let begun = registry.get(MIGRATION).filter(|fact| fact["state"] == crate::migrate::BEGUN);
         plan.unfinished = begun.filter(|_| !word.migrating).map(|fact| {
             format!(
@@ -107,7 +108,7 @@ impl Survey {
 
     /// Lets what stood on topics that were lost begin anew, before they are recorded as they are now.
     async fn go_on_without(&mut self, log: &dyn Log, app: &App) -> Result<(), LogError> {
-        let lost = Lost::of(&self.plan.steps);
+        let lost = Lost::of(&self.plan.steps, app);
         for topic in lost.along(&self.plan.steps) {
             let needs = self.topics[&topic].settings;
             log.delete(&topic).await?;

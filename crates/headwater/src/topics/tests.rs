@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
-use headwater_core::log::{Cleanup, Log, RecordTimes, Replicas, TopicDescription, TopicSettings};
-use headwater_core::topic::{TopicId, TopicName};
+use headwater_core::log::{
+    Cleanup, Log, ReadLimit, RecordTimes, Replicas, TopicDescription, TopicSettings, Wait,
+};
+use headwater_core::record::StoredRecord;
+use headwater_core::topic::{Offset, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Known;
@@ -309,7 +312,7 @@ fn telling_shop() -> Shop {
 #[tokio::test]
 async fn a_state_and_what_was_made_of_it_are_made_again_together() {
     const WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
-    for topic in ["shop.told.changelog", "shop.told"] {
+    for topic in ["shop.told.changelog", "shop.told", "shop.by-day"] {
         let log = memory();
         let Shop { app, orders, .. } = telling_shop();
         let running = start(&log, app).await.unwrap();
@@ -326,6 +329,79 @@ async fn a_state_and_what_was_made_of_it_are_made_again_together() {
         let next = running.send(&orders, &"o".to_owned(), ()).await.unwrap().accepted().unwrap();
         let day = running.view(&per_day).unwrap().after(&next).within(WITHIN).get(&"day".to_owned()).await;
         assert_eq!(day.unwrap().value, Some(4), "{topic}");
+        assert!(running.stop(WITHIN).await);
+    }
+}
+
+/// The shop whose counts are told to a topic that others may read.
+fn counting_shop() -> (App, Aggregates<Order>) {
+    let mut app = App::new("shop").with(|options| options.partitions = 2);
+    let orders = app.aggregate::<Order>();
+    let by_day = orders.events().group_by("by-day", |_| "day".to_owned());
+    app.emitter(by_day.count(Store::named("counts")).updates().to("day-counts"));
+    (app, orders)
+}
+
+/// The values of a topic, once there are so many.
+async fn values(log: &MemoryLog, topic: &str, wanted: usize) -> Vec<String> {
+    let asked = async {
+        loop {
+            let mut values = Vec::new();
+            for partition in (0..2).map(|index| name(topic).partition(index)) {
+                let batch = log.read(&partition, Offset::ZERO, ReadLimit::default(), Wait::No).await.unwrap();
+                let value = |stored: StoredRecord| stored.record.value.unwrap().to_vec();
+                values.extend(batch.records.into_iter().map(|r| String::from_utf8(value(r)).unwrap()));
+            }
+            if values.len() >= wanted {
+                return values;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), asked).await.expect("they are told in time")
+}
+
+#[tokio::test]
+async fn a_kept_state_never_counts_what_is_read_again() {
+    const WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+    // What was lost and what is accepted, whether that is refused, and what is told after three orders and one more.
+    let cases: [(&str, &[&str], bool, &[&str]); 4] = [
+        ("day-counts", &["day-counts"], false, &["4"]),
+        ("shop.by-day", &["shop.by-day"], true, &[]),
+        ("shop.by-day", &["shop.by-day", "day-counts"], false, &["1", "2", "3", "1", "2", "3", "4"]),
+        (
+            "shop.day-counts.changelog",
+            &["shop.day-counts.changelog"],
+            false,
+            &["1", "2", "3", "1", "2", "3", "4"],
+        ),
+    ];
+    for (topic, accepted, is_refused, expected) in cases {
+        let log = memory();
+        let (app, orders) = counting_shop();
+        let running = start(&log, app).await.unwrap();
+        for _ in 0..3 {
+            running.send(&orders, &"o".to_owned(), ()).await.unwrap();
+        }
+        assert_eq!(values(&log, "day-counts", 3).await, ["1", "2", "3"]);
+        assert!(running.stop(WITHIN).await);
+        log.delete(&name(topic)).await.unwrap();
+        let word =
+            Word { accept_loss: accepted.iter().map(|t| (*t).to_owned()).collect(), ..Word::default() };
+        let applied = apply(&log, &counting_shop().0, word).await;
+        if is_refused {
+            let refusal = applied.expect_err("it is refused").refusal();
+            let mend = format!("--accept-loss {topic} --accept-loss day-counts");
+            for told in ["\"day-counts\"", "append all of them a second time", "shop.by-day", &mend] {
+                assert!(refusal.contains(told), "{told} is not in: {refusal}");
+            }
+            continue;
+        }
+        applied.unwrap();
+        let (app, orders) = counting_shop();
+        let running = start(&log, app).await.unwrap();
+        running.send(&orders, &"o".to_owned(), ()).await.unwrap();
+        assert_eq!(values(&log, "day-counts", expected.len()).await, expected, "{topic}");
         assert!(running.stop(WITHIN).await);
     }
 }

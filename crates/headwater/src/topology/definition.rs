@@ -1,12 +1,14 @@
 //! What a topology is, apart from the types that flow through it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_core::topic::TopicName;
 
 use super::building::{Building, ShardPlace};
 use super::node::Node;
 use super::topic::TopicRef;
+use crate::engine::history::History;
 use crate::engine::operators::Task;
 use crate::engine::row::RowFormat;
 
@@ -19,6 +21,8 @@ pub(crate) enum Kind {
         replicated: bool,
         /// How the rows are written.
         rows: RowFormat,
+        /// For how long its versions are kept, if they are.
+        history: Option<Duration>,
     },
     /// A fold that keeps its position alone, and calls the user's code.
     Observer,
@@ -63,6 +67,12 @@ impl Definition {
         let mut building = Building::new(place, &self.sources, &self.tables);
         (self.build)(&mut building);
         building.finish()
+    }
+
+    /// Where the table that is asked for keeps its versions, if it does.
+    pub(crate) fn history(&self) -> Option<History> {
+        let Kind::Fold { history: Some(history), .. } = self.kind else { return None };
+        History::of(&self.name, &self.tables, i64::try_from(history.as_millis()).unwrap_or(i64::MAX))
     }
 
     /// A table that two operators would write, if there is one.

@@ -50,7 +50,7 @@ pub enum Moved {}
     label = "this needs equal keys in one partition",
     note = "bring them together first: `.repartition(\"name\")`, or group with `.group_by(\"name\", |item| key)`"
 )]
-pub trait IsInPlace {}
+pub trait IsInPlace: 'static {}
 
 impl IsInPlace for InPlace {}
 

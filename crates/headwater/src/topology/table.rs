@@ -28,7 +28,7 @@ pub struct Table<K, V> {
     /// How far back its rows can be asked for, if they can.
     pub(crate) history: Option<Duration>,
     /// Where its rows are kept, if they are.
-    kept: Option<Kept>,
+    kept: Option<Kept<K, V>>,
     pub(crate) version: u32,
     pub(crate) replicated: bool,
 }
@@ -37,13 +37,28 @@ pub struct Table<K, V> {
 pub(crate) type Look<K, V> = Arc<dyn Fn(&Building<'_>) -> Getter<K, V> + Send + Sync>;
 
 /// A table's own store.
-#[derive(Clone)]
-struct Kept {
+struct Kept<K, V> {
     name: String,
     /// How its rows are written where nobody follows.
     rows: RowFormat,
     /// Puts the operators together without any that follow.
     finish: Arc<dyn Fn(&mut Building<'_>) + Send + Sync>,
+    /// Makes the same table of a topic of the app's own, where a table of its updates would not be the same.
+    through_a_topic: Option<Remake<K, V>>,
+}
+
+/// Makes a table once more, of what leads to it.
+pub(crate) type Remake<K, V> = Arc<dyn Fn() -> Table<K, V> + Send + Sync>;
+
+impl<K, V> Clone for Kept<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            rows: self.rows,
+            finish: self.finish.clone(),
+            through_a_topic: self.through_a_topic.clone(),
+        }
+    }
 }
 
 impl<K, V> Clone for Table<K, V> {
@@ -89,13 +104,14 @@ impl<K: Key, V: Value> Table<K, V> {
             let name = name.clone();
             Arc::new(move |building: &Building<'_>| kept_rows(building.table(&name, "")))
         };
-        let kept = Some(Kept { name, rows, finish });
+        let kept = Some(Kept { name, rows, finish, through_a_topic: None });
         Self { node, route, attach, look, history: None, kept, version: 1, replicated: false }
     }
 
     /// The same, where rows can be asked for as of a time within a history.
-    pub(crate) fn remembering(self, history: Duration, look: Look<K, V>) -> Self {
-        Self { history: Some(history), look, ..self }
+    pub(crate) fn remembering(self, history: Duration, look: Look<K, V>, again: Remake<K, V>) -> Self {
+        let kept = self.kept.map(|kept| Kept { through_a_topic: Some(again), ..kept });
+        Self { history: Some(history), look, kept, ..self }
     }
 
     /// A table that is kept nowhere: what others make of it at every moment.
@@ -183,9 +199,9 @@ impl<K: Key, V: Value> Table<K, V> {
             ));
         };
         if !self.node.is_repeatable() {
-            return self.through_a_topic(kept.name).into_fold();
+            return self.through_a_topic(kept).into_fold();
         }
-        let kind = Kind::Fold { replicated: self.replicated, rows: kept.rows };
+        let kind = Kind::Fold { replicated: self.replicated, rows: kept.rows, history: self.history };
         let mut definition = Definition::new(kept.name, kind, self.node, kept.finish);
         definition.version = self.version;
         Ok(definition)
@@ -193,11 +209,16 @@ impl<K: Key, V: Value> Table<K, V> {
 
     /// What reads several topics cannot be replayed in the same order, so it is done once: its updates go to a topic of
     /// the app's own, which the table is folded from.
-    fn through_a_topic(self, name: String) -> Self {
-        let updates = format!("{name}.updates");
-        let stream = self.to_stream().repartition(updates);
+    ///
+    /// Where versions are kept it is the input that goes there, since an update that comes out of order is not told.
+    fn through_a_topic(self, Kept { name, through_a_topic, .. }: Kept<K, V>) -> Self {
+        let updates = updates_topic(&name);
+        let again = through_a_topic.map(|again| again());
+        let table = again.unwrap_or_else(|| {
+            self.to_stream().repartition(updates).to_table_with_deletes(Store::named(name))
+        });
         let Self { version, replicated, .. } = self;
-        Self { version, replicated, ..stream.to_table_with_deletes(Store::named(name)) }
+        Self { version, replicated, ..table }
     }
 }
 
@@ -217,6 +238,11 @@ impl<K, V> Table<K, V> {
         self.replicated = true;
         self
     }
+}
+
+/// The topic from which a view is folded whose table is no fold.
+pub(super) fn updates_topic(store: &str) -> String {
+    format!("{store}.updates")
 }
 
 /// Answers the rows that an operator keeps for those that follow it.

@@ -11,7 +11,7 @@ use super::building::Building;
 use super::node::{Node, StoreSpec};
 use super::store::Store;
 use super::stream::Stream;
-use super::table::Table;
+use super::table::{Table, updates_topic};
 use super::windows::Lengths;
 use crate::engine::flow::Flow;
 use crate::engine::operators::join::Getter;
@@ -19,7 +19,7 @@ use crate::engine::operators::{MaterialiseVersions, VERSIONED_TABLES, VersionedT
 use crate::engine::row::RowFormat;
 
 /// A table of the last value of each key that also answers which value there was at a time.
-pub(super) fn versioned_table<K: Key, V: Value, P>(
+pub(super) fn versioned_table<K: Key, V: Value, P: 'static>(
     stream: &Stream<K, Option<V>, P>,
     store: Store,
     history: Duration,
@@ -30,6 +30,10 @@ pub(super) fn versioned_table<K: Key, V: Value, P>(
         Node::mistaken(Node::stateless("versions", vec![stream.node.clone()]), lengths.into_mistakes());
     let spec = StoreSpec { name: store.name.clone(), tables: &VERSIONED_TABLES };
     let (name, rows, attach) = (store.name.clone(), store.rows, stream.attach.clone());
+    let again = {
+        let (stream, store) = (stream.clone(), store.clone());
+        Arc::new(move || stream.repartition(updates_topic(&store.name)).to_table_with_deletes(store.clone()))
+    };
     let build = move |building: &mut Building<'_>, name: &str, next: Option<_>| {
         let format = if next.is_some() { RowFormat::Timed } else { rows };
         let (tables, due) = (versioned_tables(building, name, history_ms), building.table(name, "due"));
@@ -46,7 +50,7 @@ pub(super) fn versioned_table<K: Key, V: Value, P>(
         };
         Arc::new(getter) as Getter<K, V>
     };
-    table.remembering(history, Arc::new(look))
+    table.remembering(history, Arc::new(look), again)
 }
 
 fn versioned_tables(building: &Building<'_>, name: &str, history_ms: i64) -> VersionedTables {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod changelogs;
 mod kills;
 #[cfg(feature = "kafka")]
 mod on_kafka;

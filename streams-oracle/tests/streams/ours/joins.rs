@@ -6,7 +6,7 @@ use headwater::prelude::*;
 
 use super::{Ours, Plan, ours};
 
-const GRACE_MS: i64 = 5;
+const GRACE: Duration = Duration::from_millis(5);
 
 pub(crate) fn cases() -> Vec<Ours> {
     let mut cases = stream_table();
@@ -43,7 +43,7 @@ fn stream_table() -> Vec<Ours> {
 
 /// Streams at most 15 ms apart; those with a grace have 5 ms of it, the lopsided ones look 3 ms back.
 fn stream_stream(how: &'static str) -> [Ours; 3] {
-    let grace_ms = if how.is_empty() { 0 } else { GRACE_MS };
+    let grace = if how.is_empty() { Duration::ZERO } else { GRACE };
     let both = |plan: &mut Plan| {
         plan.count_drops_of("join");
         (plan.present::<String>("left"), plan.present::<String>("right"))
@@ -57,12 +57,12 @@ fn stream_stream(how: &'static str) -> [Ours; 3] {
             let (left, right) = both(plan);
             plan.out(&left.left_join(&right, |one, other| pair(Some(one.value), other), window(how)));
         })
-        .sooner(grace_ms),
+        .sooner(grace),
         ours(format!("stream_stream-outer{how}"), move |plan| {
             let (left, right) = both(plan);
             plan.out(&left.outer_join(&right, pair, window(how)));
         })
-        .sooner(grace_ms),
+        .sooner(grace),
     ]
     // A null moves stream time on there, and never comes to the join here.
     .map(|ours| ours.with_keys().with_values())
@@ -70,11 +70,10 @@ fn stream_stream(how: &'static str) -> [Ours; 3] {
 
 fn window(how: &str) -> JoinWindow {
     let window = JoinWindow::within(Store::named("join"), Duration::from_millis(15));
-    let grace = Duration::from_millis(GRACE_MS as u64);
     match how {
         "" => window,
-        "-grace" => window.grace(grace),
-        _ => window.grace(grace).before(Duration::from_millis(3)),
+        "-grace" => window.grace(GRACE),
+        _ => window.grace(GRACE).before(Duration::from_millis(3)),
     }
 }
 

@@ -4,13 +4,17 @@
 //! operator stand in one file each; a case that is here is compared in the gate.
 
 mod aggregations;
+mod cogrouped;
 mod joins;
 mod lookups;
 mod processors;
 mod stateless;
+mod suppressed;
+mod versions;
 mod windows;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use bytes::Bytes;
 use headwater::core::clock::Timestamp;
@@ -37,9 +41,12 @@ pub(crate) fn all() -> Vec<Ours> {
     [
         stateless::cases(),
         aggregations::cases(),
+        cogrouped::cases(),
         windows::cases(),
+        suppressed::cases(),
         joins::cases(),
         lookups::cases(),
+        versions::cases(),
         processors::cases(),
     ]
     .into_iter()
@@ -62,10 +69,21 @@ impl Ours {
 
     /// What is told here with the first record that allows it is told later there, with another record's headers; and
     /// until then it can still be matched by what comes later than the grace.
-    fn sooner(mut self, grace_ms: i64) -> Ours {
-        self.options.lateness_ms_max = grace_ms;
+    fn sooner(mut self, grace: Duration) -> Ours {
         self.options.moments = false;
         self.options.headers = false;
+        self.late_at_most(grace)
+    }
+
+    /// What comes later is late for one of them, and not for the other.
+    fn late_at_most(mut self, grace: Duration) -> Ours {
+        self.options.lateness_ms_max = grace.as_millis() as i64;
+        self
+    }
+
+    /// Where exactly at its end something closes differs.
+    fn at_even_times(mut self) -> Ours {
+        self.options.even_times = true;
         self
     }
 

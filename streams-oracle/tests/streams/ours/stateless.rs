@@ -8,6 +8,10 @@ use super::{Ours, Plan, has_a, initial, ours};
 type Nulls = Stream<Option<String>, Option<String>>;
 
 pub(crate) fn cases() -> Vec<Ours> {
+    [values(), routes(), tables(), changed_tables()].into_iter().flatten().collect()
+}
+
+fn values() -> Vec<Ours> {
     vec![
         ours("filter", |plan| {
             let kept = input(plan).filter(|word| word.as_deref().is_some_and(has_a));
@@ -49,6 +53,11 @@ pub(crate) fn cases() -> Vec<Ours> {
             let by_letter = input(plan).select_key(|word| letter_of(word.value));
             plan.out(&by_letter);
         }),
+    ]
+}
+
+fn routes() -> Vec<Ours> {
+    vec![
         ours("merge", |plan| {
             let merged = plan.stream::<String>("left").merge(&plan.stream("right"));
             plan.out(&merged);
@@ -86,6 +95,11 @@ pub(crate) fn cases() -> Vec<Ours> {
             let by_letter = with_letter(&input(plan)).repartition("by-letter");
             plan.out(&by_letter);
         }),
+    ]
+}
+
+fn tables() -> Vec<Ours> {
+    vec![
         ours("to_stream", |plan| {
             let rows = plan.table("input");
             plan.out(&rows.to_stream());
@@ -105,6 +119,11 @@ pub(crate) fn cases() -> Vec<Ours> {
             let by_letter = with_letter(&input(plan)).repartition("by-letter");
             plan.out_and_show(by_letter.to_table_with_deletes(Store::named("store")));
         }),
+    ]
+}
+
+fn changed_tables() -> Vec<Ours> {
+    vec![
         ours("table-filter", |plan| {
             let kept = plan.table("input").filter(|_, word| has_a(word));
             plan.out(&kept.to_stream());

@@ -13,19 +13,21 @@ const GRACE: Duration = Duration::from_millis(4);
 
 /// One of the variants that a case has.
 #[derive(Clone, Copy)]
-struct How {
+pub(super) struct How {
     grace: Duration,
-    on_close: bool,
+    pub(super) on_close: bool,
 }
 
 impl How {
-    fn all() -> impl Iterator<Item = How> {
+    pub(super) const WITH_GRACE: How = How { grace: GRACE, on_close: false };
+
+    pub(super) fn all() -> impl Iterator<Item = How> {
         let how = |grace| [false, true].map(|on_close| How { grace, on_close });
         [Duration::ZERO, GRACE].into_iter().flat_map(how)
     }
 
     /// As cases are named after it.
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         let grace = if self.grace.is_zero() { "" } else { "-grace" };
         format!("{grace}{}", if self.on_close { "-close" } else { "" })
     }
@@ -66,7 +68,11 @@ fn timed(kind: &'static str, how: How) -> [Ours; 3] {
     [count.with_keys(), reduce.with_values(), aggregate.with_values()]
 }
 
-fn windowed<V: Value>(kind: &str, how: How, words: &Stream<String, V>) -> WindowedGroup<String, V> {
+pub(super) fn windowed<V: Value>(
+    kind: &str,
+    how: How,
+    words: &Stream<String, V>,
+) -> WindowedGroup<String, V> {
     let group = words.group_by_key();
     let windows = match kind {
         "tumbling" => group.window(Tumbling::of(SIZE).grace(how.grace)),
@@ -99,7 +105,7 @@ fn sessions(how: How) -> [Ours; 3] {
     all.map(Ours::without_headers)
 }
 
-fn in_sessions<V: Value>(how: How, words: &Stream<String, V>) -> SessionGroup<String, V> {
+pub(super) fn in_sessions<V: Value>(how: How, words: &Stream<String, V>) -> SessionGroup<String, V> {
     let sessions = words.group_by_key().window(Session::gap(SIZE).grace(how.grace));
     if how.on_close { sessions.emit_on_close() } else { sessions }
 }

@@ -192,6 +192,16 @@ impl MemoryLog {
         Ok(())
     }
 
+    /// Loses the records of a partition from an offset on, as a log does that acknowledged what it did not keep.
+    ///
+    /// # Errors
+    ///
+    /// [`LogErrorKind::UnknownTopic`].
+    pub fn cut(&self, partition: &TopicPartition, from: Offset) -> Result<(), LogError> {
+        self.state()?.data.partition_mut(partition)?.cut(from);
+        Ok(())
+    }
+
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }

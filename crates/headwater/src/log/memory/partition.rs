@@ -64,6 +64,12 @@ impl PartitionLog {
         self.damaged.insert(offset);
     }
 
+    /// Loses what there is from an offset on.
+    pub(super) fn cut(&mut self, from: Offset) {
+        self.records.retain(|stored| stored.offset < from);
+        self.end = self.end.min(from).max(self.start);
+    }
+
     pub(super) fn read(&self, from: Offset, limit: ReadLimit) -> Result<ReadBatch, LogError> {
         if from < self.start || from > self.end {
             let message = format!("offset {from} lies outside {}..{}", self.start, self.end);

@@ -134,8 +134,18 @@ impl<A: Aggregate> AggregateShards<A> {
         stop: &CancellationToken,
     ) -> Result<Arc<ShardState>, Stop> {
         let inputs = [
-            Input { partition: partitions.events.clone(), bounds: ground.events, is_kept: true },
-            Input { partition: partitions.outcomes.clone(), bounds: ground.outcomes, is_kept: false },
+            Input {
+                partition: partitions.events.clone(),
+                bounds: ground.events,
+                is_kept: true,
+                is_compacted: false,
+            },
+            Input {
+                partition: partitions.outcomes.clone(),
+                bounds: ground.outcomes,
+                is_kept: false,
+                is_compacted: false,
+            },
         ];
         self.shell.shard_state(&self.store, self.cell(shard), &ground.provenance, &inputs, stop).await
     }

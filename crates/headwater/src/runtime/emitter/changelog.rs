@@ -12,7 +12,11 @@
 //! The local store is a copy of it that is behind: its checkpoint says up to which offset of the changelog, and when that
 //! was. From there the rest is replayed, up to the end that the changelog has once the shard's writer was opened: so the
 //! state is what it was at the head, whatever became of the last transaction. A store that is older than half of the time
-//! that tombstones are kept could miss some of them: it is built again from the changelog's start.
+//! that tombstones are kept could miss some of them: it is built again from the changelog's start. The time of a state
+//! that does not change moves on with the log's word that nothing was written since.
+//!
+//! A store remembers the last record that it includes, and the head the last that was written with it ([`super::tie`]):
+//! so a changelog that lost its end, or went on with other records, is found out and never served.
 
 use std::sync::Arc;
 
@@ -25,17 +29,21 @@ use headwater_core::store::{Checkpoint, KEY_BYTES_MAX, StateChange, TableId};
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
-use super::Emitter;
+use super::tie::Tie;
+use super::{Emitter, TOUCH_EVERY};
 use crate::engine::state::Delta;
 use crate::runtime::cell::{Phase, ShardCell};
-use crate::runtime::shell::{NamedStore, Stop, pause_after};
-use crate::runtime::trust::{Input, Provenance, as_of};
+use crate::runtime::landmarks::{Landmarks, Mark};
+use crate::runtime::shell::{NamedStore, Shell, Stop, pause_after};
+use crate::runtime::trust::{Input, Provenance, as_of, landmarks};
 use crate::store::overlay::ShardState;
 use crate::topics::TOMBSTONES_MS;
 
 const CHUNK: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 };
 /// What a standby reads at once.
 const LIVE: ReadLimit = ReadLimit { records: 2_000, bytes: 1 << 20 };
+/// What is read where nothing is expected.
+const ONE: ReadLimit = ReadLimit { records: 1, bytes: 1 };
 
 /// What an emitter keeps: its store, and the topic of its changes.
 pub(crate) struct EmitterStore {
@@ -49,6 +57,9 @@ pub(super) struct Kept {
     changelog: TopicPartition,
     next: Offset,
     provenance: Provenance,
+    landmarks: Landmarks,
+    /// What the head says of the changelog.
+    tie: Option<Tie>,
     /// Everything that was written before is in it.
     as_of: Timestamp,
     /// What the tables are called.
@@ -82,25 +93,52 @@ impl Kept {
         )))
     }
 
+    /// What the head of a transaction says of the changelog, in which these are the records of changes.
+    pub(super) fn tie(&self, changes: &[Append]) -> Option<Tie> {
+        Tie::of(changes, self.next).or_else(|| self.tie.clone())
+    }
+
     /// Changes the state as a transaction has that is written now; its records of changes have these offsets.
     pub(super) fn commit(
         &mut self,
         changes: Vec<StateChange>,
-        offsets: &[Offset],
+        (offsets, tie): (&[Offset], Option<Tie>),
         sources: Position,
         now: Timestamp,
     ) {
-        if let Some(last) = offsets.iter().max() {
+        if let (Some(last), Some(tie)) = (offsets.iter().max(), &tie) {
             self.next = last.next();
+            self.landmarks.set(&self.changelog.topic, *last, tie.last().clone());
         }
-        self.as_of = now;
+        (self.tie, self.as_of) = (tie, now);
         self.apply(changes, sources);
+    }
+
+    /// Tells a state that has all of its changelog to be as new as the log is.
+    pub(super) async fn renew(&mut self, shell: &Shell) {
+        let now = shell.clock.now();
+        match shell.log.read(&self.changelog, self.next, ONE, Wait::No).await {
+            Ok(batch) if batch.records.is_empty() && batch.next >= batch.end => {
+                (self.next, self.as_of) = (batch.next, now);
+                self.apply(Vec::new(), self.sources());
+            }
+            // There is more than it knows of, or nobody can say: it is as old as it was.
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// How far the inputs are processed in it.
+    fn sources(&self) -> Position {
+        self.state.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default()
     }
 
     fn apply(&self, changes: Vec<StateChange>, sources: Position) {
         let position = sources.iter().map(|(at, next)| (at.clone(), next));
         let position = position.chain([(self.changelog.clone(), self.next)]).collect();
-        self.state.commit(changes, Checkpoint { position, note: self.provenance.note_as_of(self.as_of) });
+        self.state.commit(
+            changes,
+            Checkpoint { position, note: self.provenance.note_as_of(self.as_of, &self.landmarks) },
+        );
     }
 
     /// Takes records of the changelog into the state, and moves to behind them.
@@ -118,9 +156,11 @@ impl Kept {
             delta.put(TableId(*table), key.slice(1..), stored.record.value.clone());
         }
         self.next = next;
-        let sources = self.state.checkpoint().map(|checkpoint| checkpoint.position).unwrap_or_default();
-        self.as_of = records.last().map_or(self.as_of, |stored| self.as_of.max(stored.record.timestamp));
-        self.apply(delta.into_changes(), sources);
+        if let Some(last) = records.last() {
+            self.as_of = self.as_of.max(last.record.timestamp);
+            self.landmarks.set(&self.changelog.topic, last.offset, Mark::of(&last.record));
+        }
+        self.apply(delta.into_changes(), self.sources());
         Ok(())
     }
 }
@@ -137,21 +177,28 @@ impl Emitter {
         let oldest = self.shell.clock.now().plus_ms(-(TOMBSTONES_MS as i64) / 2);
         let provenance = self.shell.provenance(cell, &[&store.changelog]).await?.expiring(oldest);
         let bounds = self.shell.bounds(cell, &changelog).await?;
-        let input = Input { partition: changelog.clone(), bounds, is_kept: true };
+        let input = Input { partition: changelog.clone(), bounds, is_kept: true, is_compacted: true };
         let state = self.shell.shard_state(&store.named, cell, &provenance, &[input], stop).await?;
         cell.set_state(Some(state.clone()));
-        let next = state.checkpoint().and_then(|checkpoint| checkpoint.position.get(&changelog));
+        let checkpoint = state.checkpoint();
+        let next = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.get(&changelog));
         let next = next.unwrap_or(bounds.start);
-        let as_of = state.checkpoint().and_then(|checkpoint| as_of(&checkpoint.note)).unwrap_or(oldest);
+        let landmarks = landmarks(checkpoint.as_ref());
+        let as_of = checkpoint.and_then(|checkpoint| as_of(&checkpoint.note)).unwrap_or(oldest);
         let tables = store.named.tables.clone();
-        Ok((Kept { state, changelog, next, provenance, as_of, tables }, bounds.end))
+        let kept = Kept { state, changelog, next, provenance, landmarks, tie: None, as_of, tables };
+        Ok((kept, bounds.end))
     }
 
     /// The shard's state at its head; `None` if it was told to stop. To be called once its writer was opened.
+    ///
+    /// # Errors
+    ///
+    /// If the changelog does not have what the head speaks of.
     pub(super) async fn restore(
         &self,
         store: &EmitterStore,
-        head: Position,
+        (head, tie): (Position, Option<Tie>),
         cell: &ShardCell,
         stop: &CancellationToken,
     ) -> Result<Option<Kept>, Stop> {
@@ -175,8 +222,12 @@ impl Emitter {
             }
             self.shell.room().await;
         }
+        if let Some(tie) = &tie {
+            tie.check(&kept.changelog, end, &kept.landmarks)
+                .map_err(|Stop(why)| Stop(format!("\"{}\": {why}", self.definition.name)))?;
+        }
         let now = self.shell.clock.now();
-        kept.commit(Vec::new(), &[], head, now);
+        kept.commit(Vec::new(), (&[], tie), head, now);
         Ok(Some(kept))
     }
 
@@ -208,7 +259,12 @@ impl Emitter {
             let read = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                read = read => read,
+                read = read => Some(read),
+                () = tokio::time::sleep(TOUCH_EVERY) => None,
+            };
+            let Some(read) = read else {
+                kept.renew(&self.shell).await;
+                continue;
             };
             match read {
                 Ok(batch) => {

@@ -2,7 +2,10 @@
 //!
 //! Of the records that wait, the one with the earliest time comes next (as Kafka Streams' `PartitionGroup` chooses; of
 //! equal times, that of the source which was named first). An input without a record that waits is waited for only as
-//! long as records before its known end are still to come (KIP-695), or for a while where the app asks for that.
+//! long as records before its known end are still to come (KIP-695), or for a while where the app asks for that
+//! (`max.task.idle.ms`). As in `PartitionGroup.readyToProcess`, that is asked before every record, also in the middle of a
+//! batch, which ends there, and an input that was waited for in vain is not waited for again until it has had a record.
+//! Other than there, the while begins once another input has something to wait with.
 //!
 //! What one command wrote to a partition is taken whole: only whole commands wait, and nothing of another input comes
 //! between two of their records.
@@ -35,13 +38,15 @@ pub(super) struct Input {
     /// The partition's end when it was last asked for.
     end: Offset,
     limit: ReadLimit,
+    /// Until when it is waited for, once others had to wait for it, since its last record.
+    idle_until: Option<Instant>,
     read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
 }
 
 impl Input {
     pub(super) fn new(partition: TopicPartition, next: Offset, end: Offset) -> Self {
         let limit = ReadLimit::default();
-        Self { partition, queue: VecDeque::new(), next, end, limit, read: None }
+        Self { partition, queue: VecDeque::new(), next, end, limit, idle_until: None, read: None }
     }
 
     /// The first record that was not taken, or where it will be.
@@ -76,6 +81,9 @@ impl Input {
         self.next = records.get(whole).map_or(next, |record| record.offset);
         self.limit = ReadLimit::default();
         records.truncate(whole);
+        if !records.is_empty() {
+            self.idle_until = None;
+        }
         self.queue.extend(records);
     }
 
@@ -98,12 +106,11 @@ pub(super) struct Inputs {
     inputs: Vec<Input>,
     /// For how long an input that has nothing is waited for while others have something.
     patience: Duration,
-    impatient_at: Option<Instant>,
 }
 
 impl Inputs {
     pub(super) fn new(log: Arc<dyn Log>, inputs: Vec<Input>, patience: Duration) -> Self {
-        Self { log, inputs, patience, impatient_at: None }
+        Self { log, inputs, patience }
     }
 
     pub(super) fn partition(&self, source: usize) -> &TopicPartition {
@@ -138,14 +145,11 @@ impl Inputs {
     /// The records that come next, in order; none while more has to be read first.
     pub(super) fn take(&mut self) -> Vec<Sourced> {
         let mut taken = Vec::new();
-        if self.is_patient() {
-            return taken;
-        }
+        let now = Instant::now();
         while taken.len() < BATCH_RECORDS && !self.inputs.iter().any(Input::is_awaited) {
-            let Some(source) = self.earliest() else { break };
+            let Some(source) = self.earliest().filter(|_| !self.is_patient(now)) else { break };
             taken.extend(self.inputs[source].next_command().map(|record| (source, record)));
         }
-        self.impatient_at = None;
         taken
     }
 
@@ -154,14 +158,15 @@ impl Inputs {
         self.inputs.iter().enumerate().filter_map(front).min().map(|(_, source)| source)
     }
 
-    /// Whether those that have something wait for those that have nothing.
-    fn is_patient(&mut self) -> bool {
-        let empty = self.inputs.iter().filter(|input| input.queue.is_empty()).count();
-        if self.patience.is_zero() || empty == 0 || empty == self.inputs.len() {
+    /// Whether those that have something, as one has, wait for those that have nothing.
+    fn is_patient(&mut self, now: Instant) -> bool {
+        if self.patience.is_zero() {
             return false;
         }
-        let now = Instant::now();
-        now < *self.impatient_at.get_or_insert(now + self.patience)
+        let patience = self.patience;
+        let empty = self.inputs.iter_mut().filter(|input| input.queue.is_empty());
+        // Each begins to be waited for now, and not one after the other.
+        empty.fold(false, |waits, input| waits | (now < *input.idle_until.get_or_insert(now + patience)))
     }
 
     /// Waits until there is more to take, or no reason to wait any longer. To be dropped at any time.
@@ -170,7 +175,9 @@ impl Inputs {
     ///
     /// What the log answers, with the source that was read.
     pub(super) async fn more(&mut self) -> Result<(), (usize, LogError)> {
-        let impatient_at = self.impatient_at;
+        let now = Instant::now();
+        let impatient_at =
+            self.inputs.iter().filter_map(|input| input.idle_until).filter(|at| *at > now).min();
         let impatient = async {
             match impatient_at {
                 Some(at) => tokio::time::sleep_until(at).await,

@@ -93,3 +93,23 @@ async fn an_input_with_nothing_is_waited_for_as_long_as_the_app_asks() {
     }
     assert!(begun.elapsed() >= patience, "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_runs_dry_in_the_middle_is_waited_for_there_and_in_vain_only_once() {
+    let patience = Duration::from_millis(50);
+    let mut inputs = inputs([(&[1, 6, 8], 0), (&[2], 0)], patience);
+    let feed = |inputs: &mut Inputs, source: usize, at: u64, time| {
+        let records = vec![record(at, time, (0, 1))];
+        inputs.inputs[source].take_in(ReadBatch { records, next: Offset(at + 1), end: Offset(at + 1) });
+    };
+    assert_eq!(taken(&mut inputs), [(0, 1), (1, 2)], "the second may still have something before the 6");
+    assert_eq!(inputs.offsets(), [Offset(1), Offset(1)], "the batch ends there");
+    assert_eq!(taken(&mut inputs), []);
+    feed(&mut inputs, 1, 1, 7);
+    assert_eq!(taken(&mut inputs), [(0, 6), (1, 7)]);
+    assert_eq!(taken(&mut inputs), [], "it ran dry again");
+    tokio::time::sleep(patience).await;
+    assert_eq!(taken(&mut inputs), [(0, 8)]);
+    feed(&mut inputs, 0, 3, 9);
+    assert_eq!(taken(&mut inputs), [(0, 9)], "it was empty before this batch, and waited for");
+}

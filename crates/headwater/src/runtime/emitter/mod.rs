@@ -3,7 +3,8 @@
 //!
 //! - [`inputs`]: several partitions, taken in the order of their records' times;
 //! - [`begin`]: where a shard goes on, and that a first start is one;
-//! - [`changelog`]: the state that a shard keeps, and the topic that it is restored from.
+//! - [`changelog`]: the state that a shard keeps, and the topic that it is restored from; [`tie`]: by what a shard's head
+//!   knows that topic again.
 //!
 //! A shard works in batches: what waits is processed over its state, and all that comes of it is one transaction. Only
 //! when that is written is the state changed: whatever else becomes of the transaction, the batch is processed again,
@@ -12,6 +13,7 @@
 mod begin;
 mod changelog;
 mod inputs;
+mod tie;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::changelog::EmitterStore;
 use self::changelog::Kept;
 use self::inputs::{Inputs, Sourced};
+use self::tie::Tie;
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
 use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
@@ -41,7 +44,7 @@ use crate::topology::{Definition, ShardPlace};
 const TICK_EVERY: Duration = Duration::from_millis(100);
 /// How long a shard is idle before it commits a position that moved over no records: for tools that show lag.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
-/// How often an idle shard's state is told to be as new as ever.
+/// How often an idle shard's state, or a standby's, is told to be as new as the log.
 const TOUCH_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// An emitter topology, ready to run its shards.
@@ -131,10 +134,13 @@ impl Emitter {
         }
         let kept = match &self.store {
             None => None,
-            Some(store) => match self.restore(store, position, cell, stop).await? {
-                Some(kept) => Some(kept),
-                None => return Ok(WriterEnd::Stopped),
-            },
+            Some(store) => {
+                let tie = head.as_ref().and_then(|head| Tie::told(&head.note));
+                match self.restore(store, (position, tie), cell, stop).await? {
+                    Some(kept) => Some(kept),
+                    None => return Ok(WriterEnd::Stopped),
+                }
+            }
         };
         Run::new(self, cell, writer, inputs, kept).run(stop).await
     }
@@ -253,7 +259,7 @@ impl<'a> Run<'a> {
             if offsets != self.committed {
                 self.settle_at.get_or_insert(now + SETTLE_AFTER);
             }
-            self.touch(now);
+            self.touch(now).await;
             let due = [self.touch_at, self.tick_at, self.settle_at].into_iter().flatten().min();
             let due = async {
                 match due {
@@ -347,13 +353,16 @@ impl<'a> Run<'a> {
             appends.extend(changes.iter().map(|change| kept.append(change, now)));
         }
         let positions = self.inputs.position(&batch.offsets);
-        let transaction = Transaction { appends, positions, ..Transaction::default() };
+        let tie = self.kept.as_ref().and_then(|kept| kept.tie(&appends[outputs..]));
+        let note = tie.as_ref().map(Tie::note).unwrap_or_default();
+        let transaction = Transaction { appends, positions, note };
         let (shell, at) = (&self.emitter.shell, self.inputs.first());
         let answer = shell.commit_once(&mut *self.writer, transaction, at, &mut self.refusals, stop).await?;
         if let Some(Committed::Yes(offsets)) = &answer {
             self.refusals = Refusals::default();
             if let Some(kept) = &mut self.kept {
-                kept.commit(changes, &offsets[outputs..], self.inputs.position(&batch.offsets), now);
+                let position = self.inputs.position(&batch.offsets);
+                kept.commit(changes, (&offsets[outputs..], tie), position, now);
                 self.touch_at = Some(Instant::now() + TOUCH_EVERY);
             }
             self.committed.clone_from(&batch.offsets);
@@ -378,13 +387,13 @@ impl<'a> Run<'a> {
         self.cell.set_left(left.sum());
     }
 
-    /// Tells an idle shard's state to be as new as ever: nothing has changed since.
-    fn touch(&mut self, now: Instant) {
+    /// Tells an idle shard's state to be as new as the log, where nothing was written since: not even by another owner
+    /// whom this one does not know of yet.
+    async fn touch(&mut self, now: Instant) {
         let Some(at) = self.touch_at.as_mut().filter(|at| **at <= now) else { return };
         *at = now + TOUCH_EVERY;
         if let Some(kept) = &mut self.kept {
-            let position = self.inputs.position(&self.committed);
-            kept.commit(Vec::new(), &[], position, self.emitter.shell.clock.now());
+            kept.renew(&self.emitter.shell).await;
         }
     }
 

@@ -6,6 +6,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
+use headwater_core::clock::Timestamp;
 use headwater_core::position::Position;
 use headwater_core::store::KeyRange;
 use headwater_core::topic::{Offset, Partition};
@@ -71,6 +72,10 @@ pub(crate) enum ViewAsk {
     Page { from: End, to: End, limit: usize },
     /// The number of keys.
     Count,
+    /// The same of `ask`, as of a time.
+    Past { time: Timestamp, ask: Box<Self> },
+    /// The versions that the key that is the first part had between two times, both included, and the one behind.
+    Versions { from: Timestamp, to: Timestamp },
     /// Changes between two keys after an offset; all rows if they are not known that far back.
     Changes { from: End, to: End, at: Option<Offset> },
 }
@@ -141,6 +146,8 @@ pub(crate) enum ViewTold {
     Value(Made),
     Rows(Made),
     Count(Made, u64),
+    /// Versions: the time from which each holds, and its value as a part, if it is one.
+    Versions(Made, Vec<Timestamp>),
     /// All rows, standing at an offset of the source.
     Reset(Offset),
     /// Batches: the offset that each leads to, and how many of the rows are its.

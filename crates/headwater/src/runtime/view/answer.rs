@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_core::clock::Timestamp;
 use headwater_core::position::Position;
+use headwater_core::topic::TopicPartition;
 use serde::{Deserialize, Serialize};
 
 /// Why a view did not answer.
@@ -12,8 +14,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum QueryError {
-    /// The view does not include the receipt's events yet.
-    #[error("view \"{view}\" has not reached the receipt within {} ms: ask again", waited.as_millis())]
+    /// The view does not include the receipt's events, or has not come to the position, yet.
+    #[error("view \"{view}\" has not reached what was asked for within {} ms: ask again", waited.as_millis())]
     NotYet {
         /// The view.
         view: String,
@@ -23,6 +25,35 @@ pub enum QueryError {
     /// The receipt is of another log, or of a topic that was deleted and made again.
     #[error("the receipt is of {0}: ask without it")]
     ForeignReceipt(Cow<'static, str>),
+    /// The position is of a topic, or a partition of one, that the view is not made of.
+    #[error(
+        "the position speaks of {partition}, and view \"{view}\" is not made of it: pass on what an answer of the view carried"
+    )]
+    ForeignPosition {
+        /// The view.
+        view: String,
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The view cannot tell how it was.
+    #[error("view \"{view}\" cannot tell of an earlier time: {reason}")]
+    NoHistory {
+        /// The view.
+        view: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// The time lies before what the view still knows.
+    #[error(
+        "the history of view \"{view}\" begins at {} ms since 1970: ask for a later time, or keep versions for longer",
+        begins.0
+    )]
+    BeforeHistory {
+        /// The view.
+        view: String,
+        /// The earliest time that can be asked for.
+        begins: Timestamp,
+    },
     /// The view is being built and nothing older can answer.
     #[error("view \"{view}\" is being built: {done} of {total} records read; ask again")]
     Building {
@@ -88,6 +119,17 @@ impl<T> std::ops::Deref for Answer<T> {
     fn deref(&self) -> &T {
         &self.value
     }
+}
+
+/// A value that a key had for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Past<S> {
+    /// The value.
+    pub value: S,
+    /// When it began to be the value.
+    pub from: Timestamp,
+    /// When another took its place, or the key was removed; `None` of what is so still.
+    pub until: Option<Timestamp>,
 }
 
 /// One page of rows, and the token of the next.

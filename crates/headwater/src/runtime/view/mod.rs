@@ -19,16 +19,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use headwater_core::clock::Timestamp;
+use headwater_core::codec::{Codec, Json};
 use headwater_core::key::{Key, decode_ordered, ordered};
 use headwater_core::partitioner::partition_of;
 use headwater_core::position::Position;
 use headwater_core::store::KeyRange;
-use headwater_core::topic::{Offset, Partition, TopicName};
+use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-pub use self::answer::{Answer, Page, PageToken, QueryError};
+pub use self::answer::{Answer, Page, PageToken, Past, QueryError};
 use self::routed::Bounds;
 use self::state::{Ask, Got, ShardAnswer};
 pub(crate) use self::state::{OlderVersion, ViewPlace, ViewState};
@@ -44,14 +45,16 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// Rows that one page holds at most.
 pub const PAGE_MAX: usize = 1_000;
 
-/// A question to a view; `get`, `of`, `windows`, `range`, `scan`, `count` and `changes` ask it.
-#[must_use = "a query asks when `get`, `of`, `windows`, `range`, `scan`, `count` or `changes` is called"]
+/// A question to a view; `get`, `of`, `windows`, `range`, `scan`, `count`, `versions` and `changes` ask it.
+#[must_use = "a query asks when `get`, `of`, `windows`, `range`, `scan`, `count`, `versions` or `changes` is called"]
 pub struct ViewQuery<K, S> {
     app: Arc<StartedApp>,
     view: Arc<ViewState>,
     lineage: Arc<[String]>,
     route: Route<K>,
     after: Option<Receipt>,
+    at_least: Position,
+    as_of: Option<Timestamp>,
     within: Duration,
     traceparent: Option<String>,
     types: PhantomData<fn() -> (K, S)>,
@@ -64,12 +67,65 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         lineage: Arc<[String]>,
         route: Route<K>,
     ) -> Self {
-        Self { app, view, lineage, route, after: None, within: WITHIN, traceparent: None, types: PhantomData }
+        Self {
+            app,
+            view,
+            lineage,
+            route,
+            after: None,
+            at_least: Position::new(),
+            as_of: None,
+            within: WITHIN,
+            traceparent: None,
+            types: PhantomData,
+        }
     }
 
     /// Answers from a state that includes what the receipt is for.
     pub fn after(mut self, receipt: &Receipt) -> Self {
         self.after = Some(self.app.resolve(receipt));
+        self
+    }
+
+    /// Answers from a state that has come as far as this position, which an answer carried: of this view, of another of
+    /// the same topics, or of one that feeds it.
+    ///
+    /// As Kafka's `PositionBound` (KIP-805), which fails at once where we wait [within](ViewQuery::within) bounds.
+    /// Positions of several calls, and a receipt, all hold.
+    pub fn at_least(mut self, position: &Position) -> Self {
+        self.at_least.advance(position);
+        self
+    }
+
+    /// Answers how the view was at a time of its events, where its table keeps [versions](crate::Store::versioned).
+    ///
+    /// That is what is known now of that time: what came late counts. [`BeforeHistory`](QueryError::BeforeHistory) is
+    /// answered for times that nothing is known of any more, where Kafka Streams answers as if there had been nothing.
+    /// It holds for `get`, `of`, `range`, `scan` and `count`.
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use headwater::config::{Config, LogChoice};
+    /// # use headwater::testing::at;
+    /// # let config = Config { log: LogChoice::Memory, ..Config::default() };
+    /// let prices: Topic<String, u64> = "prices".into();
+    /// let mut app = App::new("shop");
+    /// let kept = Store::named("prices-kept").versioned(days(30));
+    /// let view = app.view(app.table_in(kept, prices.clone()));
+    ///
+    /// let shop = Headwater::open(&config).await?.start(app).await?;
+    /// let kettle = "kettle".to_owned();
+    /// shop.publish(&prices, &kettle, &20).at(at("2026-03-01T08:00:00Z")).await?;
+    /// let receipt = shop.publish(&prices, &kettle, &25).at(at("2026-03-02T08:00:00Z")).await?;
+    /// let ask = || shop.view(&view).map(|query| query.after(&receipt));
+    /// assert_eq!(ask()?.get(&kettle).await?.value, Some(25));
+    /// assert_eq!(ask()?.as_of(at("2026-03-01T12:00:00Z")).get(&kettle).await?.value, Some(20));
+    /// assert_eq!(ask()?.versions(&kettle, ..).await?.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn as_of(mut self, time: Timestamp) -> Self {
+        self.as_of = Some(time);
         self
     }
 
@@ -93,7 +149,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     pub async fn get(&self, key: &K) -> Result<Answer<Option<S>>, QueryError> {
         let shard = self.shard_of(key)?;
         let key = ordered(key).map_err(|e| QueryError::Key(e.to_string()))?;
-        let ShardAnswer { got, made } = self.ask(shard, &Ask::Get(key), self.deadline()).await?;
+        let ShardAnswer { got, made } = self.ask(shard, Ask::Get(key), self.deadline()).await?;
         let Got::Value(value) = got else { return Err(self.misfit()) };
         let frozen = made.frozen_version.is_some();
         let value = value.map(|value| self.view.decode(&value, frozen)).transpose()?;
@@ -173,7 +229,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     /// [`QueryError`].
     pub async fn count(&self) -> Result<Answer<u64>, QueryError> {
         let deadline = self.deadline();
-        let of_shard = |shard| self.ask(shard, &Ask::Count, deadline);
+        let of_shard = |shard| self.ask(shard, Ask::Count, deadline);
         let (mut count, mut all) = (0, Made::default());
         for ShardAnswer { got, made } in try_join_all(self.shards().map(of_shard)).await? {
             let Got::Count(keys) = got else { return Err(self.misfit()) };
@@ -181,6 +237,37 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
             scan::join(&mut all, &made);
         }
         Ok(answer(count, all))
+    }
+
+    /// The values that a key had at some moment of a range of times, in their order, where the view's table keeps
+    /// [versions](crate::Store::versioned): those of its history, and the last one.
+    ///
+    /// As Kafka's `MultiVersionedKeyQuery`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::NoHistory`] where it does not.
+    pub async fn versions(
+        &self,
+        key: &K,
+        times: impl RangeBounds<Timestamp>,
+    ) -> Result<Answer<Vec<Past<S>>>, QueryError> {
+        let shard = self.shard_of(key)?;
+        let key = ordered(key).map_err(|e| QueryError::Key(e.to_string()))?;
+        let (from, to) = moments(&times);
+        let ShardAnswer { got, made } =
+            self.ask(shard, Ask::Versions(key, (from, to)), self.deadline()).await?;
+        let Got::Versions(versions) = got else { return Err(self.misfit()) };
+        let nexts = versions.iter().skip(1).map(|next| Some(next.time)).chain([None]);
+        let mut past = Vec::new();
+        for (version, until) in
+            versions.iter().zip(nexts).filter(|(version, _)| from <= to && version.time <= to)
+        {
+            let Some(value) = &version.value else { continue };
+            let value = Json.decode(value).map_err(|error| self.view.unreadable(error))?;
+            past.push(Past { value, from: version.time, until });
+        }
+        Ok(answer(past, made))
     }
 
     /// Watches the rows of a shard between two keys, unless what answers now is frozen.
@@ -191,8 +278,11 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         since: Option<&Position>,
         read: ReadKey<R>,
     ) -> Result<Changes<R, S>, QueryError> {
+        if self.as_of.is_some() {
+            return Err(self.view.no_history("live changes are of now"));
+        }
         let nothing = Ask::Page(keys.clone(), 1);
-        if self.ask(shard, &nothing, self.deadline()).await?.made.frozen_version.is_some() {
+        if self.ask(shard, nothing, self.deadline()).await?.made.frozen_version.is_some() {
             let (done, total) = self.view.progress();
             return Err(QueryError::Building { view: self.view.name.clone(), done, total });
         }
@@ -212,12 +302,13 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     }
 
     /// Asks a shard, once it includes what was asked for.
-    async fn ask(&self, shard: Partition, ask: &Ask, deadline: Instant) -> Result<ShardAnswer, QueryError> {
-        let needed = match &self.after {
-            Some(receipt) => self.needed(receipt, shard, deadline).await?,
-            None => None,
+    async fn ask(&self, shard: Partition, ask: Ask, deadline: Instant) -> Result<ShardAnswer, QueryError> {
+        let needed = self.needed(shard, deadline).await?;
+        let ask = match self.as_of {
+            Some(time) if !matches!(ask, Ask::Versions(..)) => Ask::Past(time, Box::new(ask)),
+            _ => ask,
         };
-        self.view.answer(shard, needed, ask, self.bounds(deadline)).await
+        self.view.answer(shard, needed, &ask, self.bounds(deadline)).await
     }
 
     async fn rows(
@@ -227,7 +318,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         limit: usize,
         deadline: Instant,
     ) -> Result<(Vec<(Bytes, Bytes)>, Made), QueryError> {
-        let ShardAnswer { got, made } = self.ask(shard, &Ask::Page(keys, limit), deadline).await?;
+        let ShardAnswer { got, made } = self.ask(shard, Ask::Page(keys, limit), deadline).await?;
         let Got::Rows(rows) = got else { return Err(self.misfit()) };
         Ok((rows, made))
     }
@@ -252,18 +343,43 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         Ok(partition_of(&part, self.view.cells.len() as u32))
     }
 
-    /// The position in the view's source that includes the receipt's events, if any of them can concern the shard: from
+    /// Where what is asked for lies: the receipt's events, and the positions.
+    async fn wanted(&self, deadline: Instant) -> Result<Needed, QueryError> {
+        let mut wanted = Needed::new();
+        let mut want = |topic: &TopicName, place| wanted.entry(topic.clone()).or_default().push(place);
+        if let Some(receipt) = &self.after {
+            self.check_receipt(receipt, deadline).await?;
+            want(&receipt.topic, (receipt.partition, receipt.next));
+        }
+        for (at, next) in self.at_least.iter() {
+            if !self.is_made_of(at) {
+                return Err(QueryError::ForeignPosition {
+                    view: self.view.name.clone(),
+                    partition: at.clone(),
+                });
+            }
+            want(&at.topic, (at.partition, next));
+        }
+        Ok(wanted)
+    }
+
+    /// Whether a partition is one of the view's source, or of a topology that feeds it.
+    fn is_made_of(&self, at: &TopicPartition) -> bool {
+        let feeds = |hop: &String| {
+            self.app.emitters.get(hop).is_some_and(|emitter| emitter.sources.contains(&at.topic))
+        };
+        let is_source = at.topic == self.view.source || self.lineage.iter().any(feeds);
+        is_source && (at.partition.0 as usize) < self.view.cells.len()
+    }
+
+    /// The position in the view's source that includes what is asked for, if any of it can concern the shard: from
     /// topology to topology along the graph that feeds the view, each waited for where it runs, in every source of it
     /// that the events have come to; what it has made of them then lies before the ends of its topics.
-    async fn needed(
-        &self,
-        receipt: &Receipt,
-        shard: Partition,
-        deadline: Instant,
-    ) -> Result<Option<Offset>, QueryError> {
-        self.check_receipt(receipt, deadline).await?;
-        let mut needed: HashMap<TopicName, Vec<(Partition, Offset)>> = HashMap::new();
-        needed.insert(receipt.topic.clone(), vec![(receipt.partition, receipt.next)]);
+    async fn needed(&self, shard: Partition, deadline: Instant) -> Result<Option<Offset>, QueryError> {
+        let mut needed = self.wanted(deadline).await?;
+        if needed.is_empty() {
+            return Ok(None);
+        }
         // Topologies come after those that feed them.
         for hop in &*self.lineage {
             let Some(emitter) = self.app.emitters.get(hop) else {
@@ -279,11 +395,11 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
             }
             for topic in &emitter.to {
                 let ends = self.ends(topic, shard, deadline).await?;
-                needed.insert(topic.clone(), ends);
+                needed.entry(topic.clone()).or_default().extend(ends);
             }
         }
-        let mine = needed.get(&self.view.source).and_then(|ends| ends.iter().find(|(at, _)| *at == shard));
-        Ok(mine.map(|(_, next)| *next))
+        let mine = needed.get(&self.view.source).into_iter().flatten().filter(|(at, _)| *at == shard);
+        Ok(mine.map(|(_, next)| *next).max())
     }
 
     /// The ends of the partitions that matter: the shard's alone of the view's source, all of what comes before.
@@ -321,6 +437,24 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         }
     }
 }
+
+/// The first and the last moment of a range of times.
+fn moments(times: &impl RangeBounds<Timestamp>) -> (Timestamp, Timestamp) {
+    let from = match times.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(from) => from.plus_ms(1),
+        Bound::Unbounded => Timestamp(i64::MIN),
+    };
+    let to = match times.end_bound() {
+        Bound::Included(to) => *to,
+        Bound::Excluded(to) => to.plus_ms(-1),
+        Bound::Unbounded => Timestamp(i64::MAX),
+    };
+    (from, to)
+}
+
+/// Up to where partitions of topics are to have been processed.
+type Needed = HashMap<TopicName, Vec<(Partition, Offset)>>;
 
 fn answer<T>(value: T, made: Made) -> Answer<T> {
     Answer { value, position: made.position, frozen_version: made.frozen_version, stale_ms: made.stale_ms }

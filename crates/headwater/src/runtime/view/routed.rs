@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::QueryError;
 use super::state::{Ask, Fresh, Got, NotAnswered, Reached, ShardAnswer, ViewState, reach};
+use crate::engine::history::Version;
 use crate::runtime::cell::{Phase, ShardCell};
 use crate::runtime::changes::Batch;
 use crate::runtime::peers::forward::{Errand, Forwarded};
@@ -186,14 +187,7 @@ impl ViewState {
                 let keys = range(from, to, parts);
                 self.changes_here(shard, &keys, at, deadline).await.map(told_changes)
             }
-            ask => {
-                let ask = match ask {
-                    ViewAsk::Get => Ask::Get(parts.first().cloned().flatten().unwrap_or_default()),
-                    ViewAsk::Page { from, to, limit } => Ask::Page(range(from, to, parts), limit),
-                    ViewAsk::Count | ViewAsk::Changes { .. } => Ask::Count,
-                };
-                self.answer_here(shard, needed, deadline, &ask).await.map(told_answer)
-            }
+            ask => self.answer_here(shard, needed, deadline, &asked(ask, parts)).await.map(told_answer),
         };
         match told {
             Ok((told, parts)) => Reply::Done(Told::Ok(told)).with(parts),
@@ -229,8 +223,27 @@ impl StartedEmitter {
     }
 }
 
+/// What another instance asks.
+fn asked(ask: ViewAsk, parts: &[Option<Bytes>]) -> Ask {
+    let key = || parts.first().cloned().flatten().unwrap_or_default();
+    match ask {
+        ViewAsk::Get => Ask::Get(key()),
+        ViewAsk::Page { from, to, limit } => Ask::Page(range(from, to, parts), limit),
+        ViewAsk::Count | ViewAsk::Changes { .. } => Ask::Count,
+        ViewAsk::Past { time, ask } => Ask::Past(time, Box::new(asked(*ask, parts))),
+        ViewAsk::Versions { from, to } => Ask::Versions(key(), (from, to)),
+    }
+}
+
 fn encoded(ask: &Ask) -> (ViewAsk, Parts) {
     match ask {
+        Ask::Past(time, ask) => {
+            let (ask, parts) = encoded(ask);
+            (ViewAsk::Past { time: *time, ask: Box::new(ask) }, parts)
+        }
+        Ask::Versions(key, (from, to)) => {
+            (ViewAsk::Versions { from: *from, to: *to }, vec![Some(key.clone())])
+        }
         Ask::Get(key) => (ViewAsk::Get, vec![Some(key.clone())]),
         Ask::Page(keys, limit) => {
             let ((from, to), parts) = ends(keys);
@@ -246,6 +259,11 @@ fn told_answer(answer: ShardAnswer) -> (ViewTold, Parts) {
         Got::Value(value) => (ViewTold::Value(made), vec![value]),
         Got::Rows(rows) => (ViewTold::Rows(made), parts_of(rows)),
         Got::Count(count) => (ViewTold::Count(made, count), vec![]),
+        Got::Versions(versions) => {
+            let times = versions.iter().map(|version| version.time).collect();
+            let values = versions.into_iter().map(|version| version.value).collect();
+            (ViewTold::Versions(made, times), values)
+        }
     }
 }
 
@@ -255,6 +273,10 @@ fn answer_of(frame: Frame<Told>, view: &ViewState) -> Result<ShardAnswer, QueryE
         ViewTold::Value(made) => (Got::Value(parts.into_iter().next().flatten()), made),
         ViewTold::Rows(made) => (Got::Rows(rows(parts)), made),
         ViewTold::Count(made, count) => (Got::Count(count), made),
+        ViewTold::Versions(made, times) => {
+            let versions = times.into_iter().zip(parts).map(|(time, value)| Version { time, value });
+            (Got::Versions(versions.collect()), made)
+        }
         ViewTold::Reset(_) | ViewTold::Changes(_) => {
             return Err(view.unreadable("another instance's answer does not fit the question"));
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_core::clock::Timestamp;
 use headwater_core::codec::{Codec, Json};
+use headwater_core::position::Position;
 use headwater_core::store::{KeyRange, StateStores, TableId};
 use headwater_core::topic::{Offset, Partition, TopicName};
 use parking_lot::RwLock;
@@ -16,7 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::QueryError;
+use crate::engine::history::{History, Untold, Version};
 use crate::engine::row::RowFormat;
+use crate::engine::state::StateRead;
 use crate::runtime::cell::{Bell, Phase, ShardCell};
 use crate::runtime::changes::Batch;
 use crate::runtime::fold::is_whole;
@@ -64,6 +68,7 @@ pub(crate) struct ViewState {
     pub(crate) place: ViewPlace,
     /// How its rows are written.
     pub(crate) rows: RowFormat,
+    history: Option<History>,
     older: RwLock<Vec<OlderVersion>>,
     reads: metrics::Counter,
 }
@@ -80,6 +85,10 @@ pub(crate) enum Ask {
     Get(Bytes),
     Page(KeyRange, usize),
     Count,
+    /// The same as of a time.
+    Past(Timestamp, Box<Self>),
+    /// The versions of a key that held between two times, both included, and the one that follows.
+    Versions(Bytes, (Timestamp, Timestamp)),
 }
 
 /// What a shard answers.
@@ -94,6 +103,7 @@ pub(crate) enum Got {
     Value(Option<Bytes>),
     Rows(Vec<(Bytes, Bytes)>),
     Count(u64),
+    Versions(Vec<Version>),
 }
 
 /// What a watcher of a shard has not seen.
@@ -137,6 +147,7 @@ impl ViewState {
                 Kind::Fold { rows, .. } => rows,
                 Kind::Observer | Kind::Emitter { .. } => RowFormat::Plain,
             },
+            history: definition.history(),
             older: RwLock::new(older),
             reads: observe::view_reads(&definition.name),
         }
@@ -308,6 +319,15 @@ impl ViewState {
     fn read(&self, answering: &Answering, ask: &Ask) -> Result<ShardAnswer, QueryError> {
         let state = &answering.state;
         let read = match ask {
+            Ask::Past(time, ask) => {
+                return self
+                    .read_history(answering, |history, past| self.read_past(ask, *time, history, past));
+            }
+            Ask::Versions(key, times) => {
+                return self.read_history(answering, |history, past| {
+                    Ok(Got::Versions(history.versions(key, *times, past)?))
+                });
+            }
             Ask::Get(key) => {
                 state.get_at(TABLE, key).map(|(value, at)| (Got::Value(value), at.position.clone()))
             }
@@ -317,8 +337,56 @@ impl ViewState {
             Ask::Count => state.count_at(TABLE).map(|(count, at)| (Got::Count(count), at.position.clone())),
         };
         let (got, position) = read.map_err(|error| self.unreadable(error))?;
+        Ok(self.answered(got, position, answering))
+    }
+
+    fn answered(&self, got: Got, position: Position, answering: &Answering) -> ShardAnswer {
         let made = Made { position, frozen_version: answering.frozen_version, stale_ms: self.stale_ms() };
-        Ok(ShardAnswer { got, made })
+        ShardAnswer { got, made }
+    }
+
+    /// Reads from the versions of a shard's rows, all of it as of one commit.
+    fn read_history(
+        &self,
+        answering: &Answering,
+        read: impl FnOnce(History, &dyn StateRead) -> Result<Got, Untold>,
+    ) -> Result<ShardAnswer, QueryError> {
+        let history = self.history.ok_or_else(|| self.no_history("its table keeps no versions"))?;
+        if answering.frozen_version.is_some() {
+            // What an older version has kept, it has kept in another way.
+            let (done, total) = self.progress();
+            return Err(QueryError::Building { view: self.name.clone(), done, total });
+        }
+        let read = answering.state.look_up_at(|past| read(history, past));
+        let (got, at) = read.map_err(|error| self.unreadable(error))?;
+        let got = got.map_err(|untold| match untold {
+            Untold::BeforeHistory(begins) => QueryError::BeforeHistory { view: self.name.clone(), begins },
+            other => self.unreadable(other),
+        })?;
+        Ok(self.answered(got, at.position.clone(), answering))
+    }
+
+    fn read_past(
+        &self,
+        ask: &Ask,
+        time: Timestamp,
+        history: History,
+        past: &dyn StateRead,
+    ) -> Result<Got, Untold> {
+        let row = |version: Version| Some(self.rows.row(version.time, version.value?));
+        Ok(match ask {
+            Ask::Page(keys, limit) => {
+                let rows = history.page(keys, time, *limit, past)?.into_iter();
+                Got::Rows(rows.filter_map(|(key, version)| Some((key, row(version)?))).collect())
+            }
+            Ask::Count => Got::Count(history.page(&KeyRange::all(), time, usize::MAX, past)?.len() as u64),
+            Ask::Get(key) => Got::Value(history.as_of(key, time, past)?.and_then(row)),
+            Ask::Past(..) | Ask::Versions(..) => return Err(Untold::Malformed),
+        })
+    }
+
+    pub(super) fn no_history(&self, reason: impl Into<String>) -> QueryError {
+        QueryError::NoHistory { view: self.name.clone(), reason: reason.into() }
     }
 
     fn stale_ms(&self) -> Option<u64> {

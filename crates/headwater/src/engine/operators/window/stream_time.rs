@@ -9,9 +9,6 @@ use headwater_core::store::TableId;
 
 use crate::engine::flow::{Flow, ProcessError};
 
-/// Where it is kept in its table.
-const KEY: &[u8] = b"now";
-
 /// An operator's stream time.
 pub(crate) struct StreamTime {
     table: TableId,
@@ -21,6 +18,9 @@ pub(crate) struct StreamTime {
 }
 
 impl StreamTime {
+    /// Where it is kept in its table.
+    pub(crate) const KEY: &'static [u8] = b"now";
+
     pub(crate) fn new(table: TableId) -> Self {
         Self { table, now: None, is_kept: true }
     }
@@ -38,17 +38,20 @@ impl StreamTime {
     }
 
     fn kept(&self, flow: &Flow<'_>) -> Result<Timestamp, ProcessError> {
-        let Some(row) = flow.get(self.table, KEY)? else { return Ok(Timestamp(i64::MIN)) };
-        let bytes =
-            row[..].try_into().map_err(|_| ProcessError::record("the kept stream time is malformed"))?;
-        Ok(Timestamp(i64::from_be_bytes(bytes)))
+        let Some(row) = flow.get(self.table, Self::KEY)? else { return Ok(Timestamp(i64::MIN)) };
+        Self::of_row(&row).ok_or_else(|| ProcessError::record("the kept stream time is malformed"))
+    }
+
+    /// The stream time in a row.
+    pub(crate) fn of_row(row: &[u8]) -> Option<Timestamp> {
+        Some(Timestamp(i64::from_be_bytes(row.try_into().ok()?)))
     }
 
     /// Leaves it in the flow.
     pub(crate) fn close(&mut self, flow: &mut Flow<'_>) {
         if let Some(now) = self.now.filter(|_| !self.is_kept) {
             let row = Bytes::copy_from_slice(&now.0.to_be_bytes());
-            flow.put(self.table, Bytes::from_static(KEY), Some(row));
+            flow.put(self.table, Bytes::from_static(Self::KEY), Some(row));
             self.is_kept = true;
         }
     }

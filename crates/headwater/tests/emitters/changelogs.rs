@@ -1,0 +1,101 @@
+//! Changelogs that a log has damaged: what is not what the head speaks of is never gone on from.
+
+use std::sync::Arc;
+
+use headwater::core::clock::Timestamp;
+use headwater::core::log::Log;
+use headwater::core::partitioner::partition_of;
+use headwater::core::record::{Append, Record};
+use headwater::core::store::StateStores;
+use headwater::core::topic::{Offset, TopicPartition};
+use headwater::log::memory::MemoryLog;
+use headwater::prelude::*;
+use headwater::store::memory::MemoryStores;
+
+use super::{PARTITIONS, WITHIN, log, make, produce, start, topic, until_told, visits};
+
+/// What one key's visits were counted on, once the app has stopped.
+struct Counted {
+    log: MemoryLog,
+    stores: MemoryStores,
+    changelog: TopicPartition,
+    end: Offset,
+}
+
+impl Counted {
+    /// Two transactions of one change each.
+    async fn new() -> Self {
+        let (log, stores) = (log(), MemoryStores::new());
+        make(&log, &["visits", "clicks"]).await;
+        let running = start(&(Arc::new(log.clone()) as _), &stores, visits().app).await;
+        for told in 1..=2 {
+            produce(&log, &[("visits", "a".to_owned(), 1, told)]).await;
+            until_told(&log, &[("counts", told as usize)]).await;
+        }
+        assert!(running.stop(WITHIN).await);
+        let changelog = topic("web.counts.changelog").partition(partition_of(b"a", PARTITIONS).0);
+        let end = log.bounds(&changelog).await.unwrap().end;
+        Self { log, stores, changelog, end }
+    }
+
+    /// What keeps the app from being ready, over its store or without.
+    async fn troubles(&self, stores: &MemoryStores) -> String {
+        let shared = Arc::new(self.log.clone());
+        let running = Headwater::on(shared, Arc::new(stores.clone())).start(visits().app).await.unwrap();
+        let troubles = running.ready(WITHIN).await.err().unwrap_or_default().join("; ");
+        assert!(running.stop(WITHIN).await);
+        troubles
+    }
+
+    async fn append(&self, value: &'static str) {
+        let record = Record::new("\0a", value, Timestamp(0));
+        self.log.append(vec![Append { to: self.changelog.clone(), record }]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_changelog_that_lost_its_end_is_not_gone_on_from() {
+    let counted = Counted::new().await;
+    counted.log.cut(&counted.changelog, Offset(counted.end.0 - 1)).unwrap();
+    let why = format!(
+        "\"counts\": the head speaks of changes up to {} offset {}, and the log ends at {}",
+        counted.changelog,
+        counted.end,
+        counted.end.0 - 1
+    );
+    for stores in [&MemoryStores::new(), &counted.stores] {
+        let troubles = counted.troubles(stores).await;
+        assert!(troubles.contains(&why), "{troubles}");
+    }
+}
+
+#[tokio::test]
+async fn a_changelog_that_went_on_with_other_records_is_not_gone_on_from() {
+    let counted = Counted::new().await;
+    counted.log.cut(&counted.changelog, Offset(counted.end.0 - 1)).unwrap();
+    counted.append("another change").await;
+    let last = counted.end.0 - 1;
+    let why = format!("{} offset {last} is not the change that the head speaks of", counted.changelog);
+    for stores in [&MemoryStores::new(), &counted.stores] {
+        let troubles = counted.troubles(stores).await;
+        assert!(troubles.contains(&why), "{troubles}");
+    }
+    let names = counted.stores.names().unwrap();
+    assert!(names.contains(&"web.counts@quarantined".to_owned()), "the store had the lost record: {names:?}");
+}
+
+#[tokio::test]
+async fn a_change_that_was_compacted_away_is_no_loss() {
+    let counted = Counted::new().await;
+    // The shard's own store stands in front of a record that a later one of the same key has replaced.
+    let shared: super::dyn_log::Shared = Arc::new(counted.log.clone());
+    let stale = counted.stores.clone();
+    let running = start(&shared, &MemoryStores::new(), visits().app).await;
+    produce(&counted.log, &[("visits", "a".to_owned(), 1, 3)]).await;
+    until_told(&counted.log, &[("counts", 3)]).await;
+    assert!(running.stop(WITHIN).await);
+    counted.log.clean();
+    assert_eq!(counted.troubles(&stale).await, "");
+    let names = stale.names().unwrap();
+    assert!(!names.contains(&"web.counts@quarantined".to_owned()), "{names:?}");
+}
