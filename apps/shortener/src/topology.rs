@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use headwater::core::key::Key;
 use headwater::prelude::*;
-use headwater::{Once, Windowed};
+use headwater::{Once, Stream, Windowed};
 
 use crate::domain::{Code, Link, LinkEvent, Referrer, Visit};
 
@@ -57,21 +58,25 @@ pub fn shortener() -> Shortener {
     });
     app.emitter(of_limited.to(topic.clone()).named("limited-visits"));
 
-    let visits = app.stream(topic.clone());
-    let visits =
-        visits.deduplicate_by(Store::named("visit-ids"), Once::among(REPEATS_AMONG), |visit| visit.meta.id());
+    // By id it is known in each view, where that is kept beside the counts, and not before the topic between, which would
+    // have to write it down on the log.
+    let raw = app.stream(topic.clone());
+    let visits = once(&raw);
     let by_code = visits.group_by_key();
     let total = app.view(by_code.count(Store::named("visits")));
     let daily = by_code.window(Tumbling::days(1).grace(GRACE)).count(Store::named("visits-per-day"));
     let daily = app.view(daily);
     let hourly = by_code.window(Tumbling::hours(1).grace(GRACE)).count(Store::named("visits-per-hour"));
     let hourly = app.view(hourly);
-    let referrers = app.view(
-        visits
-            .group_by("visits-by-referrer", |visit| (visit.key.clone(), visit.referrer.clone()))
-            .count(Store::named("referrers")),
-    );
+    let by_host = raw.select_key(|visit| (visit.key.clone(), visit.referrer.clone()));
+    let by_host = once(&by_host.repartition("visits-by-referrer")).group_by_key();
+    let referrers = app.view(by_host.count(Store::named("referrers")));
     Shortener { app, links, visits: topic, listed, total, daily, hourly, referrers }
+}
+
+/// Each visit once, also one that was published again.
+fn once<K: Key>(visits: &Stream<K, Visit>) -> Stream<K, Visit> {
+    visits.deduplicate_by(Store::named("visit-ids"), Once::among(REPEATS_AMONG), |visit| visit.meta.id())
 }
 
 #[cfg(test)]

@@ -22,16 +22,18 @@ fn what_visitors_are_answered_is_counted_apart_and_links_outlive_a_kill() {
     let program = Program::embedded("shortener", env!("CARGO_BIN_EXE_shortener"));
     let mut server = program.start(data.path());
     let mut connection = server.connect();
-    let soon = jiff::Timestamp::from_millisecond(SystemClock.now().0 + 300).expect("a time");
-    for (alias, terms) in [
-        ("here", String::new()),
-        ("gone", String::new()),
-        ("once", r#","maxVisits":1"#.to_owned()),
-        ("soon", format!(r#","validUntil":"{soon}""#)),
-    ] {
+    let make = |connection: &mut Connection, alias: &str, terms: &str| {
         let link = format!(r#"{{"url":"https://example.com/","alias":"{alias}"{terms}}}"#);
-        assert_eq!(connection.post("/links", &link).expect("it answers").0, 201, "{alias}");
+        connection.post("/links", &link).expect("it answers").0
+    };
+    for (alias, terms) in [("here", ""), ("gone", ""), ("once", r#","maxVisits":1"#)] {
+        assert_eq!(make(&mut connection, alias, terms), 201, "{alias}");
     }
+    within_patience("a link is made before its time is over", || {
+        let soon = jiff::Timestamp::from_millisecond(SystemClock.now().0 + 500).expect("a time");
+        let made = make(&mut connection, "soon", &format!(r#","validUntil":"{soon}""#));
+        (made == 201).then_some(())
+    });
     assert_eq!(status(&mut connection, "DELETE", "/links/gone"), 204);
     within_patience("a link expires", || {
         text(&mut connection, "/links/soon").contains(r#""state":"expired""#).then_some(())
