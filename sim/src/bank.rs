@@ -155,6 +155,7 @@ pub(crate) struct BankOptions {
     pub(crate) cached_states: usize,
     pub(crate) mailbox: usize,
     pub(crate) outcomes_at_once: u64,
+    pub(crate) outcomes_per_filter: u64,
 }
 
 /// Describes the app.
@@ -165,6 +166,7 @@ pub(crate) fn bank(settings: BankOptions) -> Bank {
         options.cached_states = settings.cached_states;
         options.mailbox = settings.mailbox;
         options.outcomes_at_once = settings.outcomes_at_once;
+        options.outcomes_per_filter = settings.outcomes_per_filter;
     });
     let accounts = app.aggregate::<Account>();
     let by_account = accounts.events().group_by_key();

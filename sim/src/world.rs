@@ -137,6 +137,7 @@ async fn simulate(seed: u64, plan: Plan) -> Report {
         cached_states: rng.usize(1..8),
         mailbox: rng.usize(1..6),
         outcomes_at_once: [0, 3, 10_000][rng.usize(..3)],
+        outcomes_per_filter: [5, 10, 50, 50_000][rng.usize(..4)],
     };
     let first = match start(&log, SimStores::default(), 0, &clock, options).await {
         Ok(life) => life,

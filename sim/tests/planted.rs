@@ -64,3 +64,11 @@ fn a_takeover_that_forgets_outcomes_is_found() {
     let plan = Plan { bug: Some(Bug::BlindTakeover), fleet: true, ..Plan::default() };
     finds(plan, &["outcomes", "it was told", "its outcome was answered"]);
 }
+
+#[test]
+fn filters_that_miss_a_command_are_found() {
+    for fleet in [false, true] {
+        let plan = Plan { bug: Some(Bug::LeakyFilters), fleet, ..Plan::default() };
+        finds(plan, &["outcomes", "it was told", "its outcome was answered"]);
+    }
+}

@@ -107,7 +107,13 @@ pub(crate) const SUITES: &[Suite] = &[
     cargo(
         "streams",
         "topologies answer as in Kafka Streams' own test driver, and that as its documentation says",
-        &["test", "--locked", "--workspace", "--test", "streams"],
+        &["test", "--locked", "--workspace", "--test", "streams", "--", "--skip", "running::"],
+    )
+    .needs(&[Need::Kafka]),
+    cargo(
+        "streams-running",
+        "topologies that run, over kills and on Kafka, come to what the test driver says",
+        &["test", "--locked", "--workspace", "--test", "streams", "--", "running::"],
     )
     .needs(&[Need::Kafka]),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),

@@ -46,6 +46,9 @@ pub struct AppOptions {
     pub cached_states: usize,
     /// Missing outcomes that a shard loads before it decides; more are loaded while it decides.
     pub outcomes_at_once: u64,
+    /// Outcomes whose ids are kept in one filter on the log; for tests, which have few.
+    #[doc(hidden)]
+    pub outcomes_per_filter: u64,
     /// Other instances that keep a copy of each shard of a view, or of the state of a topology that feeds one, ready to go
     /// on from it.
     ///
@@ -70,6 +73,7 @@ impl Default for AppOptions {
             snapshot_distance: 200_000,
             cached_states: 20_000,
             outcomes_at_once: 10_000,
+            outcomes_per_filter: 50_000,
             view_standbys: 0,
             input_wait: Duration::ZERO,
             copy_from_records: 20_000,

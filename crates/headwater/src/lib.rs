@@ -50,6 +50,7 @@ mod digest;
 mod engine;
 mod engine_file;
 pub mod event;
+pub mod letters;
 mod lock_file;
 pub mod log;
 pub mod metric_names;
@@ -79,8 +80,8 @@ pub mod peers {
 
 pub use runtime::{
     Answer, Changes, Headwater, InstanceReport, OpenLogError, OutcomeQuery, PAGE_MAX, Page, PageToken, Parts,
-    Past, Phase, Publish, PublishError, QueryError, Running, Send, ShardStatus, StartError, Stores,
-    TopologyReport, Update, ViewQuery,
+    Past, Phase, Publish, PublishError, QueryError, Running, Send, ShardStatus, StartError, StoppedFold,
+    Stores, TopologyReport, Update, ViewQuery,
 };
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
@@ -112,3 +113,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/topologies.md")]
 struct Topologies;
+
+/// Compiles and runs Headwater's side of the page for those who know Kafka Streams.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/kafka-streams.md")]
+struct KafkaStreams;

@@ -73,14 +73,22 @@ metric_names! {
         "Age of the oldest committed record that a view, or a topology that feeds one, has not processed yet.";
     RESTORE_LEFT_RECORDS = Gauge "headwater_restore_left_records", "records", ["topology", "shard"],
         "Records that a shard which came to this instance has still to read before it is as new as the log was then.";
+    RESTORE_LEFT_SECONDS = Gauge "headwater_restore_left_seconds", "seconds", ["topology", "shard"],
+        "Time that it takes to read what is left to restore at the pace so far; NaN until there is one.";
+    TOPOLOGY_RECORDS = Counter "headwater_topology_records_total", "records", ["topology", "source"],
+        "Records that a topology has processed, by the topic that they came from.";
     DROPPED_RECORDS = Counter "headwater_topology_dropped_records_total", "records", ["topology", "operator", "reason"],
         "Records that an operator went on without, as its declaration says.";
+    DECIDED_RECORDS = Counter "headwater_decided_records_total", "records", ["topology", "decision"],
+        "Records that a fold went on without (skip) or folded with another value (replace), as somebody decided; a rebuild counts them again.";
     TOPOLOGY_LATENCY = Histogram "headwater_topology_latency_seconds", "seconds", ["topology"],
         "Time from a record's own time to the commit of what was made of it; of each batch its earliest and its latest record.";
     VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],
         "Records that a view has folded.";
     VIEW_READS = Counter "headwater_view_reads_total", "reads", ["view"],
         "Queries that a view has answered.";
+    STATE_CHANGES = Counter "headwater_state_changes_total", "rows", ["topology", "table"],
+        "Rows that a topology has written or removed in each of its tables.";
     STATE_SIZE = Gauge "headwater_state_size_bytes", "bytes", ["store"],
         "Size of a state store on disk.";
     STATE_FLUSH_DURATION = Histogram "headwater_state_flush_duration_seconds", "seconds", ["store"],

@@ -14,6 +14,8 @@ pub enum Bug {
     SplitCommands,
     /// A shard that is gained decides a command whose outcome it has not loaded yet.
     BlindTakeover,
+    /// Filters of the ids that have outcomes leave some out.
+    LeakyFilters,
 }
 
 #[cfg(feature = "planted")]
@@ -63,4 +65,8 @@ pub(crate) fn split_commands() -> bool {
 
 pub(crate) fn blind_takeover() -> bool {
     planted(Bug::BlindTakeover)
+}
+
+pub(crate) fn leaky_filters() -> bool {
+    planted(Bug::LeakyFilters)
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod ours;
+mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -169,6 +170,27 @@ fn headwater_answers_as_kafka_streams_documentation_says() {
             let example = example.with(ours.options);
             let answer = ours.run(&example.inputs()).unwrap();
             example.check(&ours.case, &answer).unwrap_or_else(|wrong| panic!("{}: {wrong}", example.about));
+        }
+    }
+}
+
+#[test]
+fn restarts_change_nothing_that_headwater_answers() {
+    const SEEDS: u64 = 6;
+    let cases = oracle().cases().unwrap();
+    for ours in ours::all() {
+        let case = cases.iter().find(|case| case.name == ours.case).unwrap();
+        for seed in seeds(SEEDS) {
+            let inputs = random_inputs(case, seed, ours.options);
+            let uncut = ours.run(&inputs).unwrap();
+            for (every, first) in [(1, 1), (3, seed as usize % 3), (7, seed as usize % 7)] {
+                let cut = ours.run_with_restarts(&inputs, |index| index % every == first % every).unwrap();
+                assert_eq!(
+                    cut, uncut,
+                    "{} with seed {seed}, restarted at {first} and every {every}",
+                    ours.case
+                );
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The command line that every app has beside serving: its topics planned and applied, its topologies shown and compared
-//! with those that run, and its move to Kafka.
+//! with those that run, what could not be processed shown and decided about, and its move to Kafka.
 //!
 //! An app needs two lines for it:
 //!
@@ -19,6 +19,7 @@
 //! Exit codes: 0 done, or nothing to do; 1 failed; 2 asked wrongly; 3 there is something to apply, begin or rebuild; 4
 //! something stands in the way that nobody but the operator can decide on.
 
+mod letters;
 mod pace;
 
 use std::error::Error;
@@ -33,6 +34,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use headwater_core::clock::SystemClock;
 use headwater_core::log::Log;
 
+use self::letters::Ask;
 use self::pace::Pace;
 use crate::app::App;
 use crate::config::{Config, ConfigError, LogChoice};
@@ -69,6 +71,7 @@ enum What {
     Apply { json: bool, word: Word },
     Deploy { json: bool },
     Show { format: Format },
+    Ask { ask: Ask, json: bool },
     Migrate { from: PathBuf, to: LogChoice, verify: bool, json: bool },
 }
 
@@ -98,7 +101,7 @@ impl Asked {
 
     /// The flags and subcommands, to which an application adds its name.
     pub fn command() -> Command {
-        let json =
+        let json: fn() -> Arg =
             || Arg::new("json").long("json").action(ArgAction::SetTrue).help("Tell it as JSON, for programs");
         let many = |name: &'static str, value: &'static str, help: &'static str| {
             Arg::new(name).long(name).value_name(value).action(ArgAction::Append).help(help)
@@ -148,7 +151,10 @@ impl Asked {
             .about("Move the app from one log to another")
             .subcommand_required(true)
             .subcommand(to_kafka);
-        Config::command().mut_args(|arg| arg.global(true)).subcommands([topics, topologies, migrate])
+        Config::command()
+            .mut_args(|arg| arg.global(true))
+            .subcommands([topics, topologies, migrate])
+            .subcommands(letters::commands(json))
     }
 
     /// Like [`Config::from_matches`], with flags that [`Asked::command`] has parsed.
@@ -186,6 +192,9 @@ impl What {
                 Self::Show { format: known.map_or(Format::Text, |(_, format)| *format) }
             }
             ("topologies", _) => Self::Deploy { json },
+            (group @ (letters::FOLDS | letters::DECISIONS), verb) => {
+                Self::Ask { ask: Ask::of(group, verb, matches)?, json }
+            }
             ("topics", _) => {
                 let word =
                     Word { accept_loss: all("accept-loss"), replace: all("replace"), ..Word::default() };
@@ -223,6 +232,10 @@ impl Admin {
             What::Apply { json, word } => apply(app, &self.config, json, &word).await,
             What::Deploy { json } => deploy(app, &self.config, json).await,
             What::Show { format } => show(app, format),
+            What::Ask { ask, json } => {
+                ask.answer(app, open(&self.config).await?, json).await?;
+                Ok(ExitCode::SUCCESS)
+            }
             What::Migrate { from, to, verify, json } => {
                 let config = Config { log: to, ..self.config };
                 migrate(app, &from, &config, (verify, json)).await

@@ -22,7 +22,6 @@ use headwater_core::topic::{Offset, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::flow::ProcessError;
-use super::id_filter::IdFilter;
 use super::outcome::{Kept, OutcomeRow, Verdict, rejection_text};
 use super::state::{Delta, Layered};
 use crate::aggregate::{Aggregate, Context};
@@ -200,19 +199,21 @@ impl<A: Aggregate> Decider<A> {
 
     /// Whether a command may have an outcome among those that are not loaded yet: it cannot be decided before they are.
     ///
+    /// `may_be_left` is asked by the key of the outcome's record.
+    ///
     /// # Errors
     ///
     /// As [`decide`](Self::decide).
     pub(crate) fn awaits_outcomes(
         &self,
         incoming: &Incoming<A>,
-        unloaded: &IdFilter,
+        may_be_left: impl FnOnce(&[u8]) -> bool,
         batch: &mut Decided,
         base: &Base<'_>,
     ) -> Result<bool, ProcessError> {
         // Keys that cannot be made are refused by deciding.
         let Ok(keys) = Keys::of(incoming) else { return Ok(false) };
-        Ok(unloaded.may_contain(&keys.outcome_record)
+        Ok(may_be_left(&keys.outcome_record)
             && base.over(&mut batch.delta).get(OUTCOMES, &keys.outcome)?.is_none())
     }
 

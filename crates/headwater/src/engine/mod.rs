@@ -10,6 +10,7 @@
 //! - [`history`]: what tables that keep versions tell of the past.
 //! - [`decide`]: commands of one shard of an aggregate.
 //! - [`id_filter`]: which commands may have an outcome that is not loaded yet.
+//! - [`outcome_filters`]: the ids of all outcomes that are kept, on the log.
 //! - [`command_batch`]: where a batch may end.
 
 pub(crate) mod command_batch;
@@ -19,5 +20,6 @@ pub(crate) mod history;
 pub(crate) mod id_filter;
 pub(crate) mod operators;
 pub(crate) mod outcome;
+pub(crate) mod outcome_filters;
 pub(crate) mod row;
 pub(crate) mod state;

@@ -9,14 +9,15 @@ use super::Migration;
 use super::error::{MigrateError, Of};
 use super::map::OffsetMap;
 use crate::runtime::migrated_note;
-use crate::topics::WritingGroup;
 use crate::topics::own::{own, put};
+use crate::topics::{Counts, WritingGroup};
 
 /// Writes the head of every shard of the app to the new log.
 ///
 /// What is written twice says the same, so a run that was interrupted begins anew.
 pub(super) async fn rewrite(migration: &Migration<'_>, map: &OffsetMap) -> Result<(), MigrateError> {
-    for WritingGroup { group, events, .. } in migration.app.writing_groups() {
+    let counts = Counts::of(migration.from, migration.app).await.of_old()?;
+    for WritingGroup { group, events, .. } in migration.app.writing_groups(&counts) {
         let has = |topic| async move {
             Ok::<_, MigrateError>(migration.from.describe(topic).await.of_old()?.is_some())
         };

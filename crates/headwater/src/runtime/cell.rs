@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_core::log::{LogError, LogErrorKind};
-use headwater_core::topic::{Offset, Partition};
+use headwater_core::topic::{Offset, Partition, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -90,6 +90,8 @@ pub(crate) struct ShardCell {
     end_seen: watch::Sender<Offset>,
     batches: watch::Sender<u64>,
     state: RwLock<Option<Arc<ShardState>>>,
+    /// The record at which it stopped, and waits for a decision.
+    stopped_at: Mutex<Option<(TopicPartition, Offset)>>,
     pub(crate) changes: ChangeRing,
 }
 
@@ -107,6 +109,7 @@ impl ShardCell {
             end_seen: watch::Sender::new(Offset::ZERO),
             batches: watch::Sender::new(0),
             state: RwLock::new(None),
+            stopped_at: Mutex::new(None),
             changes: ChangeRing::default(),
         }
     }
@@ -252,6 +255,15 @@ impl ShardCell {
 
     pub(crate) fn set_end_seen(&self, end: Offset) {
         self.end_seen.send_replace(end);
+    }
+
+    /// The record at which it stopped, where a decision about that lets it go on.
+    pub(crate) fn stopped_at(&self) -> Option<(TopicPartition, Offset)> {
+        self.stopped_at.lock().clone()
+    }
+
+    pub(crate) fn set_stopped_at(&self, at: Option<(TopicPartition, Offset)>) {
+        *self.stopped_at.lock() = at;
     }
 
     pub(crate) fn state(&self) -> Option<Arc<ShardState>> {

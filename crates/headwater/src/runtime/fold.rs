@@ -2,7 +2,7 @@
 //!
 //! The state of a batch is visible as soon as it is folded, since everything it was folded from is committed; the store
 //! takes it over later, with its position, in one atomic batch. What stops a fold is named by topic, partition and
-//! offset; it never skips.
+//! offset; it skips nothing but what somebody decided on, and goes on by itself once a decision is there.
 
 use std::sync::Arc;
 
@@ -15,15 +15,18 @@ use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use super::cell::{Phase, ShardCell};
+use super::decided::Decided;
 use super::landmarks::{Landmarks, Mark};
 use super::membership::RunShard;
+use super::observe::Throughput;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
 use super::trust::{Input, Provenance, had_caught_up, landmarks};
 use super::view::state::TABLE;
 use crate::engine::command_batch::{command_start, whole_commands};
-use crate::engine::flow::Flow;
+use crate::engine::flow::{Flow, ProcessError};
 use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
 use crate::engine::state::{Delta, Layered};
+use crate::migrate::map::OffsetMap;
 use crate::store::overlay::ShardState;
 use crate::topology::{Definition, ShardPlace};
 
@@ -43,6 +46,10 @@ pub(crate) struct Fold {
     pub(crate) source: TopicName,
     pub(crate) store: NamedStore,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
+    /// The topic of decisions about records that cannot be folded.
+    pub(crate) decisions: TopicName,
+    /// Where records lie of the log that the app ran on before.
+    pub(crate) moved: Option<Arc<OffsetMap>>,
 }
 
 /// In whose right a shard is folded here.
@@ -83,6 +90,10 @@ impl RunShard for Fold {
 }
 
 impl Fold {
+    fn task(&self, shard: Partition) -> Task {
+        self.definition.task(&ShardPlace { shard, targets: Arc::from([]) })
+    }
+
     /// Runs one shard until `stop` or an error that stops it.
     pub(crate) async fn run_shard(&self, shard: Partition, stop: CancellationToken) {
         self.run_as(Part::Owner, shard, stop).await;
@@ -121,7 +132,10 @@ impl Fold {
         if stop.is_cancelled() {
             return Ok(());
         }
-        let mut run = FoldRun::begin(self, part, cell.clone(), source, provenance, state).await?;
+        let decisions = self.decisions.partition(shard.0);
+        let about = (self.definition.name.as_str(), &source);
+        let decided = Decided::read(&self.shell, cell, about, decisions, self.moved.clone(), stop).await?;
+        let mut run = FoldRun::begin(self, part, cell.clone(), source, (provenance, state, decided)).await?;
         loop {
             let read = self.shell.log.read(&run.source, run.next, run.limit, Wait::UntilMore);
             let batch = tokio::select! {
@@ -132,7 +146,9 @@ impl Fold {
             match batch {
                 Ok(batch) => {
                     cell.let_on();
-                    run.take(batch.records, batch.next, batch.end).await?;
+                    if let Some(stopped) = run.take(batch.records, batch.next, batch.end).await? {
+                        run.await_decision(stopped, stop).await?;
+                    }
                 }
                 Err(error) => {
                     cell.hinder(&error);
@@ -141,6 +157,19 @@ impl Fold {
             }
         }
     }
+}
+
+/// A record that cannot be folded as it stands.
+struct Stopped {
+    at: Offset,
+    reason: String,
+}
+
+/// What came of records that were folded.
+struct Folded {
+    delta: Delta,
+    skipped: u64,
+    replaced: u64,
 }
 
 struct FoldRun<'a> {
@@ -158,8 +187,10 @@ struct FoldRun<'a> {
     caught_up: bool,
     provenance: Provenance,
     landmarks: Landmarks,
+    decided: Decided,
     folded: metrics::Counter,
     latency: metrics::Histogram,
+    throughput: Throughput,
 }
 
 impl<'a> FoldRun<'a> {
@@ -168,22 +199,22 @@ impl<'a> FoldRun<'a> {
         part: Part,
         cell: Arc<ShardCell>,
         source: TopicPartition,
-        provenance: Provenance,
-        state: Arc<ShardState>,
+        (provenance, state, decided): (Provenance, Arc<ShardState>, Decided),
     ) -> Result<Self, Stop> {
         let bounds = fold.shell.bounds(&cell, &source).await?;
         let checkpoint = state.checkpoint();
         let next = checkpoint.as_ref().and_then(|c| c.position.get(&source)).unwrap_or(bounds.start);
         let landmarks = landmarks(checkpoint.as_ref());
         let caught_up = checkpoint.is_some_and(|c| had_caught_up(&c.note));
-        let place = ShardPlace { shard: source.partition, targets: Arc::from([]) };
-        let task = fold.definition.task(&place);
+        let task = fold.task(source.partition);
         cell.set_state(Some(state.clone()));
         cell.set_committed(next);
         cell.set_end_seen(bounds.end);
         cell.changes.reset(next);
         let folded = super::observe::view_records(&fold.definition.name);
         let latency = super::observe::topology_latency(&fold.definition.name);
+        let sources = std::slice::from_ref(&fold.source);
+        let throughput = Throughput::new(&fold.definition.name, sources, &fold.definition.tables);
         let mut run = Self {
             fold,
             part,
@@ -198,48 +229,51 @@ impl<'a> FoldRun<'a> {
             caught_up,
             provenance,
             landmarks,
+            decided,
             folded,
             latency,
+            throughput,
         };
         run.tell_phase();
         Ok(run)
     }
 
-    /// Folds the whole commands among `records`, and moves to behind them.
-    async fn take(&mut self, records: Vec<StoredRecord>, next: Offset, end: Offset) -> Result<(), Stop> {
+    /// Folds the whole commands among `records`, and moves to behind them, or to the one that cannot be folded.
+    async fn take(
+        &mut self,
+        records: Vec<StoredRecord>,
+        next: Offset,
+        end: Offset,
+    ) -> Result<Option<Stopped>, Stop> {
         let whole = if crate::planted::split_commands() { records.len() } else { whole_commands(&records) };
         // A command is appended whole: what is not all there at the end was never a command of this topic.
         let whole = if whole == 0 && next >= end { records.len() } else { whole };
         if whole == 0 && !records.is_empty() {
             self.limit = self.limit.doubled();
-            return Ok(());
+            return Ok(None);
         }
         let next = records.get(whole).map_or(next, |record| record.offset);
         let behind = end.0 > next.0 + LIVE.records as u64;
         self.limit = if behind { CATCHING_UP } else { LIVE };
         self.fold.shell.room().await;
-        let folded = self.fold_records(&records[..whole]);
-        let (delta, stopped_at) = match folded {
-            Ok(delta) => (delta, None),
-            Err(failure) => self.up_to_failure(&records, failure)?,
+        let (folded, stopped) = match self.fold_records(&records[..whole]) {
+            Ok(folded) => (folded, None),
+            Err(failure) => self.up_to_failure(&records[..whole], failure)?,
         };
-        let next = stopped_at.as_ref().map_or(next, |(at, _)| *at);
+        let next = stopped.as_ref().map_or(next, |(start, _)| *start);
         if let Some(last) = records[..whole].iter().rfind(|stored| stored.offset < next) {
             self.landmarks.set(&self.source.topic, last.offset, Mark::of(&last.record));
         }
-        self.commit(delta, next, end);
+        super::observe::decided(&self.fold.definition.name, folded.skipped, folded.replaced);
+        self.commit(folded.delta, next, end);
+        self.throughput.processed(0, records[..whole].partition_point(|stored| stored.offset < next));
         if let (Some(first), Some(last), true) = (records.first(), records[..whole].last(), self.is_live()) {
             let now = self.fold.shell.clock.now();
             let times = [first.record.timestamp, last.record.timestamp];
             super::observe::took(&self.latency, now, times);
         }
-        match stopped_at {
-            Some((_, stop)) => Err(stop),
-            None => {
-                tokio::task::yield_now().await;
-                Ok(())
-            }
-        }
+        tokio::task::yield_now().await;
+        Ok(stopped.map(|(_, stopped)| stopped))
     }
 
     /// Whether what is folded is folded for the first time, as it comes.
@@ -247,38 +281,95 @@ impl<'a> FoldRun<'a> {
         self.part == Part::Owner && self.caught_up
     }
 
-    fn fold_records(&mut self, records: &[StoredRecord]) -> Result<Delta, Failure> {
+    fn fold_records(&mut self, records: &[StoredRecord]) -> Result<Folded, Failure> {
         let mut delta = Delta::default();
+        let decided = self.decided.apply(records);
         let run = self.state.look_up(|committed| {
             let layered = Layered { delta: &mut delta, in_flight: None, committed };
             let mut flow = Flow::new(Some(layered));
-            let run = run_batch(&mut self.task, InputRecord::of_one(records), &mut flow);
+            let run = run_batch(&mut self.task, InputRecord::of_one(&decided.records), &mut flow);
             run.map(|()| flow.take_drops())
         });
-        let drops = run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        let run = run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }));
+        let drops = run.map_err(|failure| Failure { at: decided.index(failure.at), ..failure })?;
         super::observe::dropped(&self.fold.definition.name, drops);
-        Ok(delta)
+        Ok(Folded { delta, skipped: decided.skipped, replaced: decided.replaced })
     }
 
-    /// Folds the commands before the one that failed, and names the record that failed.
+    /// The first record at which folding one after another fails: what fails at a batch's end need not be its last.
+    fn culprit(&mut self, records: &[StoredRecord]) -> Option<Failure> {
+        // What the code left behind in the middle of something is not to be trusted.
+        self.task = self.fold.task(self.source.partition);
+        let mut delta = Delta::default();
+        let decided = self.decided.apply(records);
+        let run = self.state.look_up(|committed| {
+            let mut flow = Flow::new(Some(Layered { delta: &mut delta, in_flight: None, committed }));
+            decided.records.iter().enumerate().find_map(|(index, record)| {
+                let alone = InputRecord::of_one(std::slice::from_ref(record));
+                let failed = run_batch(&mut self.task, alone, &mut flow).err()?;
+                Some(Failure { at: decided.index(index), ..failed })
+            })
+        });
+        self.task = self.fold.task(self.source.partition);
+        run.ok().flatten()
+    }
+
+    /// Folds the commands before the one that failed, and names the record that failed and where its command begins.
     fn up_to_failure(
         &mut self,
         records: &[StoredRecord],
         failure: Failure,
-    ) -> Result<(Delta, Option<(Offset, Stop)>), Stop> {
+    ) -> Result<(Folded, Option<(Offset, Stopped)>), Stop> {
+        let failure = self.culprit(records).unwrap_or(failure);
         // Where there are no records, only positions moved, and it was the state that failed.
         let at = records.get(failure.at).map_or(self.next, |record| record.offset);
-        let stop = Stop(format!(
+        let reason = format!(
             "view \"{}\" stopped at {} offset {at}: {}",
             self.fold.definition.name, self.source, failure.error
-        ));
-        if records.is_empty() {
-            return Err(stop);
+        );
+        if records.is_empty() || matches!(failure.error, ProcessError::State(_)) {
+            return Err(Stop(reason));
         }
         let start = command_start(records, failure.at);
         match self.fold_records(&records[..start]) {
-            Ok(delta) => Ok((delta, Some((records[start].offset, stop)))),
-            Err(_) => Err(stop),
+            Ok(folded) => Ok((folded, Some((records[start].offset, Stopped { at, reason })))),
+            Err(_) => Err(Stop(reason)),
+        }
+    }
+
+    /// Waits for a decision about a record that cannot be folded, or until `stop`.
+    async fn await_decision(
+        &mut self,
+        Stopped { at, reason }: Stopped,
+        stop: &CancellationToken,
+    ) -> Result<(), Stop> {
+        if self.decided.fails(at) {
+            return Ok(());
+        }
+        self.decided.catch_up(&self.fold.shell, &self.cell, stop).await?;
+        if !self.decided.has(at) {
+            self.tell_stopped(at, &reason);
+            while !self.decided.has(at) && !stop.is_cancelled() {
+                let more = self.decided.more(stop).await;
+                more.map_err(|Stop(why)| Stop(format!("{reason}; and decisions cannot be read: {why}")))?;
+            }
+            self.cell.set_stopped_at(None);
+        }
+        if !stop.is_cancelled() {
+            tracing::info!(view = self.fold.definition.name, source = %self.source, offset = at.0, "going on as decided");
+            self.tell_phase();
+        }
+        Ok(())
+    }
+
+    fn tell_stopped(&self, at: Offset, reason: &str) {
+        match self.part {
+            Part::Owner => {
+                self.cell.set_left(0);
+                self.cell.set_stopped_at(Some((self.source.clone(), at)));
+                self.cell.set_phase(Phase::Stopped { reason: reason.to_owned() });
+            }
+            Part::Standby => self.cell.standby_failed(reason),
         }
     }
 
@@ -286,6 +377,7 @@ impl<'a> FoldRun<'a> {
         self.next = next;
         self.caught_up |= next >= self.goal;
         let changes = delta.into_changes();
+        self.throughput.changed(&changes);
         let note = self.provenance.note(self.caught_up, &self.landmarks);
         let position = Position::from_iter([(self.source.clone(), next)]);
         if self.caught_up {

@@ -26,6 +26,7 @@ use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
 use crate::command::{CommandId, Receipt, SendError, Version};
+use crate::letters::{DeadLetters, RecordId};
 #[cfg(feature = "kafka")]
 use crate::log::embedded::directory::Directory;
 use crate::store::{Flusher, FlusherOptions};
@@ -217,6 +218,16 @@ pub struct TopologyReport {
     pub state_bytes: u64,
 }
 
+/// A fold that stopped at a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StoppedFold {
+    /// The record, which a decision is to be about.
+    pub id: RecordId,
+    /// Why it stopped.
+    pub reason: String,
+}
+
 /// One of the instances that share an app, as it tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstanceReport {
@@ -355,6 +366,26 @@ impl Running {
         let state = state.ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
         let lineage = self.app.lineages.get(&view.name).cloned().unwrap_or_default();
         Ok(ViewQuery::new(self.app.clone(), state.clone(), lineage, view.route.clone()))
+    }
+
+    /// The records that could not be processed, and the decisions about them; of every instance of the app.
+    pub fn dead_letters(&self) -> DeadLetters {
+        let Shell { log, clock, .. } = &self.app.shell;
+        DeadLetters::of(log.clone(), clock.clone(), self.app.facts.clone())
+    }
+
+    /// The folds of this instance that stopped at a record, and wait for a decision about it.
+    pub fn stopped_folds(&self) -> Vec<StoppedFold> {
+        let stopped = |topology: &TopologyStatus, cell: &ShardCell| {
+            let ((at, offset), Phase::Stopped { reason }) = (cell.stopped_at()?, cell.phase()) else {
+                return None;
+            };
+            // Decisions are about every version of a fold.
+            let name = topology.name.split('@').next().unwrap_or_default().to_owned();
+            Some(StoppedFold { id: RecordId { topology: name, at, offset }, reason })
+        };
+        let cells = self.app.topologies.iter().flat_map(|t| t.cells.iter().map(move |cell| (t, cell)));
+        cells.filter_map(|(topology, cell)| stopped(topology, cell)).collect()
     }
 
     /// What each topology is doing.

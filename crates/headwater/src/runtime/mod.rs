@@ -6,6 +6,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod cell;
 mod changes;
+mod decided;
 mod emitter;
 mod fold;
 mod headwater;
@@ -30,7 +31,7 @@ mod watch;
 pub(crate) use aggregate::migrated_note;
 pub use aggregate::{OutcomeQuery, Send};
 pub use cell::Phase;
-pub use headwater::{Headwater, InstanceReport, Running, ShardStatus, Stores, TopologyReport};
+pub use headwater::{Headwater, InstanceReport, Running, ShardStatus, StoppedFold, Stores, TopologyReport};
 pub use open::OpenLogError;
 pub(crate) use open::connect;
 pub use peers::{

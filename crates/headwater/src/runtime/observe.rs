@@ -3,12 +3,14 @@
 //! Counters and histograms are recorded where things happen, through handles made once per topology. Gauges are
 //! sampled once a second by a task of the app, so that nothing is asked of a store on the way of a record.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{CommitError, Log, ReadLimit, Transaction, Wait};
-use headwater_core::topic::Offset;
+use headwater_core::store::StateChange;
+use headwater_core::topic::{Offset, Partition, TopicName};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio_util::sync::CancellationToken;
 
@@ -20,11 +22,12 @@ use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
 use crate::engine::flow::Drops;
 use crate::metric_names::{
-    COMMAND_DURATION, COMMANDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LOG_BYTES_APPENDED,
-    LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS,
-    PEER_QUESTIONS, RESTORE_LEFT_RECORDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED,
-    STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, USER_CODE_PANICS,
-    VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED,
+    LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE,
+    LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS, RESTORE_LEFT_SECONDS, SHARDS_GAINED,
+    SHARDS_REFUSED, SHARDS_STOPPED, STATE_CHANGES, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED,
+    STATES_TAKEN, TOPOLOGY_LATENCY, TOPOLOGY_RECORDS, USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS,
+    VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -188,6 +191,45 @@ pub(crate) fn dropped(topology: &str, drops: Drops) {
     }
 }
 
+/// What a topology has processed of each of its sources, and changed in each of its tables: told once per batch.
+pub(crate) struct Throughput {
+    records: Vec<Counter>,
+    changes: Vec<Counter>,
+}
+
+impl Throughput {
+    pub(crate) fn new(topology: &str, sources: &[TopicName], tables: &[String]) -> Self {
+        let of = |topic: &TopicName| counter!(TOPOLOGY_RECORDS.name, "topology" => topology.to_owned(), "source" => topic.to_string());
+        let to = |table: &String| counter!(STATE_CHANGES.name, "topology" => topology.to_owned(), "table" => table.clone());
+        Self { records: sources.iter().map(of).collect(), changes: tables.iter().map(to).collect() }
+    }
+
+    /// So many records of the source of this index were processed.
+    pub(crate) fn processed(&self, source: usize, records: usize) {
+        self.records[source].increment(records as u64);
+    }
+
+    pub(crate) fn changed(&self, changes: &[StateChange]) {
+        for (table, counter) in self.changes.iter().enumerate() {
+            let count = match self.changes.len() {
+                1 => changes.len(),
+                _ => changes.iter().filter(|change| usize::from(change.table.0) == table).count(),
+            };
+            if count > 0 {
+                counter.increment(count as u64);
+            }
+        }
+    }
+}
+
+/// Records that a fold skipped or replaced, as was decided.
+pub(crate) fn decided(topology: &str, skipped: u64, replaced: u64) {
+    for (decision, count) in [("skip", skipped), ("replace", replaced)].into_iter().filter(|(_, n)| *n > 0) {
+        let labels = [("topology", topology.to_owned()), ("decision", decision.to_owned())];
+        counter!(DECIDED_RECORDS.name, &labels).increment(count);
+    }
+}
+
 /// How long records take from their own time to the commit of what was made of them.
 pub(crate) fn topology_latency(topology: &str) -> Histogram {
     histogram!(TOPOLOGY_LATENCY.name, "topology" => topology.to_owned())
@@ -260,6 +302,7 @@ pub(crate) async fn sample(
 ) {
     let mut every = tokio::time::interval(SAMPLE_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut paces = Paces::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -271,12 +314,17 @@ pub(crate) async fn sample(
             gauge!(LOG_FREE.name, "log" => "embedded").set(free as f64);
         }
         for topology in &topologies {
-            sample_topology(&*log, &*clock, topology).await;
+            sample_topology(&*log, &*clock, topology, &mut paces).await;
         }
     }
 }
 
-async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock, topology: &TopologyStatus) {
+async fn sample_topology(
+    log: &dyn Log,
+    clock: &dyn headwater_core::clock::Clock,
+    topology: &TopologyStatus,
+    paces: &mut Paces,
+) {
     if let Some(store) = &topology.store {
         gauge!(STATE_SIZE.name, "store" => store.name.clone()).set(store.size_bytes() as f64);
     }
@@ -293,7 +341,10 @@ async fn sample_topology(log: &dyn Log, clock: &dyn headwater_core::clock::Clock
         gauge!(VIEW_LAG_RECORDS.name, &labels).set(lag as f64);
         let seconds = if lag == 0 { 0.0 } else { lag_seconds(log, clock, topology, cell).await };
         gauge!(VIEW_LAG_SECONDS.name, &labels).set(seconds);
-        gauge!(RESTORE_LEFT_RECORDS.name, &labels).set(left_to_restore(cell) as f64);
+        let left = left_to_restore(cell);
+        gauge!(RESTORE_LEFT_RECORDS.name, &labels).set(left as f64);
+        let seconds = paces.seconds_left(&topology.name, cell.shard, left);
+        gauge!(RESTORE_LEFT_SECONDS.name, &labels).set(seconds);
     }
 }
 
@@ -314,27 +365,62 @@ pub(crate) fn left_to_restore(cell: &ShardCell) -> u64 {
     }
 }
 
-/// The age of the first record that a shard has not processed.
+/// When each shard that restores was first seen to, and what was left then.
+#[derive(Default)]
+struct Paces(HashMap<(String, Partition), (tokio::time::Instant, u64)>);
+
+impl Paces {
+    fn seconds_left(&mut self, topology: &str, shard: Partition, left: u64) -> f64 {
+        let shard = (topology.to_owned(), shard);
+        if left == 0 {
+            self.0.remove(&shard);
+            return 0.0;
+        }
+        let now = tokio::time::Instant::now();
+        let (since, begun) = self.0.entry(shard).or_insert((now, left));
+        // More is left than there was: it began anew.
+        if left > *begun {
+            (*since, *begun) = (now, left);
+        }
+        estimate(now.duration_since(*since), *begun - left, left)
+    }
+}
+
+/// The seconds that it takes to read what is left if so many records were read in this time; NaN if none were.
+fn estimate(took: Duration, read: u64, left: u64) -> f64 {
+    if read == 0 { f64::NAN } else { took.as_secs_f64() * left as f64 / read as f64 }
+}
+
+/// The age of the oldest record that a shard has not processed, of all its sources.
 async fn lag_seconds(
     log: &dyn Log,
     clock: &dyn headwater_core::clock::Clock,
     topology: &TopologyStatus,
     cell: &ShardCell,
 ) -> f64 {
-    let source = topology.source.partition(cell.shard.0);
     let first = ReadLimit { records: 1, bytes: 1 };
-    match log.read(&source, cell.committed(), first, Wait::No).await {
-        Ok(batch) => batch
-            .records
-            .first()
-            .map_or(0.0, |stored| (clock.now().ms_since(stored.record.timestamp).max(0) as f64) / 1_000.0),
-        Err(_) => 0.0,
+    let mut oldest = 0.0_f64;
+    for (index, source) in topology.sources.iter().enumerate() {
+        let source = source.partition(cell.shard.0);
+        let read = log.read(&source, cell.committed_of(index), first, Wait::No).await;
+        let Some(stored) = read.ok().and_then(|batch| batch.records.into_iter().next()) else { continue };
+        oldest = oldest.max(clock.now().ms_since(stored.record.timestamp) as f64 / 1_000.0);
     }
+    oldest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_takes_as_long_as_what_was_read_did() {
+        let second = Duration::from_secs(1);
+        for (took, read, left, seconds) in [(2 * second, 20, 10, 1.0), (second, 1, 60, 60.0)] {
+            assert!((estimate(took, read, left) - seconds).abs() < 1e-9, "{read} in {took:?}, {left} left");
+        }
+        assert!(estimate(second, 0, 5).is_nan());
+    }
 
     #[test]
     fn gauges_tell_of_the_shards_that_are_here() {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{StartedAggregate, Topics};
 use super::cell::{Bell, Phase, ShardCell};
-use super::emitter::{Emitter, EmitterStore};
+use super::emitter::{Emitter, EmitterStore, Global};
 use super::fold::Fold;
 use super::instances::Routes;
 use super::membership::{RunShard, run_group};
@@ -23,6 +23,7 @@ use super::standby::{StandbyBoard, keep_assigned};
 use super::transfer::{Copies, CopySource};
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
+use crate::letters::Facts;
 use crate::migrate::map::OffsetMap;
 use crate::migrate::map_topic;
 use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
@@ -59,7 +60,8 @@ pub enum StartError {
 #[derive(Clone)]
 pub(crate) struct TopologyStatus {
     pub(crate) name: String,
-    pub(crate) source: TopicName,
+    /// What it reads, the group's topic first.
+    pub(crate) sources: Vec<TopicName>,
     pub(crate) store: Option<NamedStore>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
     /// Whether every instance holds all shards.
@@ -78,7 +80,7 @@ impl TopologyStatus {
     ) -> Self {
         Self {
             name: name.to_owned(),
-            source,
+            sources: vec![source],
             store: store.into(),
             cells,
             replicated: false,
@@ -108,7 +110,9 @@ pub(crate) struct StartedApp {
     /// The topics that it has by their own names.
     pub(crate) shared_topics: HashMap<String, TopicDescription>,
     /// Where the records of the log lie that the app ran on before.
-    pub(crate) moved: Option<OffsetMap>,
+    pub(crate) moved: Option<Arc<OffsetMap>>,
+    /// What decisions may be about.
+    pub(crate) facts: Arc<Facts>,
     #[cfg(feature = "testing")]
     pub(crate) standbys: StandbyBoard,
     pub(crate) copies: Copies,
@@ -116,6 +120,14 @@ pub(crate) struct StartedApp {
     pub(crate) groups: Mutex<Vec<JoinHandle<()>>>,
     /// The lives of topics that receipts were of.
     pub(crate) topic_ids: Mutex<HashMap<TopicName, TopicId>>,
+}
+
+impl StartedApp {
+    /// The partitions of a topic of which `own` is the app's count.
+    pub(crate) fn count_of(&self, topic: &TopicName, own: usize) -> u32 {
+        let shared = self.shared_topics.get(topic.as_str());
+        shared.map_or(own as u32, |shared| shared.settings.partitions)
+    }
 }
 
 /// An emitter, here or elsewhere.
@@ -185,7 +197,8 @@ impl Starting {
                 .collect(),
             topologies: Vec::new(),
             shared_topics: self.shared_topics(app),
-            moved,
+            moved: moved.map(Arc::new),
+            facts: Arc::new(Facts::of(app)),
             #[cfg(feature = "testing")]
             standbys: self.standbys.clone(),
             copies: Copies::default(),
@@ -284,18 +297,19 @@ impl Starting {
     ) -> Result<(), StartError> {
         let sources: Vec<_> = definition.sources.iter().map(|source| self.resolve(source)).collect();
         let to: Vec<_> = to.iter().map(|to| self.resolve(to)).collect();
-        let cells = self.cells();
+        let shards = self.count_of(&sources[0]);
+        let cells = self.cells(shards);
         let handle = StartedEmitter { sources: sources.clone(), to: to.clone(), cells: cells.clone() };
         started.emitters.insert(definition.name.clone(), handle);
         if !runs_here {
             return Ok(());
         }
         let store = self.emitter_store(definition)?;
-        let group = self.group(definition, sources[0].clone());
+        let group = self.group(definition, shards, sources[0].clone());
         let named = store.as_ref().map(|store| store.named.clone());
         let copies = if named.is_some() { self.options.view_standbys } else { 0 };
         let status = TopologyStatus::new(&definition.name, sources[0].clone(), named, cells.clone());
-        started.topologies.push(TopologyStatus { copies, ..status });
+        started.topologies.push(TopologyStatus { copies, sources: sources.clone(), ..status });
         let emitter = Emitter {
             shell: self.shell.clone(),
             definition: definition.clone(),
@@ -303,11 +317,16 @@ impl Starting {
             targets: to.iter().map(|to| self.partitions_of(to)).collect(),
             store,
             cells,
+            globals: self.globals(definition),
             group: group.name.clone(),
             patience: self.options.input_wait,
         };
         self.run_group(group, Arc::new(emitter));
         Ok(())
+    }
+
+    fn decisions(&self) -> TopicName {
+        topics::decisions(&self.app, &self.options).name
     }
 
     /// What an emitter keeps; `None` if it keeps nothing.
@@ -319,14 +338,29 @@ impl Starting {
         Ok(Some(EmitterStore { named, changelog: self.resolve(&changelog) }))
     }
 
+    /// The global tables that an emitter reads copies of.
+    fn globals(&self, definition: &Definition) -> Vec<Global> {
+        let global = |(source, copies): (usize, Arc<Definition>)| {
+            let of = self.resolve(&copies.sources[0]);
+            let group = format!("{}.{}", self.app, copies.versioned_name());
+            Global { source, group, partitions: self.count_of(&of), of }
+        };
+        definition.globals().into_iter().map(global).collect()
+    }
+
     fn partitions_of(&self, topic: &TopicName) -> Arc<[TopicPartition]> {
-        (0..self.options.partitions).map(|partition| topic.partition(partition)).collect()
+        (0..self.count_of(topic)).map(|partition| topic.partition(partition)).collect()
+    }
+
+    /// The partitions that a topic has: other programs may have made it with more or fewer than the app's.
+    fn count_of(&self, topic: &TopicName) -> u32 {
+        self.topics.get(topic).map_or(self.options.partitions, |there| there.settings.partitions)
     }
 
     /// A view that other instances run.
     fn view_elsewhere(&self, definition: &Definition, replicated: bool) -> ViewState {
         let place = self.view_place(false, replicated);
-        ViewState::new(definition, self.resolve(&definition.sources[0]), self.cells(), Vec::new(), place)
+        ViewState::new(definition, self.resolve(&definition.sources[0]), self.own_cells(), Vec::new(), place)
     }
 
     fn start_fold(
@@ -338,13 +372,15 @@ impl Starting {
         let source = self.resolve(&definition.sources[0]);
         let tables = tables_of(definition);
         let store = self.open_store(&definition.versioned_name(), &self.store_name(definition), &tables)?;
-        let cells = self.cells();
+        let cells = self.own_cells();
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
             definition: definition.clone(),
             source: source.clone(),
             store: store.clone(),
             cells: cells.clone(),
+            decisions: self.decisions(),
+            moved: started.moved.clone(),
         });
         let name = definition.versioned_name();
         let status = TopologyStatus::new(&name, source.clone(), store.clone(), cells.clone());
@@ -361,7 +397,7 @@ impl Starting {
                 self.spawn(async move { fold.run_shard(shard, stop).await });
             }
         } else {
-            self.run_group(self.group(definition, source), fold);
+            self.run_group(self.group(definition, self.options.partitions, source), fold);
         }
         Ok(())
     }
@@ -375,9 +411,9 @@ impl Starting {
         format!("{}.{}", self.app, definition.versioned_name())
     }
 
-    fn group(&self, definition: &Definition, source: TopicName) -> Group {
+    fn group(&self, definition: &Definition, shards: u32, source: TopicName) -> Group {
         let name = format!("{}.{}", self.app, definition.versioned_name());
-        Group { name, shards: self.options.partitions, topic: source }
+        Group { name, shards, topic: source }
     }
 
     /// The shards' states of other versions of a view, newest first.
@@ -447,10 +483,13 @@ impl Starting {
         Ok(())
     }
 
-    pub(crate) fn cells(&self) -> Arc<[Arc<ShardCell>]> {
-        (0..self.options.partitions)
-            .map(|shard| Arc::new(ShardCell::new(Partition(shard), self.bell.clone())))
-            .collect()
+    /// As many shards as the app's topics have partitions.
+    pub(crate) fn own_cells(&self) -> Arc<[Arc<ShardCell>]> {
+        self.cells(self.options.partitions)
+    }
+
+    fn cells(&self, shards: u32) -> Arc<[Arc<ShardCell>]> {
+        (0..shards).map(|shard| Arc::new(ShardCell::new(Partition(shard), self.bell.clone()))).collect()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

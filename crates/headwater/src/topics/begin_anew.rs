@@ -26,6 +26,7 @@ use headwater_core::log::{Group, Head, Log, LogError, LogErrorKind};
 use headwater_core::position::Position;
 use headwater_core::topic::{Partition, TopicName, TopicPartition};
 
+use super::counts::Counts;
 use super::declared::Purpose;
 use super::declared::WritingGroup;
 use super::own::{own, put};
@@ -46,10 +47,10 @@ pub(super) struct Lost {
 
 impl Lost {
     /// Of all steps, those that give records up, and what follows from them.
-    pub(super) fn of(steps: &[Step], app: &App) -> Self {
+    pub(super) fn of(steps: &[Step], app: &App, counts: &Counts) -> Self {
         let topics = steps.iter().filter(|step| step.given_up).map(|step| step.topic.clone()).collect();
         let mut lost = Self { topics, ..Self::default() };
-        let groups = app.writing_groups();
+        let groups = app.writing_groups(counts);
         while let Some(writing) = groups.iter().find(|writing| lost.draws_in(writing)) {
             lost.anew.insert(writing.group.name.clone());
             lost.topics.extend(writing.own_targets.iter().chain(&writing.changelog).cloned());
@@ -69,7 +70,9 @@ impl Lost {
 
     /// Refuses steps to which records would be appended a second time that nobody has given up.
     pub(super) fn refuse_repeats(&self, steps: &mut [Step], app: &App, place: &Place, word: &Word) {
-        for writing in app.writing_groups().iter().filter(|writing| self.begins_anew(writing)) {
+        for writing in
+            app.writing_groups(&Counts::default()).iter().filter(|writing| self.begins_anew(writing))
+        {
             let is_named = |topic: &TopicName| word.accept_loss.contains(topic.as_str());
             if writing.changelog.as_ref().is_some_and(is_named) {
                 continue;
@@ -126,8 +129,8 @@ impl Lost {
     }
 
     /// Tells the shards of the app where they begin.
-    pub(super) async fn begin_anew(&self, log: &dyn Log, app: &App) -> Result<(), LogError> {
-        for writing in app.writing_groups() {
+    pub(super) async fn begin_anew(&self, log: &dyn Log, app: &App, counts: &Counts) -> Result<(), LogError> {
+        for writing in app.writing_groups(counts) {
             if let Some(begin) = self.begin(log, &writing) {
                 tell(log, &writing, begin).await?;
             }

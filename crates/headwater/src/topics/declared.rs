@@ -9,6 +9,7 @@ use headwater_core::topic::TopicName;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::counts::Counts;
 use crate::app::{App, AppOptions, Folded};
 use crate::topology::{Definition, Kind, TopicRef};
 
@@ -20,6 +21,9 @@ pub(crate) const DEFINITIONS: &str = "definitions";
 
 /// The topic of an app's instances, within the app.
 pub(crate) const INSTANCES: &str = "instances";
+
+/// The topic of decisions about records that could not be processed, within the app.
+pub(crate) const DECISIONS: &str = "decisions";
 
 /// One topic that an app needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub enum Purpose {
     Shared(String),
     /// What the topologies are, and which topics they were started on.
     Definitions,
+    /// What was decided about records that could not be processed.
+    Decisions,
     /// Which instances there are, and which shards each has.
     Instances,
     /// How far the shards of a group have come, where the log keeps that in a topic.
@@ -85,6 +91,7 @@ impl Purpose {
                 "the state is made again from its sources, and what was made of it on the way is appended again"
             }
             Self::Folded(_) | Self::Shared(_) => "what was made of them stays",
+            Self::Decisions => "folds stop again at what was decided about, whenever they are built anew",
             Self::Heads(_) => "the shards go on from what their group has committed",
             Self::Definitions | Self::Instances => "it is made anew, and nothing is lost",
         }
@@ -104,6 +111,7 @@ impl fmt::Display for Purpose {
             Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
             Self::Heads(group) => write!(f, "heads of the shards of {group}"),
+            Self::Decisions => f.write_str("decisions about records that could not be processed"),
             Self::Instances => f.write_str("instances, with the shards that each has"),
         }
     }
@@ -162,6 +170,11 @@ impl App {
     ///
     /// If [`check`](App::check) finds a name that makes no topic.
     pub fn topics(&self) -> Vec<TopicDeclaration> {
+        self.topics_beside(&Counts::default())
+    }
+
+    /// The same where topics that other programs may have made have these counts of partitions.
+    pub(crate) fn topics_beside(&self, counts: &Counts) -> Vec<TopicDeclaration> {
         let aggregates = self.aggregates.iter().flat_map(|aggregate| {
             let AggregateTopics { events, commands, outcomes, snapshots } =
                 AggregateTopics::of(&self.name, aggregate.name(), &self.options);
@@ -181,38 +194,40 @@ impl App {
         let changelog = |definition: &Arc<Definition>| {
             Some(TopicDeclaration {
                 name: self.resolve(&definition.changelog()?),
-                settings: TopicSettings::kept(self.options.partitions)
+                settings: TopicSettings::kept(self.shards_of(definition, counts))
                     .cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
                 purpose: Purpose::Changelog(definition.name.clone()),
             })
         };
         let changelogs = self.definitions.values().filter_map(changelog);
-        let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| TopicDeclaration {
-            name: self.resolve(&TopicRef::Shared(name.clone())),
-            settings: TopicSettings::kept(self.options.partitions),
-            purpose: if folded { Purpose::Folded(name) } else { Purpose::Shared(name) },
+        let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| {
+            let topic = TopicRef::Shared(name.clone());
+            // A view is asked by the app's count.
+            let count = if folded { self.options.partitions } else { self.count_of(&topic, counts) };
+            TopicDeclaration {
+                name: self.resolve(&topic),
+                settings: TopicSettings::kept(count),
+                purpose: if folded { Purpose::Folded(name) } else { Purpose::Shared(name) },
+            }
         });
         aggregates
             .chain(repartitions)
             .chain(changelogs)
             .chain(shared)
-            .chain([definitions(&self.name), instances(&self.name)])
+            .chain([decisions(&self.name, &self.options), definitions(&self.name), instances(&self.name)])
             .collect()
     }
 
     /// The groups whose shards commit to the log.
-    pub(crate) fn writing_groups(&self) -> Vec<WritingGroup> {
-        let group = |name: String, topic| Group {
-            name: format!("{}.{name}", self.name),
-            shards: self.options.partitions,
-            topic,
-        };
+    pub(crate) fn writing_groups(&self, counts: &Counts) -> Vec<WritingGroup> {
+        let group =
+            |name: String, shards, topic| Group { name: format!("{}.{name}", self.name), shards, topic };
         let aggregates = self.aggregates.iter().map(|aggregate| {
             let AggregateTopics { events, commands, snapshots, .. } =
                 AggregateTopics::of(&self.name, aggregate.name(), &self.options);
             WritingGroup {
                 sources: vec![commands.name.clone()],
-                group: group(aggregate.name().to_owned(), commands.name),
+                group: group(aggregate.name().to_owned(), self.options.partitions, commands.name),
                 events: Some(events.name),
                 snapshots: Some(snapshots.name),
                 own_targets: Vec::new(),
@@ -224,8 +239,9 @@ impl App {
             Kind::Emitter { to } => {
                 let (own, shared): (Vec<_>, Vec<_>) =
                     to.iter().partition(|to| matches!(to, TopicRef::Own(_)));
+                let shards = self.shards_of(definition, counts);
                 Some(WritingGroup {
-                    group: group(definition.versioned_name(), self.resolve(&definition.sources[0])),
+                    group: group(definition.versioned_name(), shards, self.resolve(&definition.sources[0])),
                     events: None,
                     snapshots: None,
                     own_targets: own.into_iter().map(|to| self.resolve(to)).collect(),
@@ -295,6 +311,15 @@ pub(crate) fn definitions(app: &str) -> TopicDeclaration {
         name: checked(app, DEFINITIONS),
         settings: TopicSettings::kept(1),
         purpose: Purpose::Definitions,
+    }
+}
+
+/// The topic of decisions: every one is kept, and lies in the partition of the record that it is about.
+pub(crate) fn decisions(app: &str, options: &AppOptions) -> TopicDeclaration {
+    TopicDeclaration {
+        name: checked(app, DECISIONS),
+        settings: TopicSettings::kept(options.partitions),
+        purpose: Purpose::Decisions,
     }
 }
 

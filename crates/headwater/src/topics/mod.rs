@@ -9,6 +9,7 @@
 //! - `prepare`: asks a log, and does what a plan says: little at a start, more when an operator asks.
 
 mod begin_anew;
+mod counts;
 mod declared;
 mod deployment;
 pub(crate) mod own;
@@ -18,7 +19,8 @@ pub(crate) mod registry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use declared::{AggregateTopics, TOMBSTONES_MS, WritingGroup, instances, topic_in};
+pub(crate) use counts::Counts;
+pub(crate) use declared::{AggregateTopics, TOMBSTONES_MS, WritingGroup, decisions, instances, topic_in};
 pub use declared::{Purpose, TopicDeclaration};
 pub use deployment::{Deployment, Fate, FateKind};
 pub use plan::{Action, DefinitionConflict, Difference, Place, Plan, Step};

@@ -362,6 +362,13 @@ fn other_partitions(
         "keys would change their partitions, so the count stays as the topic was made: if the program was changed, set \
          `AppOptions::partitions` to {count}"
     );
+    let elsewhere = match purpose {
+        Purpose::Folded(topic) => format!(
+            "; or let views read it through a topic of the app's own count, with `.repartition(\"{topic}-here\")` behind \
+             its stream"
+        ),
+        _ => String::new(),
+    };
     let remake = place.own(app, &format!("apply --accept-loss {name}"));
     let loss = purpose.loss();
     let topic = format!("; if the topic was, make it again without its records ({loss}): run `{remake}`");
@@ -370,7 +377,7 @@ fn other_partitions(
         has: count.to_string(),
         needs: needs.to_string(),
         blocks: true,
-        mend: if purpose.is_shared() { program } else { program + &topic },
+        mend: if purpose.is_shared() { program + &elsewhere } else { program + &topic },
     }
 }
 

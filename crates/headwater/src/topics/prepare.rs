@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::begin_anew::Lost;
+use super::counts::Counts;
 use super::declared::{Purpose, TopicDeclaration, WritingGroup, definitions};
 use super::plan::{Action, DefinitionConflict, Known, Place, Plan, is_replaceable};
 use super::registry::{Facts, Registry, topic_key, topology_key};
@@ -27,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// An app's topics as they are, and what is remembered of them.
 pub(crate) struct Survey {
     pub(crate) plan: Plan,
+    counts: Counts,
     pub(crate) topics: BTreeMap<TopicName, TopicDescription>,
     pub(crate) registry: Registry,
 }
@@ -49,7 +51,8 @@ impl Survey {
     /// Asks the log; changes nothing.
     pub(crate) async fn of(log: &dyn Log, app: &App, place: &Place, word: &Word) -> Result<Self, LogError> {
         let mut registry = Registry::new(&definitions(&app.name).name);
-        let declared = declared(log, app);
+        let counts = Counts::of(log, app).await?;
+        let declared = declared(log, app, &counts);
         let asked = declared.iter().map(|topic| log.describe(&topic.name));
         let there = futures_util::future::join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         let topics: BTreeMap<_, _> =
@@ -68,7 +71,8 @@ impl Survey {
         let known = declared.into_iter().map(known).collect();
         let conflicts = conflicts(app, place, &registry, word);
         let mut plan = Plan::new(&app.name, place, known, conflicts);
-        Lost::of(&plan.steps, app).refuse_repeats(&mut plan.steps, app, place, word);
+        Lost::of(&plan.steps, app, &counts).refuse_repeats(&mut plan.steps, app, place, word);
+        app.refuse_uneven(&mut plan.steps, &counts);
         let begun = registry.get(MIGRATION).filter(|fact| fact["state"] == crate::migrate::BEGUN);
         plan.unfinished = begun.filter(|_| !word.migrating).map(|fact| {
             format!(
@@ -77,7 +81,7 @@ impl Survey {
                 fact["from"].as_str().unwrap_or_default(), app.name
             )
         });
-        Ok(Self { plan, topics, registry })
+        Ok(Self { plan, counts, topics, registry })
     }
 
     /// Makes what is missing; alters what differs where that was asked for.
@@ -108,14 +112,14 @@ impl Survey {
 
     /// Lets what stood on topics that were lost begin anew, before they are recorded as they are now.
     async fn go_on_without(&mut self, log: &dyn Log, app: &App) -> Result<(), LogError> {
-        let lost = Lost::of(&self.plan.steps, app);
+        let lost = Lost::of(&self.plan.steps, app, &self.counts);
         for topic in lost.along(&self.plan.steps) {
             let needs = self.topics[&topic].settings;
             log.delete(&topic).await?;
             let made = log.create(&topic, needs).await?;
             self.topics.insert(topic, made);
         }
-        lost.begin_anew(log, app).await
+        lost.begin_anew(log, app, &self.counts).await
     }
 
     /// Records what the app is made of now, where that is not what is recorded.
@@ -129,9 +133,9 @@ impl Survey {
 }
 
 /// The app's topics, and those in which the log itself keeps what it knows of the app's shards.
-fn declared(log: &dyn Log, app: &App) -> Vec<TopicDeclaration> {
-    let mut declared = app.topics();
-    for WritingGroup { group, .. } in app.writing_groups() {
+fn declared(log: &dyn Log, app: &App, counts: &Counts) -> Vec<TopicDeclaration> {
+    let mut declared = app.topics_beside(counts);
+    for WritingGroup { group, .. } in app.writing_groups(counts) {
         let kept = log.topics_of(&group).into_iter();
         declared.extend(kept.map(|(name, settings)| TopicDeclaration {
             name,

@@ -104,6 +104,7 @@ async fn every_topic_of_an_app_is_declared_with_its_reason_and_made_by_a_start()
         ("shop.order.outcomes", "outcomes of commands for aggregate order"),
         ("shop.order.snapshots", "snapshots of aggregate order"),
         ("shop.by-day", "repartition \"by-day\""),
+        ("shop.decisions", "decisions about records that could not be processed"),
         ("shop.definitions", "definitions of the app's topologies and topics"),
         ("shop.instances", "instances, with the shards that each has"),
     ];
@@ -464,7 +465,7 @@ async fn a_plan_is_told_as_json_too() {
     assert_eq!((&step["topic"], &step["action"]), (&"shop.order.events".into(), &"alter".into()));
     assert_eq!((&step["purpose"], &step["of"]), (&"events".into(), &"order".into()));
     assert_eq!(step["differences"][0]["has"], "expire after 1 s");
-    assert_eq!(json["steps"][5]["purpose"], "definitions");
+    assert_eq!(json["steps"][6]["purpose"], "definitions");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use headwater_core::topic::TopicName;
 
 use super::building::{Building, ShardPlace};
-use super::node::Node;
+use super::global::TO_ALL;
+use super::node::{Node, NodeKind};
 use super::topic::TopicRef;
 use crate::engine::history::History;
 use crate::engine::operators::Task;
@@ -79,6 +80,22 @@ impl Definition {
     pub(crate) fn table_named_twice(&self) -> Option<&str> {
         let mut tables = self.tables.iter().enumerate();
         tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
+    }
+
+    /// Whether it copies a global table to every shard.
+    pub(crate) fn is_global(&self) -> bool {
+        self.end.label == TO_ALL
+    }
+
+    /// Of its sources those that are copies of global tables, and the topologies that make them.
+    pub(crate) fn globals(&self) -> Vec<(usize, Arc<Self>)> {
+        let copies = |node: Arc<Node>| match &node.kind {
+            NodeKind::Source { topic, fed_by: Some(fed_by) } if fed_by.is_global() => {
+                Some((self.sources.iter().position(|source| source == topic)?, fed_by.clone()))
+            }
+            _ => None,
+        };
+        self.end.all().into_iter().filter_map(copies).collect()
     }
 
     /// The topics that it appends to.

@@ -1,7 +1,8 @@
 //! The language of topologies: tables that every shard holds whole.
 //!
 //! The records of the table's topic are sent to every partition of a topic of the app's own, `<app>.<name>`: a shard reads
-//! its copy beside its other inputs, in the order of their times, exactly once.
+//! its copy beside its other inputs, in the order of their times, exactly once. What the topic holds when a shard begins is
+//! taken before anything else, so that nothing is joined with a table that is still to come.
 
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ use super::{Sent, Value};
 use crate::engine::flow::Keyed;
 use crate::engine::operators::join::{AppendToAll, GlobalJoin, JoinValues, NamesKey};
 use crate::engine::operators::{Change, ForEach, Next, Target};
+
+/// What copies a topic to every shard.
+pub(super) const TO_ALL: &str = "to_all";
 
 /// The whole table of a topic, in every shard: streams are joined with it by any key.
 pub struct GlobalTable<K, V> {
@@ -42,7 +46,7 @@ impl<K: Key, V: Value> GlobalTable<K, V> {
             let target = Target { partitions: building.target(0), writes: copies.writes() };
             attach(building, Box::new(AppendToAll { target }));
         };
-        let node = Node::stateless("to_all", vec![rows.node.clone()]);
+        let node = Node::stateless(TO_ALL, vec![rows.node.clone()]);
         let kind = Kind::Emitter { to: vec![TopicRef::Own(name.clone())] };
         let definition = Definition::new(name.clone(), kind, node, Arc::new(build));
         let copy = Stream::of(name.clone(), Some(Arc::new(definition)), read);

@@ -1,8 +1,10 @@
 //! Changelogs that a log has damaged: what is not what the head speaks of is never gone on from.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use headwater::core::clock::Timestamp;
+use headwater::core::clock::{Clock, SystemClock, Timestamp};
 use headwater::core::log::Log;
 use headwater::core::partitioner::partition_of;
 use headwater::core::record::{Append, Record};
@@ -12,7 +14,7 @@ use headwater::log::memory::MemoryLog;
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
 
-use super::{PARTITIONS, WITHIN, log, make, produce, start, topic, until_told, visits};
+use super::{PARTITIONS, SetClock, WITHIN, log, make, produce, start, topic, until_told, visits};
 
 /// What one key's visits were counted on, once the app has stopped.
 struct Counted {
@@ -82,6 +84,36 @@ async fn a_changelog_that_went_on_with_other_records_is_not_gone_on_from() {
     }
     let names = counted.stores.names().unwrap();
     assert!(names.contains(&"web.counts@quarantined".to_owned()), "the store had the lost record: {names:?}");
+}
+
+#[tokio::test]
+async fn an_idle_state_is_only_as_new_as_what_it_knows_of_its_changelog() {
+    let days_ms = 4 * 86_400_000;
+    // Another owner may have written, before the first one has heard of it.
+    for (others_wrote, is_new) in [(false, true), (true, false)] {
+        let (log, stores, ahead) = (log(), MemoryStores::new(), SetClock(Arc::default()));
+        make(&log, &["visits", "clicks"]).await;
+        let shared = Arc::new(log.clone());
+        let headwater = Headwater::with_clock(shared, Arc::new(stores.clone()), Arc::new(ahead.clone()));
+        let running = headwater.start(visits().app).await.unwrap();
+        produce(&log, &[("visits", "a".to_owned(), 1, 5)]).await;
+        until_told(&log, &[("counts", 1)]).await;
+        let changelog = topic("web.counts.changelog").partition(partition_of(b"a", PARTITIONS).0);
+        if others_wrote {
+            let record = Record::new("\0a", "another change", Timestamp(0));
+            log.append(vec![Append { to: changelog.clone(), record }]).await.unwrap();
+        }
+        ahead.0.store(days_ms, Ordering::SeqCst);
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(61 * 60)).await;
+        tokio::time::resume();
+        assert!(running.stop(WITHIN).await);
+        let store = stores.open("web.counts", &["counts"]).unwrap();
+        let note = store.checkpoint(changelog.partition).unwrap().unwrap().note;
+        let note: serde_json::Value = serde_json::from_slice(&note).unwrap();
+        let ahead_ms = note["as_of_ms"].as_i64().unwrap() - SystemClock.now().0;
+        assert_eq!(ahead_ms > days_ms / 2, is_new, "others wrote: {others_wrote}; {ahead_ms} ms ahead");
+    }
 }
 
 #[tokio::test]

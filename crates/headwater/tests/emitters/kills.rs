@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use headwater::core::store::StateStores;
 use headwater::log::embedded::{EmbeddedLog, Options};
@@ -11,29 +10,14 @@ use headwater::log::memory::{FaultKind, Faults};
 use headwater::prelude::*;
 use headwater::store::lmdb::{LmdbOptions, LmdbStores};
 use headwater::store::memory::MemoryStores;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 
-use super::sipping_log::SippingLog;
+use super::lives::{Dice, live, memory_log, runtime};
 use super::{Outcome, Visits, Written, dyn_log, make, produce, told, visits, visits_among, written};
 
 const SEEDS: u64 = 12;
 const EMBEDDED_SEEDS: u64 = 3;
 const KILLS: u64 = 6;
-
-/// Numbers that follow from a seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
-/// A runtime whose end is a kill: every task ends wherever it waits.
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
-}
 
 /// A life of the app that ends by a kill; answers how much it has told of all that there is to count.
 fn live_and_die(
@@ -43,23 +27,7 @@ fn live_and_die(
     faults: impl Fn(bool),
 ) -> usize {
     runtime().block_on(async {
-        let sipping = Arc::new(SippingLog(log.clone()));
-        let headwater = Headwater::by_hand(sipping, stores, Arc::new(headwater::core::clock::SystemClock));
-        let running = headwater.start(visits().app).await.unwrap();
-        faults(true);
-        for _ in 0..1 + dice.below(4) {
-            for _ in 0..dice.below(120) {
-                tokio::task::yield_now().await;
-            }
-            if dice.below(2) == 0 {
-                running.flush_states();
-            }
-            if dice.below(3) == 0 {
-                // Whoever waits for a moment goes on.
-                tokio::time::sleep(Duration::from_millis(dice.below(300))).await;
-            }
-        }
-        faults(false);
+        let _running = live(log.clone(), stores, visits().app, dice, faults).await;
         told(&*log, "counts").await.concat().len()
     })
 }
@@ -84,7 +52,7 @@ fn a_memory_log_that_fails_in_every_way_changes_nothing() {
     let mut hits: BTreeMap<FaultKind, u64> = BTreeMap::new();
     let mut cut_off = 0;
     for seed in 0..SEEDS {
-        let (mut log, stores) = (log_of(seed), MemoryStores::new());
+        let (mut log, stores) = (memory_log(seed), MemoryStores::new());
         runtime().block_on(async {
             make(&log, &["visits", "clicks"]).await;
             produce(&log, &written).await;
@@ -111,14 +79,6 @@ fn a_memory_log_that_fails_in_every_way_changes_nothing() {
     for kind in [FaultKind::Refused, FaultKind::UnknownWritten, FaultKind::UnknownLate, FaultKind::Fenced] {
         assert!(hits.get(&kind).is_some_and(|count| *count > 0), "no hit of {kind}: {hits:?}");
     }
-}
-
-fn log_of(seed: u64) -> headwater::log::memory::MemoryLog {
-    use headwater::core::clock::SystemClock;
-    use headwater::log::memory::{MemoryLog, MemoryOptions};
-    let markers = seed % 2 == 1;
-    let options = MemoryOptions { seed, clock: Arc::new(SystemClock), markers, ..MemoryOptions::default() };
-    MemoryLog::new(options)
 }
 
 #[test]

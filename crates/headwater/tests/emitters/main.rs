@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod changelogs;
+mod globals;
 mod kills;
+mod lives;
 #[cfg(feature = "kafka")]
 mod on_kafka;
 mod receipts;
 mod sipping_log;
 mod standbys;
+mod uneven;
 mod waking;
 
 use std::collections::BTreeMap;

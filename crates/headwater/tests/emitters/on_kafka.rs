@@ -12,9 +12,9 @@ use tokio::runtime::{Builder, Runtime};
 use super::sipping_log::SippingLog;
 use super::{Outcome, Visits, dyn_log, make, produce, told, visits, visits_among, written};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn connect(broker: &Broker, name: &str) -> dyn_log::Shared {
+pub(crate) async fn connect(broker: &Broker, name: &str) -> dyn_log::Shared {
     let settings = KafkaSettings {
         replication_factor: 1,
         min_in_sync_replicas: 1,

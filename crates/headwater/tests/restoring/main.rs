@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Command, Shop, shop};
-use headwater::core::clock::SystemClock;
-use headwater::core::log::Log;
+use headwater::core::clock::{Clock, SystemClock, Timestamp};
+use headwater::core::log::{Log, TopicSettings};
+use headwater::core::record::{Append, Record};
+use headwater::core::topic::{Offset, TopicName};
 use headwater::log::memory::{MemoryLog, MemoryOptions};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
 use headwater::{Parts, Phase, QueryError};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use paced_log::PacedLog;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -143,13 +145,17 @@ async fn a_rebuild_tells_how_much_is_left_until_nothing_is() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
     let _recording = metrics::set_default_local_recorder(&recorder);
-    let left = || -> u64 {
+    let told = |name: &str| -> Vec<f64> {
         let page = metrics.render();
         let of_shard = page.lines().filter(|line| {
-            line.starts_with("headwater_restore_left_records{") && line.contains("topology=\"spent@2\"")
+            line.starts_with(&format!("headwater_restore_left_{name}{{"))
+                && line.contains("topology=\"spent@2\"")
         });
-        of_shard.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+        of_shard.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
     };
+    let left = || told("records").into_iter().sum::<f64>() as u64;
+    // Of the one shard that has anything to read.
+    let seconds = || told("seconds").into_iter().find(|seconds| *seconds != 0.0);
     let (log, stores, _) = log_ahead_of_state(Parts::ALL).await;
     let log = PacedLog::new(log, "shop.orders-by-customer", 5);
     let shop = Instance::start(Arc::new(log.clone()), &stores, 2, Parts::ALL).await;
@@ -158,15 +164,105 @@ async fn a_rebuild_tells_how_much_is_left_until_nothing_is() {
     for (told, gauge) in steps {
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(left(), gauge, "{told}");
+        let estimate = seconds().unwrap();
+        // Nothing was read at first; then five records every while at the most.
+        assert!(if gauge == 20 { estimate.is_nan() } else { estimate.is_finite() }, "{told}: {estimate}");
         let report = shop.running.report().into_iter().find(|report| report.name == "spent@2").unwrap();
         assert_eq!(report.shards.iter().map(|shard| shard.left_records).sum::<u64>(), gauge, "{told}");
         read_on(&shop, &log, "spent@2", &[told]).await;
     }
     shop.running.ready(WITHIN).await.unwrap();
     tokio::time::sleep(A_WHILE).await;
-    assert_eq!(left(), 0);
+    assert_eq!((left(), seconds()), (0, None));
     assert_eq!(shop.alice_spent().await, Some(200), "the second version counts twice");
     shop.stop().await;
+}
+
+/// The value of the first series of a metric whose labels begin so.
+fn value(metrics: &PrometheusHandle, name: &str, labels: &str) -> Option<f64> {
+    let page = metrics.render();
+    let line = page.lines().find(|line| line.starts_with(&format!("headwater_{name}{{{labels}")))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// An app that counts visits, and tells the counts.
+fn counting() -> App {
+    let mut app = App::new("web").with(|options| options.partitions = 1);
+    let visits = app.stream::<String, u64>("visits");
+    app.emitter(visits.group_by_key().count(Store::named("counts")).updates().to("counts"));
+    app
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_changelog_of_an_emitter_tells_how_much_is_left_and_how_long_it_takes() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let told = |name: &str, labels: &str| value(&metrics, name, labels);
+    let log = memory_log();
+    let visits = TopicName::new("visits").unwrap();
+    log.create(&visits, TopicSettings::kept(1)).await.unwrap();
+    let visit = |n: u32| Append {
+        to: visits.partition(0),
+        record: Record::new(format!("k{n}"), "1", Timestamp(i64::from(n))),
+    };
+    log.append((0..20).map(visit).collect()).await.unwrap();
+    let start = async |log: Arc<dyn Log>| {
+        Headwater::by_hand(log, Arc::new(MemoryStores::new()), Arc::new(SystemClock)).start(counting()).await
+    };
+    let first = start(Arc::new(log.clone())).await.unwrap();
+    let counts = TopicName::new("counts").unwrap().partition(0);
+    let all = async {
+        while log.bounds(&counts).await.unwrap().end < Offset(20) {
+            tokio::time::sleep(A_WHILE).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, all).await.expect("everything is counted in time");
+    assert_eq!(told("topology_records_total", "topology=\"counts\",source=\"visits\""), Some(20.0));
+    assert_eq!(told("state_changes_total", "topology=\"counts\",table=\"counts\""), Some(20.0));
+    assert!(first.stop(WITHIN).await);
+    let paced = PacedLog::new(log, "web.counts.changelog", 5).hold_all();
+    let second = start(Arc::new(paced.clone())).await.unwrap();
+    let left = |what: &str| told(&format!("restore_left_{what}"), "topology=\"counts\"").unwrap();
+    for records in [20.0, 15.0, 10.0, 5.0] {
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(left("records"), records);
+        assert_eq!(left("seconds").is_nan(), records == 20.0, "{} s for {records}", left("seconds"));
+        paced.let_read(1);
+    }
+    second.ready(WITHIN).await.unwrap();
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!((left("records"), left("seconds")), (0.0, 0.0));
+    assert!(second.stop(WITHIN).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_waits_in_any_topic_tells_how_old_it_is() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let lag = |unit: &str| value(&metrics, &format!("view_lag_{unit}"), "topology=\"both\"");
+    let log = memory_log();
+    for name in ["visits", "clicks"] {
+        log.create(&TopicName::new(name).unwrap(), TopicSettings::kept(1)).await.unwrap();
+    }
+    // The second topic has a record, and nobody is let on to read it.
+    let (to, time) = (TopicName::new("clicks").unwrap().partition(0), SystemClock.now().plus_ms(-100_000));
+    log.append(vec![Append { to, record: Record::new("k", "1", time) }]).await.unwrap();
+    let paced = PacedLog::new(log, "clicks", 1);
+    let mut app = App::new("web").with(|options| options.partitions = 1);
+    let (visits, clicks) = (app.stream::<String, u64>("visits"), app.stream::<String, u64>("clicks"));
+    app.emitter(visits.merge(&clicks).to("both"));
+    let headwater =
+        Headwater::by_hand(Arc::new(paced.clone()), Arc::new(MemoryStores::new()), Arc::new(SystemClock));
+    let running = headwater.start(app).await.unwrap();
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(lag("records"), Some(1.0));
+    assert!(lag("seconds").is_some_and(|seconds| seconds >= 100.0), "{:?}", lag("seconds"));
+    paced.let_read(1);
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!((lag("records"), lag("seconds")), (Some(0.0), Some(0.0)));
+    assert!(running.stop(WITHIN).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,8 @@ struct Pace {
     /// Reads that may still be answered, each with so many records.
     reads: Semaphore,
     records: usize,
+    /// Whether those are held, too, who read what is there and wait for nothing.
+    holds_all: AtomicBool,
     is_silent: AtomicBool,
     refuses_writers: AtomicBool,
     openings: AtomicUsize,
@@ -38,11 +40,18 @@ impl PacedLog {
         let pace = Pace {
             reads: Semaphore::new(0),
             records,
+            holds_all: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             refuses_writers: AtomicBool::new(false),
             openings: AtomicUsize::new(0),
         };
         Self { log, paced: TopicName::new(paced).unwrap(), pace: Arc::new(pace) }
+    }
+
+    /// Holds those, too, who read what is there and wait for nothing.
+    pub(crate) fn hold_all(self) -> Self {
+        self.pace.holds_all.store(true, Ordering::SeqCst);
+        self
     }
 
     /// Lets so many reads be answered.
@@ -103,7 +112,8 @@ impl Log for PacedLog {
     ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
         Box::pin(async move {
             let has_more = from < self.log.bounds(partition).await?.end;
-            if partition.topic != self.paced || wait == Wait::No || !has_more {
+            let is_held = wait != Wait::No || self.pace.holds_all.load(Ordering::SeqCst);
+            if partition.topic != self.paced || !is_held || !has_more {
                 return self.log.read(partition, from, limit, wait).await;
             }
             self.pace.reads.acquire().await.unwrap().forget();

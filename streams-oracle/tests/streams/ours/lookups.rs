@@ -53,7 +53,8 @@ fn plain(plan: &mut Plan, topic: &str) -> Words {
 fn versioned(plan: &mut Plan, topic: &str) -> Words {
     let name = format!("{topic}-versions");
     plan.dropping.push(name.clone());
-    plan.app.table_in(Store::named(name).versioned(Duration::from_millis(20)), topic)
+    let topic = plan.topic(topic);
+    plan.app.table_in(Store::named(name).versioned(Duration::from_millis(20)), topic.as_str())
 }
 
 fn grace() -> Join {
@@ -99,7 +100,7 @@ fn foreign_key(plan: &mut Plan, is_left: bool, table: TableOf) {
 
 fn global(plan: &mut Plan, is_left: bool, key_of: fn(&str, &str) -> Option<String>) {
     let left = plan.present::<String>("left");
-    let right = plan.app.global_table::<String, String>("all", "right");
+    let right = plan.app.global_table::<String, String>("all", plan.topic("right").as_str());
     let key_of = move |item: Keyed<'_, String, String>| key_of(item.key, item.value);
     let joined = if is_left {
         left.left_join_global(&right, key_of, |l, r| pair(Some(l.value), r))

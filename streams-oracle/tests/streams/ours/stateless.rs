@@ -83,7 +83,7 @@ fn routes() -> Vec<Ours> {
         }),
         ours("to-chosen", |plan| {
             const LETTERS: [&str; 6] = ["a", "b", "c", "d", "z", "null"];
-            let topics = LETTERS.map(|letter| format!("output-{letter}"));
+            let topics = LETTERS.map(|letter| plan.topic(&format!("output-{letter}")));
             let keyed = input(plan).select_key(|word| super::json(word.key));
             let chosen = keyed.to_chosen(topics.clone(), |word| {
                 let letter = letter_of(word.value).unwrap_or_else(|| "null".to_owned());
@@ -111,7 +111,7 @@ fn tables() -> Vec<Ours> {
         })
         .with_keys(),
         ours("to_table", |plan| {
-            let words = plan.app.stream::<String, Option<String>>("input");
+            let words = plan.keyed("input");
             plan.out_and_show(words.to_table_with_deletes(Store::named("store")));
         })
         .with_keys(),

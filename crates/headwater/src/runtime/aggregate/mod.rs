@@ -5,11 +5,15 @@
 //! - [`shard`]: one shard's task: gather, decide, commit, answer.
 //! - [`restore`]: bringing a shard's state to the end of its log.
 //! - [`backlog`]: outcomes that are loaded while the shard decides already.
+//! - [`filters`]: writing the ids of outcomes for whoever has to begin with a backlog.
+//! - [`note`]: what a shard writes into its head.
 //! - [`follow`]: keeping a warm copy of another instance's shard.
 
 mod backlog;
+mod filters;
 mod follow;
 mod handle;
+mod note;
 mod remote;
 mod restore;
 mod shard;
@@ -26,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use handle::AggregateHandle;
 pub use handle::{OutcomeQuery, Send};
-pub(crate) use shard::migrated_note;
+pub(crate) use note::migrated_note;
 
 use super::cell::ShardCell;
 use super::peers::AnswersPeers;
@@ -131,7 +135,7 @@ impl<A: Aggregate> AnyAggregate for AggregateDefinition<A> {
     ) -> BoxFuture<'a, Result<StartedAggregate, StartError>> {
         Box::pin(async move {
             let topics = starting.aggregate_topics(A::NAME);
-            let cells: Arc<[Arc<ShardCell>]> = starting.cells();
+            let cells: Arc<[Arc<ShardCell>]> = starting.own_cells();
             let aggregate_cells: Arc<[AggregateCell<A>]> =
                 cells.iter().cloned().map(AggregateCell::new).collect();
             let handle = AggregateHandle::new(starting, topics.clone(), aggregate_cells.clone(), runs_here);

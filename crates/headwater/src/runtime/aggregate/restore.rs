@@ -2,8 +2,8 @@
 //!
 //! The local store with its position is the short way: only what the log has beyond it is replayed. Without one, the
 //! snapshots and the tail that the head names; and where the declared shape of the state is another, the events alone.
-//! Outcomes are many: where more than a few are missing, only their ids are read first, and the shard decides while the
-//! [`backlog`](super::backlog) loads them.
+//! Outcomes are many: where more than a few are missing, only filters of their ids are read first, and the ids of those
+//! few that are in no filter; the shard decides while the [`backlog`](super::backlog) loads them.
 //!
 //! Shards that have much to replay take turns, as many at a time as can be worked on: so the first of those that an
 //! instance takes over decide long before the last, and few chunks of the log are in memory at once. Who has to wait for
@@ -27,11 +27,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::Backlog;
-use super::shard::{AggregateShards, Note, Partitions, Restored, checkpoint};
+use super::note::Note;
+use super::shard::{AggregateShards, Partitions, Restored, checkpoint};
 use crate::aggregate::Aggregate;
 use crate::engine::decide::{Base, Decided, Decider};
 use crate::engine::flow::ProcessError;
 use crate::engine::id_filter::IdFilter;
+use crate::engine::outcome_filters::{Filtered, OutcomeFilters, is_filter};
 use crate::runtime::cell::Phase;
 use crate::runtime::landmarks::{Landmarks, Mark};
 use crate::runtime::membership::RunShard;
@@ -43,6 +45,9 @@ pub(super) const CHUNK: ReadLimit = ReadLimit { records: 10_000, bytes: 8 << 20 
 
 /// Records from which on a shard waits for its turn to replay them.
 const MUCH: u64 = 10_000;
+
+/// Of fewer filters' outcomes the ids are read from themselves, where that is less than all snapshots.
+const FEW_FILTERS: u64 = 4;
 
 /// Restores that take longer are worth a line.
 const LONG: Duration = Duration::from_secs(1);
@@ -56,6 +61,8 @@ pub(super) fn turns() -> Arc<Semaphore> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replay {
     Snapshots,
+    /// The filters among the snapshots.
+    Filters,
     Events,
     Outcomes,
 }
@@ -70,7 +77,7 @@ pub(super) struct Ground {
 
 /// From where a shard goes on.
 struct Begin {
-    tail: Offset,
+    note: Note,
     commands_next: Offset,
 }
 
@@ -86,15 +93,16 @@ impl<A: Aggregate> AggregateShards<A> {
         let ground = self.ground(shard, &partitions).await?;
         let state = self.state(shard, &partitions, &ground, stop).await?;
         let begin = match &head {
-            Some(head) => begin_at(head, A::STATE_VERSION, &partitions, &ground)?,
+            Some(head) => self.begin_at(head, &partitions, &ground)?,
             None => {
                 self.check_first_start(&partitions, &ground, &state, stop).await?;
-                Begin { tail: ground.events.start, commands_next: ground.commands.start }
+                let note = Note { tail: ground.events.start, shape: A::STATE_VERSION, filters: None };
+                Begin { note, commands_next: ground.commands.start }
             }
         };
         let mut restoring = Restoring::new(self, shard, partitions, &ground, state, stop);
         let begun = Instant::now();
-        match restoring.replay_all(begin.tail, &ground).await {
+        match restoring.replay_all(begin.note, &ground).await {
             Ok(Some(backlog)) => {
                 let (took, replayed) = (begun.elapsed(), restoring.replayed);
                 if took > LONG {
@@ -214,31 +222,37 @@ impl<A: Aggregate> AggregateShards<A> {
         }
         Ok(false)
     }
+
+    /// Where the head says that the shard goes on; an error if the log has lost what it speaks of.
+    fn begin_at(&self, head: &Head, partitions: &Partitions, ground: &Ground) -> Result<Begin, Stop> {
+        let note = Note::decode(&head.note).unwrap_or_default();
+        let commands_next = head.positions.get(&partitions.commands).unwrap_or(ground.commands.start);
+        // Filters of a topic that was given up, and made again, say nothing of this one.
+        let filters = note.filters.filter(|filters| filters.of == self.topics.outcomes.id);
+        within(&partitions.events, note.tail, ground.events.end)?;
+        within(&partitions.commands, commands_next, ground.commands.end)?;
+        filters.map_or(Ok(()), |it| within(&partitions.outcomes, it.until, ground.outcomes.end))?;
+        if commands_next < ground.commands.start {
+            tracing::error!(partition = %partitions.commands, next = %commands_next, start = %ground.commands.start,
+                "commands that had expired on their topic were dropped by the log before they were answered");
+        }
+        let tail = if note.shape == A::STATE_VERSION { note.tail } else { ground.events.start };
+        Ok(Begin {
+            note: Note { tail, shape: A::STATE_VERSION, filters },
+            commands_next: commands_next.max(ground.commands.start),
+        })
+    }
 }
 
-/// Where the head says that the shard goes on; an error if the log has lost what it speaks of.
-fn begin_at(head: &Head, shape: u32, partitions: &Partitions, ground: &Ground) -> Result<Begin, Stop> {
-    let note = Note::decode(&head.note).unwrap_or_default();
-    let commands_next = head.positions.get(&partitions.commands).unwrap_or(ground.commands.start);
-    let within = |partition: &TopicPartition, next: Offset, end: Offset| {
-        if next <= end {
-            return Ok(());
-        }
-        Err(Stop(format!(
-            "the shard's head stands at {partition} offset {next}, and the log ends at {end}: the log has lost records, \
-             or the topic was made again; restore it, or start from an empty log and data directory"
-        )))
-    };
-    within(&partitions.events, note.tail, ground.events.end)?;
-    within(&partitions.commands, commands_next, ground.commands.end)?;
-    if commands_next < ground.commands.start {
-        tracing::error!(partition = %partitions.commands, next = %commands_next, start = %ground.commands.start,
-            "commands that had expired on their topic were dropped by the log before they were answered");
+/// An error if a head stands where the log does not reach.
+fn within(partition: &TopicPartition, next: Offset, end: Offset) -> Result<(), Stop> {
+    if next <= end {
+        return Ok(());
     }
-    Ok(Begin {
-        tail: if note.shape == shape { note.tail } else { ground.events.start },
-        commands_next: commands_next.max(ground.commands.start),
-    })
+    Err(Stop(format!(
+        "the shard's head stands at {partition} offset {next}, and the log ends at {end}: the log has lost records, \
+         or the topic was made again; restore it, or start from an empty log and data directory"
+    )))
 }
 
 pub(super) struct Restoring<'a, A: Aggregate> {
@@ -256,6 +270,10 @@ pub(super) struct Restoring<'a, A: Aggregate> {
     pub(super) outcomes_next: Offset,
     /// From where the last snapshot that was read needed a tail.
     snapshot_tail: Option<Offset>,
+    /// What the head says of filters; nothing to who has no head.
+    filtered: Option<Filtered>,
+    /// The filters, once they are read.
+    filters: Option<OutcomeFilters>,
     turn: Option<OwnedSemaphorePermit>,
     replayed: u64,
 }
@@ -289,6 +307,8 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
             events_next: events_next.unwrap_or(ground.events.start),
             outcomes_next,
             snapshot_tail: None,
+            filtered: None,
+            filters: None,
             turn: None,
             replayed: 0,
         }
@@ -296,12 +316,13 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
 
     /// Replays what the state has not; answers the outcomes that are left to be loaded, or `None` if it was told to
     /// stop.
-    async fn replay_all(&mut self, tail: Offset, ground: &Ground) -> Result<Option<Option<Backlog>>, Stop> {
+    async fn replay_all(&mut self, note: Note, ground: &Ground) -> Result<Option<Option<Backlog>>, Stop> {
+        self.filtered = note.filters;
         if !self.has_state {
-            if tail > ground.events.start && !self.replay_snapshots().await? {
+            if note.tail > ground.events.start && !self.replay_snapshots().await? {
                 return Ok(None);
             }
-            self.events_next = tail;
+            self.events_next = note.tail;
         }
         if !self.replay(Replay::Events, ground.events.end).await? {
             return Ok(None);
@@ -310,8 +331,63 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         if missing <= self.shards.options.outcomes_at_once {
             return Ok(self.replay(Replay::Outcomes, ground.outcomes.end).await?.then_some(None));
         }
-        let ids = self.outcome_ids(ground.outcomes.end).await?;
-        Ok(ids.map(|ids| Some(Backlog::new(self.outcomes_next, ground.outcomes.end, ids))))
+        if !self.read_filters(missing).await? {
+            return Ok(None);
+        }
+        let backlog = self.backlog(ground.outcomes.end).await?;
+        self.outcomes_next = ground.outcomes.end;
+        Ok(backlog.map(|backlog| Some(backlog).filter(|backlog| !backlog.is_empty())))
+    }
+
+    /// Reads the filters, unless they were read with the snapshots, or the missing outcomes are fewer than those.
+    ///
+    /// Of many outcomes they are read in any case: compaction leaves fewer snapshots than their offsets tell.
+    async fn read_filters(&mut self, missing: u64) -> Result<bool, Stop> {
+        if self.filters.is_some() || self.filtered.is_none() {
+            return Ok(true);
+        }
+        let cell = self.shards.cell(self.shard);
+        let snapshots = self.shards.shell.bounds(cell, &self.partitions.snapshots).await?;
+        let are_few = missing <= self.shards.options.outcomes_per_filter.saturating_mul(FEW_FILTERS);
+        if are_few && missing <= snapshots.end.0 - snapshots.start.0 {
+            return Ok(true);
+        }
+        self.replay_from(Replay::Filters, snapshots.start, snapshots.end).await
+    }
+
+    /// The outcomes that the state has not, with their ids; `None` if it was told to stop.
+    async fn backlog(&mut self, end: Offset) -> Result<Option<Backlog>, Stop> {
+        let now = self.shards.shell.clock.now();
+        let kept_ms = i64::try_from(self.shards.options.outcomes_kept.as_millis()).unwrap_or(i64::MAX);
+        let mut backlog = Backlog::new(end);
+        let mut next = self.outcomes_next;
+        for filter in self.filters.take().unwrap_or_default().into_filters() {
+            if filter.until <= next {
+                continue;
+            }
+            if !self.push_unfiltered(next, filter.from, &mut backlog).await? {
+                return Ok(None);
+            }
+            if now.ms_since(filter.newest) <= kept_ms {
+                backlog.push(next.max(filter.from), filter.until, filter.ids);
+            }
+            next = filter.until;
+        }
+        Ok(self.push_unfiltered(next, end, &mut backlog).await?.then_some(backlog))
+    }
+
+    /// Adds outcomes that are in no filter, if there are any.
+    async fn push_unfiltered(
+        &mut self,
+        from: Offset,
+        until: Offset,
+        backlog: &mut Backlog,
+    ) -> Result<bool, Stop> {
+        if from >= until {
+            return Ok(true);
+        }
+        let ids = self.outcome_ids(from, until).await?;
+        Ok(ids.map(|ids| backlog.push(from, until, ids)).is_some())
     }
 
     /// Replays all snapshots.
@@ -326,6 +402,7 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         if let Some(tail) = self.snapshot_tail {
             self.events_next = tail;
         }
+        self.filters = None;
     }
 
     pub(super) fn has_state(&self) -> bool {
@@ -359,9 +436,8 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         Ok(true)
     }
 
-    /// The ids of the outcomes that the state has not; `None` if it was told to stop.
-    async fn outcome_ids(&mut self, end: Offset) -> Result<Option<IdFilter>, Stop> {
-        let from = self.outcomes_next;
+    /// The ids of outcomes, read from themselves; `None` if it was told to stop.
+    async fn outcome_ids(&mut self, from: Offset, end: Offset) -> Result<Option<IdFilter>, Stop> {
         let mut ids = IdFilter::for_ids(end.0 - from.0);
         let mut next = from;
         while next < end {
@@ -417,7 +493,7 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
 
     pub(super) fn partition(&self, what: Replay) -> &TopicPartition {
         match what {
-            Replay::Snapshots => &self.partitions.snapshots,
+            Replay::Snapshots | Replay::Filters => &self.partitions.snapshots,
             Replay::Events => &self.partitions.events,
             Replay::Outcomes => &self.partitions.outcomes,
         }
@@ -426,8 +502,16 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
     /// Takes records into the state, and moves to behind them.
     pub(super) fn take(&mut self, what: Replay, records: &[StoredRecord], next: Offset) -> Result<(), Stop> {
         let mut batch = Decided::default();
-        let Self { state, decider, snapshot_tail, .. } = self;
+        let Self { state, decider, snapshot_tail, filters, filtered, .. } = self;
+        if matches!(what, Replay::Snapshots | Replay::Filters) {
+            filters.get_or_insert_default();
+        }
         let mut take_one = |stored: &StoredRecord, base: &Base<'_>| match what {
+            Replay::Snapshots | Replay::Filters if is_filter(&stored.record) => filters
+                .as_mut()
+                .zip(*filtered)
+                .map_or(Ok(()), |(filters, of)| filters.take(&stored.record, of)),
+            Replay::Filters => Ok(()),
             Replay::Snapshots => Decider::<A>::restore_snapshot(stored, &mut batch).map(|tail| {
                 *snapshot_tail = tail;
             }),
@@ -445,13 +529,14 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
         taken
             .map_err(|(offset, error)| Stop(format!("{} offset {offset}: {error}", self.partition(what))))?;
         self.replayed += records.len() as u64;
-        if let Some(last) = records.last().filter(|_| what != Replay::Snapshots) {
+        if let Some(last) = records.last().filter(|_| matches!(what, Replay::Events | Replay::Outcomes)) {
             let topic = self.partition(what).topic.clone();
             self.landmarks.set(&topic, last.offset, Mark::of(&last.record));
         }
         match what {
             // They stand at no position: a store that holds only some of them must not look like one that is whole.
             Replay::Snapshots => self.state.commit(batch.delta.into_changes(), Default::default()),
+            Replay::Filters => {}
             Replay::Events => self.moved(batch, next, self.outcomes_next),
             Replay::Outcomes => self.moved(batch, self.events_next, next),
         }
@@ -502,9 +587,9 @@ impl<'a, A: Aggregate> Restoring<'a, A> {
             provenance: self.provenance,
             landmarks: self.landmarks,
             events_next: self.events_next,
-            outcomes_next: backlog.as_ref().map_or(self.outcomes_next, Backlog::until),
+            outcomes_next: self.outcomes_next,
             commands_next: begin.commands_next,
-            tail: begin.tail,
+            note: begin.note,
             backlog,
             is_first,
         }

@@ -12,14 +12,15 @@ use headwater_core::log::{
     Claim, CommitError, LogError, LogErrorKind, Opened, ReadBatch, ReadLimit, Transaction, Wait, Writer,
 };
 use headwater_core::position::Position;
-use headwater_core::record::StoredRecord;
+use headwater_core::record::{Append, StoredRecord};
 use headwater_core::store::{Checkpoint, KeyRange};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Piece};
+use super::filters::{FilterRead, FilterWriting};
+use super::note::Note;
 use super::{AggregateCell, Submission, Topics};
 use crate::aggregate::Aggregate;
 use crate::app::AppOptions;
@@ -103,40 +104,6 @@ pub(super) struct Partitions {
     pub(super) snapshots: TopicPartition,
 }
 
-/// The head's note: from where the snapshots need a tail.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
-    /// Every aggregate changed before this offset has a snapshot that includes those events.
-    pub(super) tail: Offset,
-    /// The shape of the states in the snapshots.
-    pub(super) shape: u32,
-}
-
-impl Note {
-    fn encode(self) -> Bytes {
-        serde_json::to_vec(&self).expect("two numbers are JSON").into()
-    }
-
-    pub(super) fn decode(note: &[u8]) -> Option<Self> {
-        serde_json::from_slice(note).ok()
-    }
-}
-
-/// A note told in the offsets of another log; one that is none of ours stays.
-///
-/// # Errors
-///
-/// What `told` answers for the offset in it.
-pub(crate) fn migrated_note<E>(
-    note: &Bytes,
-    told: impl FnOnce(Offset) -> Result<Offset, E>,
-) -> Result<Bytes, E> {
-    match Note::decode(note) {
-        Some(note) => Ok(Note { tail: told(note.tail)?, ..note }.encode()),
-        None => Ok(note.clone()),
-    }
-}
-
 impl<A: Aggregate> AggregateShards<A> {
     pub(super) fn partitions(&self, shard: Partition) -> Partitions {
         Partitions {
@@ -157,6 +124,11 @@ impl<A: Aggregate> AggregateShards<A> {
             command_bytes_max: self.options.command_bytes_max,
             cached_states: self.options.cached_states,
         })
+    }
+
+    /// The writing of filters behind those that a head speaks of.
+    fn filter_writing(&self, note: Note) -> FilterWriting {
+        FilterWriting::behind(note.filters, self.topics.outcomes.id, self.options.outcomes_per_filter)
     }
 
     /// Opens the writer and runs the shard; again whenever the writer died while the shard is still ours.
@@ -218,8 +190,7 @@ impl<A: Aggregate> AggregateShards<A> {
     ) -> Result<Committed, Stop> {
         let commands = self.partitions(shard).commands;
         let positions = Position::from_iter([(commands.clone(), restored.commands_next)]);
-        let note = Note { tail: restored.tail, shape: A::STATE_VERSION }.encode();
-        let first = Transaction { appends: Vec::new(), positions, note };
+        let first = Transaction { appends: Vec::new(), positions, note: restored.note.encode() };
         self.shell.commit_until(writer, first, &commands, stop).await
     }
 }
@@ -232,7 +203,8 @@ pub(super) struct Restored {
     pub(super) events_next: Offset,
     pub(super) outcomes_next: Offset,
     pub(super) commands_next: Offset,
-    pub(super) tail: Offset,
+    /// What the head says.
+    pub(super) note: Note,
     /// Outcomes that the state has not yet.
     pub(super) backlog: Option<Backlog>,
     /// Whether the shard has no head yet.
@@ -265,12 +237,12 @@ struct Batch<A: Aggregate> {
     decided: Decided,
     verdicts: Vec<(Pending<A>, Verdict<A>)>,
     commands_next: Offset,
-    tail: Offset,
+    note: Note,
 }
 
 impl<A: Aggregate> Batch<A> {
-    fn new(commands_next: Offset, tail: Offset) -> Self {
-        Self { decided: Decided::default(), verdicts: Vec::new(), commands_next, tail }
+    fn new(commands_next: Offset, note: Note) -> Self {
+        Self { decided: Decided::default(), verdicts: Vec::new(), commands_next, note }
     }
 
     fn is_full(&self) -> bool {
@@ -293,7 +265,7 @@ struct InFlight<A: Aggregate> {
     /// The last event and the last outcome.
     marks: [Option<Mark>; 2],
     commands_next: Offset,
-    tail: Offset,
+    note: Note,
     answer: BoxFuture<'static, CommitAnswer>,
 }
 
@@ -321,7 +293,8 @@ enum Wake<A: Aggregate> {
     Answer(CommitAnswer),
     Mail(Option<Submission<A>>),
     Commands(Result<ReadBatch, LogError>),
-    Outcomes(Result<ReadBatch, LogError>),
+    Outcomes(Piece, Result<ReadBatch, LogError>),
+    Ids(FilterRead),
 }
 
 struct ShardRun<'a, A: Aggregate> {
@@ -337,14 +310,15 @@ struct ShardRun<'a, A: Aggregate> {
     provenance: Provenance,
     landmarks: Landmarks,
     backlog: Option<Backlog>,
-    backlog_read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
+    backlog_read: Option<BoxFuture<'static, (Piece, Result<ReadBatch, LogError>)>>,
     /// Commands whose outcome may be in the backlog.
     parked: Vec<Pending<A>>,
     /// Whether a command of the topic waits for the backlog, and all behind it.
     is_topic_stalled: bool,
     events_next: Offset,
     outcomes_next: Offset,
-    tail: Offset,
+    note: Note,
+    filters: FilterWriting,
     commands_next: Offset,
     commands_read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
     sweep: Sweep,
@@ -398,14 +372,15 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             events_next,
             outcomes_next,
             commands_next,
-            tail,
+            note,
             backlog,
             ..
         } = restored;
         Self {
             cell: &shards.cells[shard.0 as usize],
             decider: shards.decider(&partitions),
-            open: Batch::new(commands_next, tail),
+            open: Batch::new(commands_next, note),
+            filters: shards.filter_writing(note),
             shards,
             partitions,
             writer,
@@ -420,7 +395,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             is_topic_stalled: false,
             events_next,
             outcomes_next,
-            tail,
+            note,
             commands_next,
             commands_read: None,
             sweep: Sweep::default(),
@@ -448,7 +423,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
                 Wake::Mail(Some(mail)) => self.decide_mail(mail)?,
                 Wake::Mail(None) => return self.finish().await,
                 Wake::Commands(read) => self.take_commands(read, stop).await?,
-                Wake::Outcomes(read) => self.take_outcomes(read, stop).await?,
+                Wake::Outcomes(piece, read) => self.take_outcomes(piece, read, stop).await?,
+                Wake::Ids(read) => self.take_ids(read),
                 Wake::Answer(answer) => {
                     if let Settled::Died(undecided) = self.settle(answer).await? {
                         return Ok(RunEnd::WriterDied(undecided));
@@ -473,17 +449,16 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     ) -> Wake<A> {
         let roomy = !self.open.is_full();
         let reads_commands = roomy && !self.is_topic_stalled;
-        if let Some(backlog) = &self.backlog {
-            let (shell, from, next) = (&self.shards.shell, &self.partitions.outcomes, backlog.next());
-            self.backlog_read
-                .get_or_insert_with(|| Box::pin(super::backlog::read(shell.clone(), from.clone(), next)));
+        if let Some(piece) = self.backlog.as_ref().and_then(Backlog::next) {
+            let (shell, turns, from) = (&self.shards.shell, &self.shards.turns, &self.partitions.outcomes);
+            let read = || super::backlog::read(shell.clone(), turns.clone(), from.clone(), piece);
+            self.backlog_read.get_or_insert_with(|| Box::pin(read()));
         }
-        let outcomes = async {
-            match &mut self.backlog_read {
-                Some(read) => read.await,
-                None => std::future::pending().await,
-            }
-        };
+        let written = self.open.note.filters;
+        let shell = &self.shards.shell;
+        self.filters.begin_reading(shell, &self.partitions.outcomes, self.outcomes_next, written);
+        let outcomes = answer_of(&mut self.backlog_read);
+        let ids = answer_of(&mut self.filters.read);
         let commands = self.commands_read.get_or_insert_with(|| {
             let (log, at) = (self.shards.shell.log.clone(), self.partitions.commands.clone());
             let from = self.open.commands_next;
@@ -500,13 +475,15 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             answer = answered => Wake::Answer(answer),
             () = stop.cancelled() => Wake::Stop,
             // Before the mailbox, which is emptied between any two pieces: it may never be empty here.
-            read = outcomes => Wake::Outcomes(read),
+            (piece, read) = outcomes => Wake::Outcomes(piece, read),
+            read = ids => Wake::Ids(read),
             mail = mailbox.recv(), if roomy => Wake::Mail(mail),
             read = commands, if reads_commands => Wake::Commands(read),
         };
         match &wake {
             Wake::Commands(_) => self.commands_read = None,
-            Wake::Outcomes(_) => self.backlog_read = None,
+            Wake::Outcomes(..) => self.backlog_read = None,
+            Wake::Ids(_) => self.filters.read = None,
             _ => {}
         }
         wake
@@ -522,14 +499,21 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 
     /// Whether a command may have an outcome that is not loaded yet.
     fn awaits_outcomes(&mut self, incoming: &Incoming<A>) -> Result<bool, Stop> {
-        let Some(backlog) = self.backlog.as_ref().filter(|_| !crate::planted::blind_takeover()) else {
+        let Some(backlog) = self.backlog.as_mut().filter(|_| !crate::planted::blind_takeover()) else {
             return Ok(false);
         };
         let base =
             Base { in_flight: self.in_flight.as_ref().map(|batch| &batch.delta), committed: &*self.state };
-        self.decider
-            .awaits_outcomes(incoming, &backlog.ids, &mut self.open.decided, &base)
-            .map_err(|e| Stop(format!("shard {}: {e}", self.partitions.events)))
+        let was_wanted = backlog.is_wanted();
+        let awaits = self
+            .decider
+            .awaits_outcomes(incoming, |id| backlog.wants(id), &mut self.open.decided, &base)
+            .map_err(|e| Stop(format!("shard {}: {e}", self.partitions.events)))?;
+        if awaits && !was_wanted {
+            // It may wait for its turn, and what a command waits for does not.
+            self.backlog_read = None;
+        }
+        Ok(awaits)
     }
 
     /// Keeps a command until its outcome is loaded, or known to be none.
@@ -589,6 +573,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     /// Takes a piece of the backlog into the state, and tries again what waited for it.
     async fn take_outcomes(
         &mut self,
+        piece: Piece,
         read: Result<ReadBatch, LogError>,
         stop: &CancellationToken,
     ) -> Result<(), Stop> {
@@ -601,14 +586,15 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             }
             Err(error) => match error.kind() {
                 // They have expired meanwhile.
-                LogErrorKind::OutOfRange(bounds) if bounds.start > backlog.next() => bounds.start,
+                LogErrorKind::OutOfRange(bounds) if bounds.start > piece.from => bounds.start,
                 _ => {
                     self.backlog = Some(backlog);
                     return crate::runtime::shell::pause_after(error, at, stop).await;
                 }
             },
         };
-        if !backlog.advance(next) {
+        backlog.advance(piece, next);
+        if !backlog.is_empty() {
             self.backlog = Some(backlog);
         }
         self.state.commit(Vec::new(), self.checkpoint());
@@ -617,6 +603,17 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         self.is_topic_stalled = false;
         self.requeue.append(&mut self.parked);
         Ok(())
+    }
+
+    /// Takes outcomes whose ids are in no filter yet, and adds their filter to the batch once there are enough.
+    fn take_ids(&mut self, read: FilterRead) {
+        let (now, written) = (self.shards.shell.clock.now(), self.open.note.filters);
+        let Some((records, filters)) = self.filters.take(read, self.outcomes_next, written, now) else {
+            return;
+        };
+        let append = |record| Append { to: self.partitions.snapshots.clone(), record };
+        self.open.decided.appends.extend(records.into_iter().map(append));
+        self.open.note.filters = Some(filters);
     }
 
     fn load_outcomes(&mut self, records: &[StoredRecord]) -> Result<(), Stop> {
@@ -634,19 +631,19 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 
     /// Adds snapshots to the batch where the tail has grown too long.
     async fn add_snapshots(&mut self) -> Result<(), Stop> {
-        let distance = self.events_next.0.saturating_sub(self.tail.0);
+        let tail = self.note.tail;
+        let distance = self.events_next.0.saturating_sub(tail.0);
         if distance <= self.shards.options.snapshot_distance {
             return Ok(());
         }
-        let read =
-            self.shards.shell.log.read(&self.partitions.events, self.tail, SNAPSHOT_CHUNK, Wait::No).await;
+        let read = self.shards.shell.log.read(&self.partitions.events, tail, SNAPSHOT_CHUNK, Wait::No).await;
         let Ok(chunk) = read else { return Ok(()) };
         let now = self.shards.shell.clock.now();
         let base = Base { in_flight: None, committed: &*self.state };
         self.decider
             .snapshot(&chunk.records, now, &mut self.open.decided, &base)
             .map_err(|e| Stop(format!("shard {}: {e}", self.partitions.events)))?;
-        self.open.tail = chunk.next;
+        self.open.note.tail = chunk.next;
         Ok(())
     }
 
@@ -662,7 +659,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
 
     /// Hands the open batch to the log; one without records is settled at once.
     fn send_off(&mut self) {
-        let next = Batch::new(self.open.commands_next, self.open.tail);
+        let next = Batch::new(self.open.commands_next, self.open.note);
         let batch = std::mem::replace(&mut self.open, next);
         let Decided { appends, delta } = batch.decided;
         let target = |to: &TopicPartition| match to {
@@ -681,7 +678,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             Box::pin(std::future::ready(Ok(Vec::new())))
         } else {
             let positions = Position::from_iter([(self.partitions.commands.clone(), batch.commands_next)]);
-            let note = Note { tail: batch.tail, shape: A::STATE_VERSION }.encode();
+            let note = batch.note.encode();
             self.shards.shell.commit(&mut *self.writer, Transaction { appends, positions, note })
         };
         self.in_flight = Some(InFlight {
@@ -690,7 +687,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             targets,
             marks,
             commands_next: batch.commands_next,
-            tail: batch.tail,
+            note: batch.note,
             answer,
         });
     }
@@ -735,7 +732,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             }
         }
         self.commands_next = batch.commands_next;
-        self.tail = batch.tail;
+        self.note = batch.note;
         if !batch.delta.is_empty() {
             self.state.commit(batch.delta.into_changes(), self.checkpoint());
         }
@@ -748,7 +745,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        let outcomes_next = self.backlog.as_ref().map_or(self.outcomes_next, Backlog::next);
+        let outcomes_next = self.backlog.as_ref().map_or(self.outcomes_next, Backlog::loaded_to);
         let note = self.provenance.note(true, &self.landmarks);
         checkpoint(&self.partitions, note, self.events_next, outcomes_next)
     }
@@ -777,7 +774,8 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         tracing::warn!(shard = %self.partitions.events, %error, retry, "the log refused a batch");
         let retry = retry && error.kind() != LogErrorKind::Full;
         self.decider.forget_undecided();
-        let open = std::mem::replace(&mut self.open, Batch::new(self.commands_next, self.tail));
+        self.filters = self.shards.filter_writing(self.note);
+        let open = std::mem::replace(&mut self.open, Batch::new(self.commands_next, self.note));
         self.commands_read = None;
         for (mut pending, _) in batch.verdicts.into_iter().chain(open.verdicts) {
             pending.attempts += 1;
@@ -799,7 +797,7 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             let unknown = pending.incoming.command_id.clone();
             pending.answer(Ok(Outcome::Unknown(unknown)));
         }
-        let open = std::mem::replace(&mut self.open, Batch::new(self.commands_next, self.tail));
+        let open = std::mem::replace(&mut self.open, Batch::new(self.commands_next, self.note));
         let direct = |(pending, _): (Pending<A>, _)| pending.incoming.appended.is_none().then_some(pending);
         open.verdicts.into_iter().filter_map(direct).collect()
     }
@@ -823,6 +821,14 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
             }
         }
         Ok(RunEnd::Stopped)
+    }
+}
+
+/// What is being read, if anything is.
+async fn answer_of<T>(read: &mut Option<BoxFuture<'static, T>>) -> T {
+    match read {
+        Some(read) => read.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -106,15 +106,22 @@ pub(super) struct Inputs {
     inputs: Vec<Input>,
     /// For how long an input that has nothing is waited for while others have something.
     patience: Duration,
+    /// Inputs that are taken before any other, and how far.
+    first: Vec<(usize, Offset)>,
 }
 
 impl Inputs {
     pub(super) fn new(log: Arc<dyn Log>, inputs: Vec<Input>, patience: Duration) -> Self {
-        Self { log, inputs, patience }
+        Self { log, inputs, patience, first: Vec::new() }
     }
 
     pub(super) fn partition(&self, source: usize) -> &TopicPartition {
         &self.inputs[source].partition
+    }
+
+    /// Has the records of an input before an offset taken before any of another.
+    pub(super) fn take_first(&mut self, source: usize, until: Offset) {
+        self.first.push((source, until));
     }
 
     /// The partition of the first source: by it a shard is called in messages.
@@ -146,11 +153,24 @@ impl Inputs {
     pub(super) fn take(&mut self) -> Vec<Sourced> {
         let mut taken = Vec::new();
         let now = Instant::now();
-        while taken.len() < BATCH_RECORDS && !self.inputs.iter().any(Input::is_awaited) {
-            let Some(source) = self.earliest().filter(|_| !self.is_patient(now)) else { break };
+        while taken.len() < BATCH_RECORDS {
+            let Some(source) = self.source_to_take(now) else { break };
             taken.extend(self.inputs[source].next_command().map(|record| (source, record)));
         }
         taken
+    }
+
+    /// The source of the record that comes next, if it is there.
+    fn source_to_take(&mut self, now: Instant) -> Option<usize> {
+        let inputs = &self.inputs;
+        self.first.retain(|(source, until)| inputs[*source].position() < *until);
+        if let Some((source, _)) = self.first.first() {
+            return Some(*source).filter(|source| !self.inputs[*source].queue.is_empty());
+        }
+        if self.inputs.iter().any(Input::is_awaited) {
+            return None;
+        }
+        self.earliest().filter(|_| !self.is_patient(now))
     }
 
     fn earliest(&self) -> Option<usize> {

@@ -3,6 +3,7 @@
 //!
 //! - [`inputs`]: several partitions, taken in the order of their records' times;
 //! - [`begin`]: where a shard goes on, and that a first start is one;
+//! - [`globals`]: global tables, which are loaded first;
 //! - [`changelog`]: the state that a shard keeps, and the topic that it is restored from; [`tie`]: by what a shard's head
 //!   knows that topic again.
 //!
@@ -12,6 +13,7 @@
 
 mod begin;
 mod changelog;
+mod globals;
 mod inputs;
 mod tie;
 
@@ -29,10 +31,12 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::changelog::EmitterStore;
 use self::changelog::Kept;
+pub(crate) use self::globals::Global;
 use self::inputs::{Inputs, Sourced};
 use self::tie::Tie;
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
+use super::observe::Throughput;
 use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::continues_command;
 use crate::engine::flow::{Drops, Flow};
@@ -57,6 +61,8 @@ pub(crate) struct Emitter {
     /// What it keeps, if it keeps anything.
     pub(crate) store: Option<EmitterStore>,
     pub(crate) cells: Arc<[Arc<ShardCell>]>,
+    /// The global tables among its sources.
+    pub(crate) globals: Vec<Global>,
     /// The name of its group.
     pub(crate) group: String,
     /// For how long an input that has nothing is waited for while others have something.
@@ -121,7 +127,7 @@ impl Emitter {
         stop: &CancellationToken,
     ) -> Result<WriterEnd, Stop> {
         let Opened { mut writer, head } = opened;
-        let inputs = self.inputs_at(head.as_ref(), cell).await?;
+        let mut inputs = self.inputs_at(head.as_ref(), cell).await?;
         let position = inputs.position(&inputs.offsets());
         if head.is_none() {
             self.check_first_start(&position, cell, stop).await?;
@@ -142,6 +148,9 @@ impl Emitter {
                 }
             }
         };
+        if !self.load_globals(&mut inputs, cell, stop).await? {
+            return Ok(WriterEnd::Stopped);
+        }
         Run::new(self, cell, writer, inputs, kept).run(stop).await
     }
 
@@ -205,6 +214,7 @@ struct Run<'a> {
     settle_at: Option<Instant>,
     touch_at: Option<Instant>,
     latency: metrics::Histogram,
+    throughput: Throughput,
 }
 
 impl<'a> Run<'a> {
@@ -229,8 +239,15 @@ impl<'a> Run<'a> {
             touch_at: kept.is_some().then_some(now + TOUCH_EVERY),
             kept,
             refusals: Refusals::default(),
-            settle_at: None,
+            // Whoever waits for a global table asks what its group has committed, and a log may have forgotten that
+            // since the head was written.
+            settle_at: emitter.definition.is_global().then_some(now),
             latency: super::observe::topology_latency(&emitter.definition.name),
+            throughput: Throughput::new(
+                &emitter.definition.name,
+                &emitter.sources,
+                &emitter.definition.tables,
+            ),
         }
     }
 
@@ -360,6 +377,11 @@ impl<'a> Run<'a> {
         let answer = shell.commit_once(&mut *self.writer, transaction, at, &mut self.refusals, stop).await?;
         if let Some(Committed::Yes(offsets)) = &answer {
             self.refusals = Refusals::default();
+            self.throughput.changed(&changes);
+            for source in 0..batch.offsets.len() {
+                let records = batch.records.iter().filter(|(of, _)| *of == source).count();
+                self.throughput.processed(source, records);
+            }
             if let Some(kept) = &mut self.kept {
                 let position = self.inputs.position(&batch.offsets);
                 kept.commit(changes, (&offsets[outputs..], tie), position, now);

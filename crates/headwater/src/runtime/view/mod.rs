@@ -410,7 +410,8 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         deadline: Instant,
     ) -> Result<Vec<(Partition, Offset)>, QueryError> {
         let last = *topic == self.view.source;
-        let partitions = self.shards().filter(|partition| !last || *partition == shard);
+        let partitions = (0..self.app.count_of(topic, self.view.cells.len())).map(Partition);
+        let partitions = partitions.filter(|partition| !last || *partition == shard);
         let end = async |partition: Partition| {
             let at = topic.partition(partition.0);
             match tokio::time::timeout_at(deadline, self.app.shell.log.bounds(&at)).await {
@@ -426,7 +427,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         if receipt.log != self.app.shell.log.id() {
             return Err(QueryError::ForeignReceipt("another log".into()));
         }
-        if receipt.partition.0 as usize >= self.view.cells.len() {
+        if receipt.partition.0 >= self.app.count_of(&receipt.topic, self.view.cells.len()) {
             return Err(QueryError::ForeignReceipt("a partition that does not exist".into()));
         }
         match tokio::time::timeout_at(deadline, self.app.has_topic(&receipt.topic, receipt.topic_id)).await {
