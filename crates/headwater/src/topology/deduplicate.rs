@@ -59,7 +59,7 @@ impl Once {
     }
 }
 
-impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
+impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     /// Hands on one value of each key within a time; those that are left out are counted.
     ///
     /// ```
@@ -72,7 +72,10 @@ impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
     /// # app.check().unwrap();
     /// ```
     #[must_use]
-    pub fn deduplicate(&self, store: Store, once: Once) -> Self {
+    pub fn deduplicate(&self, store: Store, once: Once) -> Self
+    where
+        P: IsInPlace,
+    {
         self.deduplicate_by(store, once, |_| ())
     }
 
@@ -95,15 +98,18 @@ impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
         store: Store,
         once: Once,
         id: impl Fn(Keyed<'_, K, V>) -> I + Send + Sync + 'static,
-    ) -> Self {
+    ) -> Self
+    where
+        P: IsInPlace,
+    {
         let id: IdOf<K, V, I> = Arc::new(id);
         let mut lengths = Lengths::default();
-        let name = store.name;
+        let name = store.name.clone();
         match once.0 {
             Near::InTime { within, grace } => {
                 let within_ms = lengths.any("what is deduplicated", "time", within);
                 let grace_ms = lengths.any("what is deduplicated", "grace", grace);
-                self.keeping(name.clone(), &NEAR_TABLES, lengths, move |building, next| {
+                self.keeping(&store, &NEAR_TABLES, lengths, move |building, next| {
                     let [seen, due, time] = NEAR_TABLES.map(|table| building.table(&name, table));
                     let tables = DeduplicateTables { seen, due, time };
                     Box::new(Deduplicate::new(&name, id.clone(), (within_ms, grace_ms), tables, next))
@@ -113,7 +119,7 @@ impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
                 if count == 0 {
                     lengths.mistake("what is deduplicated among none goes on: name one at least".to_owned());
                 }
-                self.keeping(name.clone(), &AMONG_TABLES, lengths, move |building, next| {
+                self.keeping(&store, &AMONG_TABLES, lengths, move |building, next| {
                     let [seen, order] = AMONG_TABLES.map(|table| building.table(&name, table));
                     let tables = RepeatTables { seen, order };
                     Box::new(Repeats::new(&name, id.clone(), count, tables, next))
@@ -125,12 +131,12 @@ impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
     /// The stream behind an operator that keeps these tables.
     fn keeping(
         &self,
-        name: String,
+        store: &Store,
         tables: &'static [&'static str],
         lengths: Lengths,
         operator: impl Fn(&Building<'_>, Next<K, V>) -> Next<K, V> + Send + Sync + 'static,
     ) -> Self {
-        let spec = StoreSpec { name, tables };
+        let spec = StoreSpec::of(store, tables);
         let inputs = vec![self.node.clone()];
         let node = Node::stateful_with("deduplicate", spec, inputs, lengths.into_mistakes());
         let (attach, kept) = (self.attach.clone(), node.clone());

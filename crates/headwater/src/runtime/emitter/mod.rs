@@ -39,7 +39,7 @@ use super::membership::RunShard;
 use super::observe::Throughput;
 use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::continues_command;
-use crate::engine::flow::{Drops, Flow};
+use crate::engine::flow::{Drops, Flow, ProcessError};
 use crate::engine::operators::{Failure, InputRecord, Task, run_batch, run_tick};
 use crate::engine::state::{Delta, Layered};
 use crate::topology::{Definition, ShardPlace};
@@ -308,6 +308,12 @@ impl<'a> Run<'a> {
 
     /// Processes a batch and commits what comes of it, until it is committed or the writer is dead.
     async fn take(&mut self, batch: Batch, stop: &CancellationToken) -> Result<Option<WriterEnd>, Stop> {
+        if let Some(store) = &self.emitter.store {
+            let may_grow = self.emitter.shell.may_grow(&self.emitter.definition, &store.named);
+            let stopped =
+                |reason| self.stopped(&batch, &Failure { at: 0, error: ProcessError::Record(reason) });
+            may_grow.map_err(stopped)?;
+        }
         let (batch, processed, stopped) = match self.process(&batch) {
             Ok(processed) => (batch, processed, None),
             Err(failure) => {
