@@ -13,7 +13,7 @@ use crate::event;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
 use crate::topology::{
     Definition, Description, Emitter, GlobalTable, Kind, Observer, Route, Store, Stream, Table, Topic,
-    TopicRef, Value,
+    TopicRef, Value, cycle,
 };
 
 /// How many partitions the topics of an app have, unless set.
@@ -59,8 +59,55 @@ pub struct AppOptions {
     /// Records are taken in the order of their times in any case, as far as they are there: a topic is always waited for
     /// while it has records that were not read. Not waited for beyond that unless set.
     pub input_wait: Duration,
+    /// What topologies that append do with a record that they cannot process; they stop unless set.
+    pub on_failure: OnFailure,
+    /// The same for single topologies, by their names.
+    pub on_failure_of: BTreeMap<String, OnFailure>,
+    /// How far ahead of the clock a record's time may be for a topology that appends: one further ahead is a record that
+    /// it cannot process. As far as they like unless set; folds, which have no clock, take all.
+    pub times_ahead_max: Option<Duration>,
     /// Records of the log from which on a shard without local state asks other instances for theirs.
     pub copy_from_records: u64,
+}
+
+/// What a topology that appends does with a record that it cannot process.
+///
+/// ```
+/// # use headwater::{App, OnFailure};
+/// let app = App::new("shop").with(|options| {
+///     options.on_failure = OnFailure::park();
+///     options.on_failure_of.insert("invoices".to_owned(), OnFailure::Stop);
+/// });
+/// # app.check().unwrap();
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// Its shard stops there.
+    #[default]
+    Stop,
+    /// The record is set aside as a dead letter, and later ones of its key wait behind it.
+    Park {
+        /// How many dead letters a shard may have: at the next one it stops.
+        at_most: usize,
+    },
+}
+
+impl OnFailure {
+    /// Sets records aside, 10,000 of a shard at most.
+    pub const fn park() -> Self {
+        Self::Park { at_most: 10_000 }
+    }
+}
+
+impl AppOptions {
+    /// How many dead letters a shard of a topology may have; `None` if it stops.
+    pub(crate) fn parks(&self, topology: &str) -> Option<usize> {
+        match self.on_failure_of.get(topology).unwrap_or(&self.on_failure) {
+            OnFailure::Stop => None,
+            OnFailure::Park { at_most } => Some(*at_most),
+        }
+    }
 }
 
 impl Default for AppOptions {
@@ -76,6 +123,9 @@ impl Default for AppOptions {
             outcomes_per_filter: 50_000,
             view_standbys: 0,
             input_wait: Duration::ZERO,
+            on_failure: OnFailure::Stop,
+            on_failure_of: BTreeMap::new(),
+            times_ahead_max: None,
             copy_from_records: 20_000,
         }
     }
@@ -176,6 +226,23 @@ impl App {
     ///
     /// The topic's records go to every shard through the topic `<app>.<name>`, which has as many copies of them as
     /// partitions: for tables that are small.
+    ///
+    /// ```
+    /// use headwater::core::clock::Timestamp;
+    /// use headwater::prelude::*;
+    /// use headwater::testing::Driver;
+    ///
+    /// let mut app = App::new("shop");
+    /// let orders = app.stream::<String, String>("orders"); // an order's id, and its country
+    /// let taxes = app.global_table::<String, u64>("taxes-everywhere", "taxes"); // a country, and its tax
+    /// let taxed = orders.join_global(&taxes, |order| Some(order.value.clone()), |_, tax| *tax);
+    /// app.emitter(taxed.to("taxed"));
+    ///
+    /// let mut driver = Driver::new(&app);
+    /// driver.pipe("taxes", "NO".to_owned(), 25_u64, Timestamp(0));
+    /// driver.pipe("orders", "o1".to_owned(), "NO".to_owned(), Timestamp(1));
+    /// assert_eq!(driver.read::<String, u64>("taxed"), [("o1".to_owned(), 25, Timestamp(1))]);
+    /// ```
     pub fn global_table<K: Key, V: Value>(
         &self,
         name: impl Into<String>,
@@ -314,6 +381,22 @@ impl App {
         let names = names.chain(self.shared_topics().into_keys().map(TopicRef::Shared));
         let illegal = |topic: TopicRef| topic.resolve(&self.name).err();
         mistakes.extend(names.filter_map(illegal).map(|e: InvalidTopicName| e.to_string()));
+        let unknown = self.options.on_failure_of.keys().filter(|name| {
+            let definition = self.definitions.get(*name);
+            !definition.is_some_and(|definition| matches!(definition.kind, Kind::Emitter { .. }))
+        });
+        mistakes.extend(
+            unknown
+                .map(|name| format!("`on_failure_of` names \"{name}\", which is no topology that appends")),
+        );
+        if let Some((topic, way)) = cycle(&self.definitions) {
+            let way: Vec<_> = way.iter().map(|name| format!("\"{name}\"")).collect();
+            mistakes.push(format!(
+                "topic \"{topic}\" feeds itself, by way of {}: what is written there is read again for ever; write it to \
+                 another topic",
+                way.join(", ")
+            ));
+        }
         if self.options.partitions == 0 {
             mistakes.push("it has zero partitions: it needs one at least".to_owned());
         }

@@ -66,7 +66,7 @@ mod topology;
 pub use headwater_core as core;
 
 pub use aggregate::{Aggregate, Context};
-pub use app::{Aggregates, App, AppOptions, InvalidApp, PARTITIONS, View};
+pub use app::{Aggregates, App, AppOptions, InvalidApp, OnFailure, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{DropReason, Keyed, RecordMeta};
 pub use engine::operators::{Change, Processing, Processor, StoreRows, Timer, Windowed};
@@ -108,6 +108,11 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// Compiles and runs the program of the page of dead letters.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/dead-letters.md")]
+struct DeadLetters;
 
 /// Compiles and runs the programs of the guide to topologies.
 #[cfg(doctest)]

@@ -81,6 +81,12 @@ metric_names! {
         "Records that an operator went on without, as its declaration says.";
     DECIDED_RECORDS = Counter "headwater_decided_records_total", "records", ["topology", "decision"],
         "Records that a fold went on without (skip) or folded with another value (replace), as somebody decided; a rebuild counts them again.";
+    LETTERS = Gauge "headwater_dead_letters", "records", ["topology"],
+        "Records that an emitter has set aside and that wait for a decision, of the shards of this instance.";
+    LETTERS_PARKED = Counter "headwater_dead_letters_parked_total", "records", ["topology", "reason"],
+        "Records set aside, by reason: undecodable, unencodable, panicked, bad_time, key_too_long, too_large, failed, or behind another of their key.";
+    LETTERS_DECIDED = Counter "headwater_dead_letters_decided_total", "records", ["topology", "outcome"],
+        "Dead letters that were retried or discarded as somebody decided, by outcome: processed, failed or discarded.";
     TOPOLOGY_LATENCY = Histogram "headwater_topology_latency_seconds", "seconds", ["topology"],
         "Time from a record's own time to the commit of what was made of it; of each batch its earliest and its latest record.";
     VIEW_RECORDS = Counter "headwater_view_records_total", "records", ["view"],

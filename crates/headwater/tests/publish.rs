@@ -71,11 +71,13 @@ async fn a_view_asked_with_the_receipt_has_the_record_also_behind_a_repartition(
 async fn a_record_has_an_id_and_its_own_time() {
     let visits = open().await;
     let code = "a".to_owned();
-    visits.running.publish(&visits.topic, &code, &7).id("v-1").at(Timestamp(-5)).await.unwrap();
+    visits.running.publish(&visits.topic, &code, &7).id("v-1").at(Timestamp(5)).await.unwrap();
+    let before = visits.running.publish(&visits.topic, &code, &7).at(Timestamp(-5)).await;
+    assert_eq!(before, Err(PublishError::Invalid("its time, -5 ms, lies before 1970".to_owned())));
     visits.running.publish(&visits.topic, &code, &8).await.unwrap();
     let records = visits.records().await;
     let id = |n: usize| records[n].record.headers.get_str("hw_record_id").unwrap().to_owned();
-    assert_eq!((id(0).as_str(), records[0].record.timestamp), ("v-1", Timestamp(-5)));
+    assert_eq!((id(0).as_str(), records[0].record.timestamp), ("v-1", Timestamp(5)));
     assert_eq!(records[0].record.value.as_deref(), Some(&b"7"[..]));
     assert!(
         id(1).len() == 36 && records[1].record.timestamp > Timestamp(0),

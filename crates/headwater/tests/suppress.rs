@@ -142,7 +142,7 @@ proptest! {
 
     #[test]
     fn what_is_held_back_equals_its_reference(
-        input in prop::collection::vec((prop::char::range('a', 'e'), prop::option::of(0_u64..100), -30_i64..90), 0..40),
+        input in prop::collection::vec((prop::char::range('a', 'e'), prop::option::of(0_u64..100), 0_i64..120), 0..40),
         restarts in prop::collection::vec(0_usize..40, 0..6),
         wait in 0_i64..40,
         rows_max in 0_usize..6,

@@ -15,11 +15,15 @@ use headwater_core::log::Log;
 use super::{Failure, print};
 use crate::app::App;
 use crate::config::ConfigError;
-use crate::letters::{DeadLetters, Decide, DecisionReport, MetRecord, RecordId};
+use crate::letters::{DeadLetter, DeadLetters, Decide, DecisionReport, MetRecord, RecordId};
 
 /// What is asked about letters, folds and decisions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ask {
+    /// Dead letters, in pages.
+    Letters { topology: Option<String>, limit: usize, after: Option<RecordId> },
+    /// A dead letter, and those of its key.
+    Letter { id: RecordId },
     /// A record that a topology reads, and what was decided about it.
     Record { id: RecordId },
     /// Every decision.
@@ -33,13 +37,17 @@ pub(super) enum Ask {
 pub(super) enum Verdict {
     Skip,
     Replace(Option<Bytes>),
+    Retry { all: bool },
+    Edit(Option<Bytes>),
+    Discard { all: bool },
 }
 
 /// The groups of commands.
+pub(super) const LETTERS: &str = "letters";
 pub(super) const FOLDS: &str = "folds";
 pub(super) const DECISIONS: &str = "decisions";
 
-pub(super) fn commands(json: fn() -> Arg) -> [Command; 2] {
+pub(super) fn commands(json: fn() -> Arg) -> [Command; 3] {
     let show = Command::new("show")
         .about("Show a record that a fold reads, and what was decided about it")
         .args([id(), json()]);
@@ -58,7 +66,29 @@ pub(super) fn commands(json: fn() -> Arg) -> [Command; 2] {
         .about("Decisions about records that could not be processed")
         .subcommand_required(true)
         .subcommand(list);
-    [folds, decisions]
+    [letters(json), folds, decisions]
+}
+
+fn letters(json: fn() -> Arg) -> Command {
+    let all = || {
+        let help = "It and those that wait behind it, for they have the same key";
+        Arg::new("all").long("all").action(ArgAction::SetTrue).help(help)
+    };
+    let topology = Arg::new("topology").long("topology").value_name("NAME").help("Those of one topology");
+    let limit = Arg::new("limit").long("limit").value_name("N").value_parser(clap::value_parser!(u32));
+    let limit = limit.default_value("100").help("So many at most");
+    let after = Arg::new("after").long("after").value_name("ID").value_parser(str::parse::<RecordId>);
+    let after = after.help("Those behind this one: the next page");
+    let list = Command::new("list").about("List dead letters").args([topology, limit, after, json()]);
+    let show = Command::new("show").about("Show a dead letter, with those of its key").args([id(), json()]);
+    let retry = deciding("retry", "Process a dead letter again, the first of its key").args([all(), json()]);
+    let edit =
+        with_value(deciding("edit", "Give a dead letter another value, and process it again")).arg(json());
+    let discard = deciding("discard", "Give a dead letter up").args([all(), json()]);
+    Command::new(LETTERS)
+        .about("Dead letters: records that topologies could not process, and set aside")
+        .subcommand_required(true)
+        .subcommands([list, show, retry, edit, discard])
 }
 
 fn id() -> Arg {
@@ -91,10 +121,23 @@ impl Ask {
         if group == DECISIONS {
             return Ok(Self::Decisions);
         }
+        if (group, verb) == (LETTERS, "list") {
+            let limit = matches.get_one::<u32>("limit").map_or(100, |limit| *limit as usize);
+            let topology = matches.get_one::<String>("topology").cloned();
+            return Ok(Self::Letters {
+                topology,
+                limit,
+                after: matches.get_one::<RecordId>("after").cloned(),
+            });
+        }
         let id = matches.get_one::<RecordId>("id").cloned().expect("the command requires an id");
         let verdict = match verb {
             "skip" => Verdict::Skip,
             "replace" => Verdict::Replace(value(matches)?),
+            "retry" => Verdict::Retry { all: matches.get_flag("all") },
+            "edit" => Verdict::Edit(value(matches)?),
+            "discard" => Verdict::Discard { all: matches.get_flag("all") },
+            _ if group == LETTERS => return Ok(Self::Letter { id }),
             _ => return Ok(Self::Record { id }),
         };
         let text = |name: &str| matches.get_one::<String>(name).cloned();
@@ -105,6 +148,24 @@ impl Ask {
     pub(super) async fn answer(self, app: &App, log: Arc<dyn Log>, json: bool) -> Result<(), Failure> {
         let letters = DeadLetters::on(log, Arc::new(SystemClock), app);
         match self {
+            Self::Letters { topology, limit, after } => {
+                let page = letters.list(topology.as_deref(), limit, after.as_ref()).await?;
+                if json {
+                    return print(serde_json::to_string(&page)?);
+                }
+                page.letters.iter().try_for_each(|letter| print(in_a_line(letter)))?;
+                page.next.map_or(Ok(()), |next| print(format!("more: --after {next}")))
+            }
+            Self::Letter { id } => {
+                let letter = letters.letter(&id).await?;
+                let line = letters.line_of(&id).await?;
+                if json {
+                    return print(serde_json::json!({"letter": letter, "line": line}));
+                }
+                print(shown_letter(&letter))?;
+                let others = line.iter().filter(|other| other.record.id != id);
+                others.into_iter().try_for_each(|other| print(format!("  same key {}", in_a_line(other))))
+            }
             Self::Record { id } => {
                 let record = letters.record(&id).await?;
                 let decided: Vec<_> =
@@ -145,6 +206,11 @@ fn decide(letters: &DeadLetters, id: &RecordId, verdict: Verdict) -> Decide {
     match verdict {
         Verdict::Skip => letters.skip(id),
         Verdict::Replace(value) => letters.replace(id, value),
+        Verdict::Retry { all: false } => letters.retry(id),
+        Verdict::Retry { all: true } => letters.retry_all(id),
+        Verdict::Edit(value) => letters.edit(id, value),
+        Verdict::Discard { all: false } => letters.discard(id),
+        Verdict::Discard { all: true } => letters.discard_all(id),
     }
 }
 
@@ -165,7 +231,26 @@ fn shown(record: &MetRecord) -> String {
     let _ = writeln!(text, "  key      {}", bytes(record.key.as_ref()));
     let _ = write!(text, "  value    {}", bytes(record.value.as_ref()));
     for (name, value) in &record.headers {
-        let _ = write!(text, "\n  header   {name}: {}", value.as_deref().unwrap_or("null"));
+        let _ = write!(text, "\n  header   {name}: {}", bytes(value.as_ref()));
+    }
+    text
+}
+
+/// A dead letter in a line.
+fn in_a_line(letter: &DeadLetter) -> String {
+    let DeadLetter { record, reason, error, attempts, since, .. } = letter;
+    let since = time(since.0);
+    format!("{}  {}  {attempts} attempts  since {since}  {error}", record.id, reason.name())
+}
+
+/// A dead letter in lines.
+fn shown_letter(letter: &DeadLetter) -> String {
+    let mut text = shown(&letter.record);
+    let _ = write!(text, "\n  reason   {}: {}", letter.reason.name(), letter.error);
+    let _ = write!(text, "\n  attempts {}, the last at {}", letter.attempts, time(letter.last.0));
+    let _ = write!(text, "\n  since    {}", time(letter.since.0));
+    if let Some(edited) = &letter.edited {
+        let _ = write!(text, "\n  edited   {}", bytes(edited.0.as_ref()));
     }
     text
 }

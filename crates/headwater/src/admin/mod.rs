@@ -192,7 +192,7 @@ impl What {
                 Self::Show { format: known.map_or(Format::Text, |(_, format)| *format) }
             }
             ("topologies", _) => Self::Deploy { json },
-            (group @ (letters::FOLDS | letters::DECISIONS), verb) => {
+            (group @ (letters::LETTERS | letters::FOLDS | letters::DECISIONS), verb) => {
                 Self::Ask { ask: Ask::of(group, verb, matches)?, json }
             }
             ("topics", _) => {

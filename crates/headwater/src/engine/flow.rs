@@ -8,6 +8,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::header::Headers;
+use headwater_core::key::{KeyError, KeyErrorKind};
 use headwater_core::record::{Append, StoredRecord};
 use headwater_core::store::{KeyRange, StoreError, TableId, Visit};
 use headwater_core::topic::{Offset, Partition, TopicPartition};
@@ -57,6 +58,13 @@ pub struct RecordMeta {
 }
 
 impl RecordMeta {
+    /// What tells the record from all others of its topic: the id that its publisher gave it, that of its event, or else
+    /// where it lies.
+    pub fn id(&self) -> String {
+        let given = ["hw_record_id", "ce_id"].into_iter().find_map(|name| self.headers.get_str(name));
+        given.map_or_else(|| format!("{}/{}", self.partition.0, self.offset.0), str::to_owned)
+    }
+
     /// The same, at another time.
     pub(crate) fn at(&self, timestamp: Timestamp) -> Self {
         Self { timestamp, ..self.clone() }
@@ -80,15 +88,41 @@ impl RecordMeta {
 /// Why a record could not be processed; it stops the shard by name.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProcessError {
-    /// The record cannot be decoded, or its result cannot be encoded.
+    /// The record cannot be processed, for a reason that has no name of its own.
     #[error("{0}")]
     Record(String),
+    /// Its key or its value cannot be read.
+    #[error("{0}")]
+    Undecodable(String),
+    /// What came of it cannot be written.
+    #[error("{0}")]
+    Unencodable(String),
+    /// The user's code panicked at it.
+    #[error("its code panicked: {0}")]
+    Panicked(String),
+    /// Its time is none.
+    #[error("{0}")]
+    BadTime(String),
+    /// A key of what came of it is longer than a store takes.
+    #[error("{0}")]
+    KeyTooLong(String),
+    /// What came of it is larger than the log takes.
+    #[error("{0}")]
+    TooLarge(String),
     /// The state could not be read.
     #[error("{0}")]
     State(#[from] StoreError),
 }
 
 impl ProcessError {
+    /// What is wrong with a key that is to be written.
+    pub(crate) fn key(error: KeyError) -> Self {
+        match error.kind() {
+            KeyErrorKind::TooLong => Self::KeyTooLong(error.to_string()),
+            _ => Self::Unencodable(error.to_string()),
+        }
+    }
+
     /// What is wrong with the record, or with what came of it.
     pub(crate) fn record(error: impl std::fmt::Display) -> Self {
         Self::Record(error.to_string())
@@ -129,6 +163,12 @@ pub(crate) struct Flow<'a> {
     state: Option<Layered<'a>>,
     out: Vec<Emitted>,
     command: u64,
+    drops: Drops,
+}
+
+/// What a flow had when something was begun that may be taken back.
+pub(crate) struct Savepoint {
+    out: usize,
     drops: Drops,
 }
 
@@ -191,6 +231,33 @@ impl<'a> Flow<'a> {
     /// What was told so since the last call.
     pub(crate) fn take_drops(&mut self) -> Drops {
         std::mem::take(&mut self.drops)
+    }
+
+    /// Tells that what comes next belongs to no record before it.
+    pub(crate) fn next_command(&mut self) {
+        self.command += 1;
+    }
+
+    /// A place to which what follows can be taken back.
+    pub(crate) fn begin(&mut self) -> Savepoint {
+        if let Some(state) = &mut self.state {
+            state.own().begin();
+        }
+        Savepoint { out: self.out.len(), drops: self.drops.clone() }
+    }
+
+    /// The longest key that was written since the last [`begin`](Self::begin), in bytes.
+    pub(crate) fn longest_key(&mut self) -> usize {
+        self.state.as_mut().map_or(0, |state| state.own().longest_key())
+    }
+
+    /// Takes back what came since a savepoint, the last that was begun.
+    pub(crate) fn take_back(&mut self, savepoint: Savepoint) {
+        if let Some(state) = &mut self.state {
+            state.own().take_back();
+        }
+        self.out.truncate(savepoint.out);
+        self.drops = savepoint.drops;
     }
 
     /// Sends a record out of the topology.

@@ -21,7 +21,12 @@ pub(crate) trait StateRead {
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
     tables: Vec<TableDelta>,
+    /// What the rows said before, in the order in which they were changed, while changes may be taken back.
+    journal: Option<Vec<Before>>,
 }
+
+/// What a batch said about a key before it was changed.
+type Before = (TableId, Bytes, Option<Option<Bytes>>);
 
 /// The changes of one table: hashed until a range of them is asked for, and sorted from then on.
 #[derive(Debug)]
@@ -49,6 +54,13 @@ impl TableDelta {
             Self::Hashed(changes) => changes.insert(key, value),
             Self::Sorted(changes) => changes.insert(key, value),
         };
+    }
+
+    fn forget(&mut self, key: &[u8]) {
+        match self {
+            Self::Hashed(changes) => drop(changes.remove(key)),
+            Self::Sorted(changes) => drop(changes.remove(key)),
+        }
     }
 
     fn len(&self) -> usize {
@@ -87,7 +99,31 @@ impl Delta {
 
     /// Sets a key's value; `None` removes it.
     pub(crate) fn put(&mut self, table: TableId, key: Bytes, value: Option<Bytes>) {
+        if self.journal.is_some() {
+            let before = (table, key.clone(), self.get(table, &key).cloned());
+            self.journal.get_or_insert_default().push(before);
+        }
         self.table(table).put(key, value);
+    }
+
+    /// From now on changes may be taken back.
+    pub(crate) fn begin(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// The longest key that was changed since [`begin`](Self::begin), in bytes.
+    pub(crate) fn longest_key(&self) -> usize {
+        self.journal.iter().flatten().map(|(_, key, _)| key.len()).max().unwrap_or_default()
+    }
+
+    /// Takes back what was changed since [`begin`](Self::begin).
+    pub(crate) fn take_back(&mut self) {
+        for (table, key, before) in self.journal.take().into_iter().flatten().rev() {
+            match before {
+                Some(value) => self.table(table).put(key, value),
+                None => self.table(table).forget(&key),
+            }
+        }
     }
 
     fn table(&mut self, table: TableId) -> &mut TableDelta {
@@ -171,6 +207,11 @@ impl Layered<'_> {
     /// Sets a key's value; `None` removes it.
     pub(crate) fn put(&mut self, table: TableId, key: Bytes, value: Option<Bytes>) {
         self.delta.put(table, key, value);
+    }
+
+    /// The batch's own changes.
+    pub(crate) fn own(&mut self) -> &mut Delta {
+        self.delta
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::decision::Made;
-use super::{Decision, Raw, RecordId, Verdict};
+use super::{Decision, Letter, LetterReason, Parked, Raw, RecordId, Verdict};
 use crate::app::App;
 use crate::topics::decisions;
 use crate::topology::{Kind, TopicRef};
@@ -57,6 +57,8 @@ pub(crate) struct Facts {
 pub(crate) struct Reads {
     pub(crate) folds: bool,
     pub(crate) sources: Vec<TopicName>,
+    /// Where it sets aside what it cannot process, if it does; the topic need not be there.
+    pub(crate) letters: Option<TopicName>,
 }
 
 impl Facts {
@@ -66,7 +68,9 @@ impl Facts {
             let folds = !matches!(definition.kind, Kind::Emitter { .. });
             // Every version of a fold goes by the same decisions; those of an emitter have nothing in common.
             let name = if folds { definition.name.clone() } else { definition.versioned_name() };
-            (name, Reads { folds, sources: definition.sources.iter().filter_map(resolve).collect() })
+            let sources = definition.sources.iter().filter_map(resolve).collect();
+            let letters = if folds { None } else { resolve(&definition.letters()) };
+            (name, Reads { folds, sources, letters })
         };
         Self {
             decisions: decisions(app.name(), &app.options).name,
@@ -75,16 +79,15 @@ impl Facts {
         }
     }
 
+    fn no_topology(&self, name: &str) -> LetterError {
+        let known: Vec<_> = self.topologies.keys().map(String::as_str).collect();
+        LetterError::NoSuch(format!("there is no topology \"{name}\": there are {}", known.join(", ")))
+    }
+
     fn reads(&self, id: &RecordId) -> Result<&Reads, LetterError> {
-        let reads = self.topologies.get(&id.topology).ok_or_else(|| {
-            let known: Vec<_> = self.topologies.keys().map(String::as_str).collect();
-            LetterError::NoSuch(format!(
-                "there is no topology \"{}\": there are {}",
-                id.topology,
-                known.join(", ")
-            ))
-        })?;
-        if !reads.sources.contains(&id.at.topic) || id.at.partition.0 >= self.partitions {
+        let reads = self.topologies.get(&id.topology).ok_or_else(|| self.no_topology(&id.topology))?;
+        let is_beyond = reads.folds && id.at.partition.0 >= self.partitions;
+        if !reads.sources.contains(&id.at.topic) || is_beyond {
             let sources: Vec<_> = reads.sources.iter().map(TopicName::as_str).collect();
             let (topology, at, count) = (&id.topology, &id.at, self.partitions);
             return Err(LetterError::NoSuch(format!(
@@ -121,7 +124,45 @@ pub struct MetRecord {
     #[serde(serialize_with = "raw")]
     pub value: Option<Bytes>,
     /// Its headers, in order.
-    pub headers: Vec<(String, Option<String>)>,
+    #[serde(serialize_with = "raw_headers")]
+    pub headers: Vec<(String, Option<Bytes>)>,
+}
+
+/// A record that an emitter could not process, and set aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The record as it lay on the log, byte for byte.
+    #[serde(flatten)]
+    pub record: MetRecord,
+    /// Why it was set aside.
+    pub reason: LetterReason,
+    /// The same in words, as of the last attempt.
+    pub error: String,
+    /// How often it was tried; not at all yet, if it waits behind another.
+    pub attempts: u32,
+    /// Since when it is set aside.
+    pub since: Timestamp,
+    /// When it was tried last.
+    pub last: Timestamp,
+    /// The value that it is tried with in place of its own, if somebody gave it one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited: Option<EditedValue>,
+}
+
+/// A value that somebody gave a dead letter; `None` is a null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct EditedValue(#[serde(serialize_with = "raw")] pub Option<Bytes>);
+
+/// Some dead letters, and where the next ones begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LetterPage {
+    /// The letters, in the order of their ids.
+    pub letters: Vec<DeadLetter>,
+    /// What to ask for the next page with; `None` behind the last letter.
+    pub next: Option<RecordId>,
 }
 
 /// A decision that was made.
@@ -147,6 +188,13 @@ pub struct DecisionReport {
 
 pub(super) fn raw<S: serde::Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
     bytes.clone().map(Raw).serialize(serializer)
+}
+
+fn raw_headers<S: serde::Serializer>(
+    headers: &[(String, Option<Bytes>)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(headers.iter().map(|(name, value)| (name, value.clone().map(Raw))))
 }
 
 /// A decision of a topic of decisions.
@@ -180,6 +228,111 @@ impl DeadLetters {
     /// `None` is a null.
     pub fn replace(&self, id: &RecordId, value: Option<Bytes>) -> Decide {
         Decide::new(self, id, Verdict::Replace(value.map(Raw)))
+    }
+
+    /// Processes a dead letter again; it must be the first of its key. One that fails again stays set aside.
+    pub fn retry(&self, id: &RecordId) -> Decide {
+        Decide::new(self, id, Verdict::Retry)
+    }
+
+    /// Processes every dead letter of a letter's key again, in order, up to the first that fails.
+    pub fn retry_all(&self, id: &RecordId) -> Decide {
+        Decide::new(self, id, Verdict::RetryAll)
+    }
+
+    /// Gives a dead letter another value, and processes it if it is the first of its key.
+    ///
+    /// `None` is a null. The letter keeps its own value, too, and is tried with the new one from now on.
+    pub fn edit(&self, id: &RecordId, value: Option<Bytes>) -> Decide {
+        Decide::new(self, id, Verdict::Edit(value.map(Raw)))
+    }
+
+    /// Gives a dead letter up.
+    pub fn discard(&self, id: &RecordId) -> Decide {
+        Decide::new(self, id, Verdict::Discard)
+    }
+
+    /// Gives a dead letter up, and those that wait behind it.
+    pub fn discard_all(&self, id: &RecordId) -> Decide {
+        Decide::new(self, id, Verdict::DiscardAll)
+    }
+
+    /// Dead letters of a topology, or of all, in pages: those behind the id given.
+    ///
+    /// # Errors
+    ///
+    /// [`LetterError::NoSuch`] topology, [`LetterError::Log`].
+    pub async fn list(
+        &self,
+        topology: Option<&str>,
+        limit: usize,
+        after: Option<&RecordId>,
+    ) -> Result<LetterPage, LetterError> {
+        if let Some(unknown) = topology.filter(|name| !self.facts.topologies.contains_key(*name)) {
+            return Err(self.facts.no_topology(unknown));
+        }
+        let asked = self.facts.topologies.iter().filter(|(name, _)| topology.is_none_or(|t| t == *name));
+        let mut found = BTreeMap::new();
+        for letters in asked.filter_map(|(_, reads)| reads.letters.as_ref()) {
+            let there = self.log.describe(letters).await?;
+            for partition in 0..there.map_or(0, |topic| topic.settings.partitions) {
+                found.extend(self.parked(&letters.partition(partition)).await?.into_letters());
+            }
+        }
+        let behind = |id: &RecordId| after.is_none_or(|after| id > after);
+        let mut letters: Vec<_> = found.into_iter().filter(|(id, _)| behind(id)).take(limit + 1).collect();
+        let more = letters.len() > limit;
+        letters.truncate(limit);
+        let next = letters.last().filter(|_| more).map(|(id, _)| id.clone());
+        Ok(LetterPage {
+            letters: letters.iter().map(|(id, letter)| DeadLetter::of(id, letter)).collect(),
+            next,
+        })
+    }
+
+    /// A dead letter and all others of its key, in the order in which they wait.
+    ///
+    /// # Errors
+    ///
+    /// [`LetterError::NoSuch`], [`LetterError::Log`].
+    pub async fn line_of(&self, id: &RecordId) -> Result<Vec<DeadLetter>, LetterError> {
+        let parked = self.parked_with(id).await?;
+        let letter = |id: &RecordId| Some(DeadLetter::of(id, parked.get(id)?));
+        Ok(parked.line_of(id).iter().filter_map(letter).collect())
+    }
+
+    /// A dead letter.
+    ///
+    /// # Errors
+    ///
+    /// [`LetterError::NoSuch`], [`LetterError::Log`].
+    pub async fn letter(&self, id: &RecordId) -> Result<DeadLetter, LetterError> {
+        let parked = self.parked_with(id).await?;
+        let letter = parked.get(id).expect("a shard without the letter was refused");
+        Ok(DeadLetter::of(id, letter))
+    }
+
+    /// The letters of the shard that has this one.
+    async fn parked_with(&self, id: &RecordId) -> Result<Parked, LetterError> {
+        let reads = self.facts.reads(id)?;
+        let parked = match &reads.letters {
+            Some(letters) => self.parked(&letters.partition(id.at.partition.0)).await?,
+            None => Parked::default(),
+        };
+        match parked.get(id) {
+            Some(_) => Ok(parked),
+            None => Err(LetterError::NoSuch(format!("there is no dead letter {id}"))),
+        }
+    }
+
+    async fn parked(&self, at: &TopicPartition) -> Result<Parked, LetterError> {
+        let mut parked = Parked::default();
+        for stored in self.all(at).await? {
+            parked.replay(&stored.record).map_err(|why| {
+                LogError::new(LogErrorKind::Corrupt, format!("{at} offset {}: {why}", stored.offset))
+            })?;
+        }
+        Ok(parked)
     }
 
     /// A record that a topology reads, as it lies on the log.
@@ -243,9 +396,17 @@ impl DeadLetters {
         }
         if reads.folds {
             self.record(about).await?;
+        } else {
+            let line = self.parked_with(about).await?.line_of(about);
+            if decision.made.verdict == Verdict::Retry && line.first() != Some(about) {
+                return Err(LetterError::Invalid(format!(
+                    "{about} waits behind others of its key: retry {} first, or all of them",
+                    line[0]
+                )));
+            }
         }
         let now = self.clock.now();
-        let to = self.facts.decisions.partition(about.at.partition.0);
+        let to = self.facts.decisions.partition(about.at.partition.0 % self.facts.partitions);
         self.append(Append { to, record: decision.record(now) }).await?;
         tracing::info!(about = %about, verdict = decision.made.verdict.name(), by = decision.made.by, "decided");
         Ok(DecisionReport::of(decision, now))
@@ -275,9 +436,26 @@ impl DeadLetters {
 
 impl MetRecord {
     fn of(id: &RecordId, record: Record) -> Self {
-        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), value.map(text))).collect();
+        let bytes = |value: Option<&[u8]>| value.map(Bytes::copy_from_slice);
+        let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), bytes(value))).collect();
         Self { id: id.clone(), timestamp: record.timestamp, key: record.key, value: record.value, headers }
+    }
+}
+
+impl DeadLetter {
+    fn of(id: &RecordId, letter: &Letter) -> Self {
+        let edited = letter.edited.as_ref().and_then(|edited| edited.first());
+        let Letter { reason, ref error, attempts, since, last, .. } = *letter;
+        let original = Letter { edited: None, ..letter.clone() };
+        Self {
+            record: MetRecord::of(id, original.record(id).record),
+            reason,
+            error: error.clone(),
+            attempts,
+            since,
+            last,
+            edited: edited.map(|value| EditedValue(value.clone().map(|Raw(bytes)| bytes))),
+        }
     }
 }
 

@@ -7,16 +7,22 @@
 //!
 //! - `record_id`: the name of one record as one topology reads it;
 //! - `raw`: bytes in JSON;
+//! - `letter`: a dead letter, as a record, and those of one shard;
 //! - `decision`: what was decided, as a record of the topic `<app>.decisions`;
 //! - `desk`: where decisions are made and read, over any log.
 
 mod decision;
 mod desk;
+mod letter;
 mod raw;
 mod record_id;
 
 pub(crate) use self::decision::{Decision, Verdict};
-pub use self::desk::{DeadLetters, Decide, DecisionReport, LetterError, MetRecord};
+pub use self::desk::{
+    DeadLetter, DeadLetters, Decide, DecisionReport, EditedValue, LetterError, LetterPage, MetRecord,
+};
 pub(crate) use self::desk::{Facts, decision_of, moved_offset};
+pub use self::letter::LetterReason;
+pub(crate) use self::letter::{Letter, Parked};
 pub(crate) use self::raw::Raw;
 pub use self::record_id::{InvalidRecordId, RecordId};

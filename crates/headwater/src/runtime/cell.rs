@@ -92,6 +92,8 @@ pub(crate) struct ShardCell {
     state: RwLock<Option<Arc<ShardState>>>,
     /// The record at which it stopped, and waits for a decision.
     stopped_at: Mutex<Option<(TopicPartition, Offset)>>,
+    /// Records that it has set aside.
+    letters: AtomicU64,
     pub(crate) changes: ChangeRing,
 }
 
@@ -110,6 +112,7 @@ impl ShardCell {
             batches: watch::Sender::new(0),
             state: RwLock::new(None),
             stopped_at: Mutex::new(None),
+            letters: AtomicU64::new(0),
             changes: ChangeRing::default(),
         }
     }
@@ -264,6 +267,15 @@ impl ShardCell {
 
     pub(crate) fn set_stopped_at(&self, at: Option<(TopicPartition, Offset)>) {
         *self.stopped_at.lock() = at;
+    }
+
+    /// How many records it has set aside.
+    pub(crate) fn letters(&self) -> u64 {
+        self.letters.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_letters(&self, count: usize) {
+        self.letters.store(count as u64, Ordering::Release);
     }
 
     pub(crate) fn state(&self) -> Option<Arc<ShardState>> {

@@ -21,6 +21,7 @@ use super::membership::RunShard;
 use super::observe::Throughput;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
 use super::trust::{Input, Provenance, had_caught_up, landmarks};
+use super::view::state::TABLE;
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::flow::{Flow, ProcessError};
 use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
@@ -356,12 +357,12 @@ impl<'a> FoldRun<'a> {
                 let more = self.decided.more(stop).await;
                 more.map_err(|Stop(why)| Stop(format!("{reason}; and decisions cannot be read: {why}")))?;
             }
-            self.cell.set_stopped_at(None);
         }
         if !stop.is_cancelled() {
             tracing::info!(view = self.fold.definition.name, source = %self.source, offset = at.0, "going on as decided");
             self.tell_phase();
         }
+        self.cell.set_stopped_at(None);
         Ok(())
     }
 
@@ -384,7 +385,7 @@ impl<'a> FoldRun<'a> {
         let note = self.provenance.note(self.caught_up, &self.landmarks);
         let position = Position::from_iter([(self.source.clone(), next)]);
         if self.caught_up {
-            self.cell.changes.push(next, &changes);
+            self.cell.changes.push(next, TABLE, &changes);
         } else {
             self.cell.changes.reset(next);
         }

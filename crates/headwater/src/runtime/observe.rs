@@ -21,13 +21,14 @@ use super::start::TopologyStatus;
 use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
 use crate::engine::flow::Drops;
+use crate::letters::LetterReason;
 use crate::metric_names::{
-    COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED,
-    LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE,
-    LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS, RESTORE_LEFT_SECONDS, SHARDS_GAINED,
-    SHARDS_REFUSED, SHARDS_STOPPED, STATE_CHANGES, STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED,
-    STATES_TAKEN, TOPOLOGY_LATENCY, TOPOLOGY_RECORDS, USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS,
-    VIEW_READS, VIEW_RECORDS,
+    COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LETTERS,
+    LETTERS_DECIDED, LETTERS_PARKED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION,
+    LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS,
+    RESTORE_LEFT_SECONDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED, STATE_CHANGES, STATE_FLUSH_DURATION,
+    STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, TOPOLOGY_RECORDS, USER_CODE_PANICS,
+    VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -191,6 +192,17 @@ pub(crate) fn dropped(topology: &str, drops: Drops) {
     }
 }
 
+/// Records that an emitter set aside, and what became of those that were decided about.
+pub(crate) fn parked(topology: &str, reasons: &[LetterReason], outcomes: &[&'static str]) {
+    let topology = || topology.to_owned();
+    for reason in reasons {
+        counter!(LETTERS_PARKED.name, "topology" => topology(), "reason" => reason.name()).increment(1);
+    }
+    for outcome in outcomes {
+        counter!(LETTERS_DECIDED.name, "topology" => topology(), "outcome" => *outcome).increment(1);
+    }
+}
+
 /// What a topology has processed of each of its sources, and changed in each of its tables: told once per batch.
 pub(crate) struct Throughput {
     records: Vec<Counter>,
@@ -333,6 +345,10 @@ async fn sample_topology(
     let stopped = count(|phase| matches!(phase, Phase::Stopped { .. }));
     gauge!(SHARDS_STOPPED.name, "topology" => topology.name.clone()).set(stopped as f64);
     let refused = count(|phase| matches!(phase, Phase::Refused { .. }));
+    let letters: u64 = topology.cells.iter().map(|cell| cell.letters()).sum();
+    if topology.parks {
+        gauge!(LETTERS.name, "topology" => topology.name.clone()).set(letters as f64);
+    }
     gauge!(SHARDS_REFUSED.name, "topology" => topology.name.clone()).set(refused as f64);
     for cell in topology.cells.iter() {
         let phase = cell.phase();

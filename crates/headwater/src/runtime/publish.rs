@@ -117,6 +117,9 @@ impl Publish {
         let mut headers = Headers::builder();
         headers.put(RECORD_ID, id.as_bytes());
         let timestamp = self.time.unwrap_or_else(|| shell.clock.now());
+        if timestamp.0 < 0 {
+            return Err(PublishError::Invalid(format!("its time, {} ms, lies before 1970", timestamp.0)));
+        }
         let record = Record { key: Some(key), value, headers: headers.build(), timestamp };
         let partition = partition_of(&part, self.topic.settings.partitions);
         let append = Append { to: self.topic.name.partition(partition.0), record };

@@ -87,6 +87,8 @@ pub(crate) enum Committed {
     WriterDied,
     /// We were told to stop before it was written.
     Stopped,
+    /// It can never be written as it is: it, or a record of it, is too large.
+    Refused(String),
 }
 
 /// Whether a shard could get its writer.
@@ -266,8 +268,10 @@ impl Shell {
         let mut refusals = Refusals::default();
         loop {
             let once = self.commit_once(writer, transaction.clone(), at, &mut refusals, stop).await?;
-            if let Some(committed) = once {
-                return Ok(committed);
+            match once {
+                Some(Committed::Refused(why)) => return Err(Stop(why)),
+                Some(committed) => return Ok(committed),
+                None => {}
             }
         }
     }
@@ -286,6 +290,9 @@ impl Shell {
             Err(CommitError::NotWritten { retry: true, error }) => {
                 refusals.tell(&error, &format!("a commit to {at} was refused; trying again"));
                 Ok(self.pause(stop).await.then_some(Committed::Stopped))
+            }
+            Err(CommitError::NotWritten { retry: false, error }) if error.kind() == LogErrorKind::Invalid => {
+                Ok(Some(Committed::Refused(error.to_string())))
             }
             Err(CommitError::NotWritten { retry: false, error }) => Err(Stop::new(error)),
             Err(CommitError::Fenced | CommitError::Unknown(_)) => Ok(Some(Committed::WriterDied)),

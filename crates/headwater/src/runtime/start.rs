@@ -1,6 +1,6 @@
 //! Starting an app: its topics made or checked, its stores opened, its groups joined.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aggregate::{StartedAggregate, Topics};
 use super::cell::{Bell, Phase, ShardCell};
-use super::emitter::{Emitter, EmitterStore, Global};
+use super::emitter::{Emitter, EmitterStore, Global, Parks};
 use super::fold::Fold;
 use super::instances::Routes;
 use super::membership::{RunShard, run_group};
@@ -70,6 +70,8 @@ pub(crate) struct TopologyStatus {
     /// The role of the instances that run it, and of how many others each shard has a copy.
     pub(crate) role: &'static str,
     pub(crate) copies: usize,
+    /// Whether it sets aside what it cannot process.
+    pub(crate) parks: bool,
 }
 
 impl TopologyStatus {
@@ -87,6 +89,7 @@ impl TopologyStatus {
             replicated: false,
             role: "query",
             copies: 0,
+            parks: false,
         }
     }
 }
@@ -150,6 +153,8 @@ pub(crate) struct Starting {
     memory: Arc<dyn StateStores>,
     standbys: StandbyBoard,
     topics: BTreeMap<TopicName, TopicDescription>,
+    /// Topics that the app has had at any time.
+    known: BTreeSet<String>,
     stop: CancellationToken,
     groups: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -171,6 +176,7 @@ impl Starting {
             stores,
             standbys: StandbyBoard::default(),
             topics: BTreeMap::new(),
+            known: BTreeSet::new(),
             stop: CancellationToken::new(),
             groups: Mutex::new(Vec::new()),
         }
@@ -183,6 +189,7 @@ impl Starting {
             tracing::info!("{line}");
         }
         let survey = self.prepare(app).await?;
+        self.known = survey.registry.topics();
         let moved = moved(&*self.shell.log, app, &survey).await?;
         self.topics = survey.topics;
         let mut started = StartedApp {
@@ -313,7 +320,8 @@ impl Starting {
         let named = store.as_ref().map(|store| store.named.clone());
         let copies = if named.is_some() { self.options.view_standbys } else { 0 };
         let status = TopologyStatus::new(&definition.name, sources[0].clone(), named, cells.clone());
-        started.topologies.push(TopologyStatus { copies, sources: sources.clone(), ..status });
+        let parks = self.options.parks(&definition.name).is_some();
+        started.topologies.push(TopologyStatus { copies, parks, sources: sources.clone(), ..status });
         let emitter = Emitter {
             shell: self.shell.clone(),
             definition: definition.clone(),
@@ -324,9 +332,20 @@ impl Starting {
             globals: self.globals(definition),
             group: group.name.clone(),
             patience: self.options.input_wait,
+            parks: self.parks(definition),
+            times_ahead: self.options.times_ahead_max,
         };
         self.run_group(group, Arc::new(emitter));
         Ok(())
+    }
+
+    /// Where an emitter sets aside what it cannot process; `None` if it does not, and never did.
+    fn parks(&self, definition: &Definition) -> Option<Parks> {
+        let at_most = self.options.parks(&definition.name);
+        let letters = self.resolve(&definition.letters());
+        let parks = at_most.is_some() || self.known.contains(letters.as_str());
+        let decision_partitions = self.options.partitions;
+        parks.then(|| Parks { letters, decisions: self.decisions(), decision_partitions, at_most })
     }
 
     fn decisions(&self) -> TopicName {

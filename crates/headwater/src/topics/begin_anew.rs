@@ -10,8 +10,8 @@
 //! heads        shards go on from what their group has committed; the notes are made again
 //! ```
 //!
-//! An emitter that begins anew reads all its sources from their beginnings, with an empty state: its changelog and the
-//! topics of the app that it makes are given up with whatever was lost, and whoever reads those begins anew, too, and so
+//! An emitter that begins anew reads all its sources from their beginnings, with an empty state: its changelog, its letters
+//! and the topics of the app that it makes are given up with whatever was lost, and whoever reads those begins anew, too, and so
 //! on. No record is counted a second time over a state that has it. What it appended to a shared topic cannot be taken
 //! back, and would come a second time: unless the operator gave up its state itself, or names that topic, too, it is
 //! refused.
@@ -53,7 +53,8 @@ impl Lost {
         let groups = app.writing_groups(counts);
         while let Some(writing) = groups.iter().find(|writing| lost.draws_in(writing)) {
             lost.anew.insert(writing.group.name.clone());
-            lost.topics.extend(writing.own_targets.iter().chain(&writing.changelog).cloned());
+            let kept = writing.changelog.iter().chain(&writing.letters);
+            lost.topics.extend(writing.own_targets.iter().chain(kept).cloned());
             lost.refilled.extend(writing.own_targets.iter().cloned());
         }
         lost

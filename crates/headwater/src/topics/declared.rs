@@ -60,6 +60,8 @@ pub enum Purpose {
     Shared(String),
     /// What the topologies are, and which topics they were started on.
     Definitions,
+    /// Records that a topology could not process, until somebody decides about them.
+    Letters(String),
     /// What was decided about records that could not be processed.
     Decisions,
     /// Which instances there are, and which shards each has.
@@ -91,6 +93,7 @@ impl Purpose {
                 "the state is made again from its sources, and what was made of it on the way is appended again"
             }
             Self::Folded(_) | Self::Shared(_) => "what was made of them stays",
+            Self::Letters(_) => "what was set aside is lost",
             Self::Decisions => "folds stop again at what was decided about, whenever they are built anew",
             Self::Heads(_) => "the shards go on from what their group has committed",
             Self::Definitions | Self::Instances => "it is made anew, and nothing is lost",
@@ -111,6 +114,7 @@ impl fmt::Display for Purpose {
             Self::Shared(topic) => write!(f, "shared topic \"{topic}\""),
             Self::Definitions => f.write_str("definitions of the app's topologies and topics"),
             Self::Heads(group) => write!(f, "heads of the shards of {group}"),
+            Self::Letters(topology) => write!(f, "dead letters of \"{topology}\""),
             Self::Decisions => f.write_str("decisions about records that could not be processed"),
             Self::Instances => f.write_str("instances, with the shards that each has"),
         }
@@ -157,6 +161,8 @@ pub(crate) struct WritingGroup {
     pub(crate) shared_targets: Vec<TopicName>,
     /// Of an emitter that keeps state: its changelog.
     pub(crate) changelog: Option<TopicName>,
+    /// Of an emitter that sets aside what it cannot process: where.
+    pub(crate) letters: Option<TopicName>,
     /// What it reads, the group's topic first.
     pub(crate) sources: Vec<TopicName>,
 }
@@ -200,6 +206,12 @@ impl App {
             })
         };
         let changelogs = self.definitions.values().filter_map(changelog);
+        let letters = self.parking().map(|definition| TopicDeclaration {
+            name: self.resolve(&definition.letters()),
+            settings: TopicSettings::kept(self.shards_of(definition, counts))
+                .cleanup(Cleanup::Compact { tombstones_ms: TOMBSTONES_MS }),
+            purpose: Purpose::Letters(definition.name.clone()),
+        });
         let shared = self.shared_topics().into_iter().map(|(name, Folded(folded))| {
             let topic = TopicRef::Shared(name.clone());
             // A view is asked by the app's count.
@@ -213,9 +225,18 @@ impl App {
         aggregates
             .chain(repartitions)
             .chain(changelogs)
+            .chain(letters)
             .chain(shared)
             .chain([decisions(&self.name, &self.options), definitions(&self.name), instances(&self.name)])
             .collect()
+    }
+
+    /// The topologies that set aside what they cannot process.
+    fn parking(&self) -> impl Iterator<Item = &Arc<Definition>> {
+        self.definitions.values().filter(|definition| {
+            let appends = matches!(definition.kind, Kind::Emitter { .. });
+            appends && self.options.parks(&definition.name).is_some()
+        })
     }
 
     /// The groups whose shards commit to the log.
@@ -233,6 +254,7 @@ impl App {
                 own_targets: Vec::new(),
                 shared_targets: Vec::new(),
                 changelog: None,
+                letters: None,
             }
         });
         let emitters = self.definitions.values().filter_map(|definition| match &definition.kind {
@@ -247,6 +269,10 @@ impl App {
                     own_targets: own.into_iter().map(|to| self.resolve(to)).collect(),
                     shared_targets: shared.into_iter().map(|to| self.resolve(to)).collect(),
                     changelog: definition.changelog().map(|changelog| self.resolve(&changelog)),
+                    letters: self
+                        .options
+                        .parks(&definition.name)
+                        .map(|_| self.resolve(&definition.letters())),
                     sources: definition.sources.iter().map(|source| self.resolve(source)).collect(),
                 })
             }

@@ -9,7 +9,7 @@
 //! A record holds only if it replaces what held when it was appended: so of two programs that state different facts at
 //! once, the first in the log is right, and both can tell. That needs every record: the topic is kept, never compacted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_core::clock::Clock;
 use headwater_core::log::{AppendError, Log, LogError, LogErrorKind, ReadLimit, Wait};
@@ -81,6 +81,12 @@ impl Registry {
         self.facts.iter().filter_map(of).collect()
     }
 
+    /// Every topic that the app has had.
+    pub(crate) fn topics(&self) -> BTreeSet<String> {
+        let topic = |key: &String| Some(key.strip_prefix(TOPIC)?.to_owned());
+        self.facts.keys().filter_map(topic).collect()
+    }
+
     /// The id under which a topic was known last.
     pub(crate) fn topic_id(&self, topic: &TopicName) -> Option<TopicId> {
         let id = self.get(&topic_key(topic))?.get("id")?.as_str()?;
@@ -132,6 +138,7 @@ impl Registry {
 }
 
 const TOPOLOGY: &str = "topology/";
+const TOPIC: &str = "topic/";
 
 /// The key of what a topology is.
 pub(crate) fn topology_key(name: &str) -> String {
@@ -140,5 +147,5 @@ pub(crate) fn topology_key(name: &str) -> String {
 
 /// The key of which topic is meant by a name.
 pub(crate) fn topic_key(name: &TopicName) -> String {
-    format!("topic/{name}")
+    format!("{TOPIC}{name}")
 }

@@ -133,6 +133,12 @@ impl Definition {
         keeps.then(|| TopicRef::Own(format!("{}.changelog{version}", self.name)))
     }
 
+    /// The topic of what it could not process and set aside.
+    pub(crate) fn letters(&self) -> TopicRef {
+        let version = if self.version == 1 { String::new() } else { format!("-{}", self.version) };
+        TopicRef::Own(format!("{}.letters{version}", self.name))
+    }
+
     /// `name`, and `name@version` from the second version on.
     pub(crate) fn versioned_name(&self) -> String {
         versioned(&self.name, self.version)

@@ -9,10 +9,12 @@
 //! - `windows`, `windowed`: values grouped by when they happened.
 //! - `topic`, `store`: what it is given: topics with their codecs, stores with their options.
 //! - `node`: the graph without its types.
+//! - `cycle`: topics that would feed themselves.
 //! - `definition`: a topology; `building`: its operators put together for one shard.
 
 mod building;
 mod cogroup;
+mod cycle;
 mod deduplicate;
 mod definition;
 mod describe;
@@ -55,6 +57,7 @@ pub use windowed::{SessionGroup, WindowedGroup};
 pub use windows::{Hopping, Session, Sliding, Tumbling, Windows};
 
 pub(crate) use building::ShardPlace;
+pub(crate) use cycle::cycle;
 pub(crate) use definition::{Definition, Kind, versioned};
 pub(crate) use lineage::lineage;
 pub(crate) use topic::{Route, TopicRef};

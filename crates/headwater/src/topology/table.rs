@@ -259,7 +259,7 @@ pub(super) fn updates_topic(store: &str) -> String {
 /// Answers the rows that an operator keeps for those that follow it.
 fn kept_rows<K: Key, V: Value>(table: TableId) -> Getter<K, V> {
     Arc::new(move |key, _, flow| {
-        let key = ordered(key).map_err(ProcessError::record)?;
+        let key = ordered(key).map_err(ProcessError::key)?;
         Row::load(RowFormat::Timed, table, &key, flow)
     })
 }

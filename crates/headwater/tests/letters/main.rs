@@ -3,8 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_input;
 mod command_line;
+mod emitters;
 mod folds;
+mod kills;
+#[cfg(feature = "kafka")]
+mod on_kafka;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +25,7 @@ use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
 
 const PARTITIONS: u32 = 2;
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_secs(60);
 
 type SharedLog = Arc<dyn Log>;
 

@@ -54,7 +54,7 @@ where
 {
     fn push(&mut self, item: Keyed<'_, K, V>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         let Some(pending) = self.batch.get_mut(item.key) else {
-            let key = ordered(item.key).map_err(ProcessError::record)?;
+            let key = ordered(item.key).map_err(ProcessError::key)?;
             let row = Row::load(self.format, self.table, &key, flow)?;
             let mut pending = Pending { key, row };
             update(self.table, &self.step, &mut pending, &mut self.next, item, flow)?;

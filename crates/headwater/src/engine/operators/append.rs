@@ -32,7 +32,7 @@ pub(crate) trait WriteRecord<K, V>: Send + Sync {
 impl<K, V> Target<K, V> {
     /// The record of a value, on its way to the partition of its key.
     pub(crate) fn append(&self, item: Keyed<'_, K, V>) -> Result<Append, ProcessError> {
-        let key = self.writes.key(item.key).map_err(ProcessError::Record)?;
+        let key = self.writes.key(item.key).map_err(ProcessError::Unencodable)?;
         let count = self.partitions.len() as u32;
         let to = match &key {
             Some((_, part)) => partition_of(part, count).0,
@@ -41,7 +41,7 @@ impl<K, V> Target<K, V> {
         };
         let record = Record {
             key: key.map(|(key, _)| key),
-            value: self.writes.value(item.value).map_err(ProcessError::Record)?,
+            value: self.writes.value(item.value).map_err(ProcessError::Unencodable)?,
             headers: item.meta.headers.clone(),
             timestamp: item.meta.timestamp,
         };

@@ -13,6 +13,7 @@ mod for_each;
 pub(crate) mod join;
 mod process;
 mod regroup;
+mod repeats;
 mod source;
 mod stateless;
 mod suppress;
@@ -25,6 +26,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use headwater_core::clock::Timestamp;
 use headwater_core::record::StoredRecord;
+use headwater_core::store::KEY_BYTES_MAX;
 
 use super::decide::panic_message;
 use super::flow::{Flow, Keyed, ProcessError};
@@ -32,12 +34,13 @@ use super::flow::{Flow, Keyed, ProcessError};
 pub(crate) use aggregate::{Aggregate, Step};
 pub(crate) use append::{AppendTo, Encoded, Target, WriteRecord};
 pub use change::Change;
-pub(crate) use deduplicate::{Deduplicate, DeduplicateTables};
+pub(crate) use deduplicate::{Deduplicate, DeduplicateTables, IdOf};
 pub(crate) use fan::{Fan, Shared};
 pub(crate) use for_each::ForEach;
 pub(crate) use process::{Process, Schedule};
 pub use process::{Processing, Processor, StoreRows, Timer};
 pub(crate) use regroup::{Add, AggregateChanges, Subtract, regrouped};
+pub(crate) use repeats::{RepeatTables, Repeats};
 pub(crate) use source::{Read, Source};
 pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Present, SelectKey};
 pub(crate) use suppress::{Held, Limit, Suppress, SuppressRules, SuppressTables};
@@ -126,6 +129,31 @@ pub(crate) fn run_batch<'a>(
     run.map_err(|error| Failure { at, error })
 }
 
+/// Runs one record through a task, closed by itself; the state and the flow are left as they were where it fails.
+///
+/// A task that failed is put together anew before it is used again.
+pub(crate) fn run_alone(
+    task: &mut Task,
+    InputRecord { source, record }: InputRecord<'_>,
+    flow: &mut Flow<'_>,
+) -> Result<(), ProcessError> {
+    let savepoint = flow.begin();
+    let run = contained(task, |task| {
+        task.push(source, record, flow)?;
+        task.close(flow)
+    });
+    let run = run.and_then(|()| match flow.longest_key() {
+        bytes if bytes > KEY_BYTES_MAX => Err(ProcessError::KeyTooLong(format!(
+            "a key of its state has {bytes} bytes, and a store takes {KEY_BYTES_MAX} at most"
+        ))),
+        _ => Ok(()),
+    });
+    if run.is_err() {
+        flow.take_back(savepoint);
+    }
+    run
+}
+
 /// Tells a task the time on the wall; what fails or panics then is given up whole.
 pub(crate) fn run_tick(task: &mut Task, now: Timestamp, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
     contained(task, |task| {
@@ -138,9 +166,8 @@ fn contained(
     task: &mut Task,
     run: impl FnOnce(&mut Task) -> Result<(), ProcessError>,
 ) -> Result<(), ProcessError> {
-    let ended = catch_unwind(AssertUnwindSafe(|| run(task))).unwrap_or_else(|panic| {
-        Err(ProcessError::Record(format!("its code panicked: {}", panic_message(&*panic))))
-    });
+    let ended = catch_unwind(AssertUnwindSafe(|| run(task)))
+        .unwrap_or_else(|panic| Err(ProcessError::Panicked(panic_message(&*panic))));
     if ended.is_err() {
         task.abort();
     }

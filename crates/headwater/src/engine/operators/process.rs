@@ -95,7 +95,7 @@ impl<K: Key, R: Serialize + DeserializeOwned> StoreRows<'_, '_, K, R> {
     /// The row under a key.
     pub fn get(&mut self, key: &K) -> Option<R> {
         self.tried(|flow, table| {
-            let row = flow.get(table, &ordered(key).map_err(ProcessError::record)?)?;
+            let row = flow.get(table, &ordered(key).map_err(ProcessError::key)?)?;
             row.map(|row| Json.decode(&row).map_err(ProcessError::record)).transpose()
         })?
     }
@@ -103,7 +103,7 @@ impl<K: Key, R: Serialize + DeserializeOwned> StoreRows<'_, '_, K, R> {
     /// Sets the row under a key.
     pub fn put(&mut self, key: &K, row: &R) {
         self.tried(|flow, table| {
-            let key = ordered(key).map_err(ProcessError::record)?;
+            let key = ordered(key).map_err(ProcessError::key)?;
             flow.put(table, key, Some(Json.encode(row).map_err(ProcessError::record)?));
             Ok(())
         });
@@ -112,7 +112,7 @@ impl<K: Key, R: Serialize + DeserializeOwned> StoreRows<'_, '_, K, R> {
     /// Removes the row under a key.
     pub fn delete(&mut self, key: &K) {
         self.tried(|flow, table| {
-            flow.put(table, ordered(key).map_err(ProcessError::record)?, None);
+            flow.put(table, ordered(key).map_err(ProcessError::key)?, None);
             Ok(())
         });
     }
@@ -139,7 +139,7 @@ impl<K: Key, R: Serialize + DeserializeOwned> StoreRows<'_, '_, K, R> {
     fn between(&mut self, limit: usize, range: impl FnOnce() -> Result<KeyRange, KeyError>) -> Vec<(K, R)> {
         let rows = self.tried(|flow, table| {
             let mut rows = Vec::new();
-            flow.scan(table, &range().map_err(ProcessError::record)?, &mut |key, row| {
+            flow.scan(table, &range().map_err(ProcessError::key)?, &mut |key, row| {
                 if rows.len() == limit {
                     return ControlFlow::Break(());
                 }

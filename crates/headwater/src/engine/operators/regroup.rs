@@ -53,7 +53,7 @@ where
 {
     fn push(&mut self, item: Keyed<'_, K, Change<V>>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         let Keyed { key, value: Change { old, new }, meta } = item;
-        let place = ordered(key).map_err(ProcessError::record)?;
+        let place = ordered(key).map_err(ProcessError::key)?;
         let before: Row<S> = Row::load(self.format, self.table, &place, flow)?;
         let mut value = before.value.clone();
         if let (Some(old), Some(so_far)) = (old, value.take_if(|_| old.is_some())) {

@@ -20,7 +20,9 @@ pub(crate) struct Source<K, V> {
 
 impl<K, V> RecordSink for Source<K, V> {
     fn push(&mut self, record: &StoredRecord, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        let Some((key, value)) = (self.read)(record).map_err(ProcessError::Record)? else { return Ok(()) };
+        let Some((key, value)) = (self.read)(record).map_err(ProcessError::Undecodable)? else {
+            return Ok(());
+        };
         let meta = RecordMeta::of(record, self.partition);
         self.next.push(Keyed { key: &key, value: &value, meta: &meta }, flow)
     }

@@ -130,7 +130,7 @@ where
 
     /// Holds an update; a row that is held already keeps its place, and the value that was told before.
     fn hold(&mut self, item: Keyed<'_, K, Change<V>>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        let key = ordered(item.key).map_err(ProcessError::record)?;
+        let key = ordered(item.key).map_err(ProcessError::key)?;
         let RecordMeta { timestamp: time, headers, .. } = item.meta.clone();
         let (due, before) = match Held::load(self.tables.rows, &key, flow)? {
             Some(held) => (held.due, held.before),

@@ -25,7 +25,7 @@ where
     V: Clone + Serialize + DeserializeOwned + Send + Sync,
 {
     fn push(&mut self, item: Keyed<'_, K, Option<V>>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        let key = ordered(item.key).map_err(ProcessError::record)?;
+        let key = ordered(item.key).map_err(ProcessError::key)?;
         let row = Row { value: item.value.clone(), time: item.meta.timestamp };
         let encoded = row.encode(self.format)?;
         let Some(next) = &mut self.next else {

@@ -24,7 +24,7 @@ impl Task {
         Self { heads, ticks }
     }
 
-    /// Takes a record of the source of this index.
+    /// Takes a record of the source of this index; one from before the epoch has no time that means anything.
     pub(crate) fn push(
         &mut self,
         source: usize,
@@ -32,6 +32,11 @@ impl Task {
         flow: &mut Flow<'_>,
     ) -> Result<(), ProcessError> {
         flow.next_input(record);
+        let time = record.record.timestamp;
+        // As Kafka Streams' `FailOnInvalidTimestamp`: windows, grace and stream time mean nothing before the epoch.
+        if time.0 < 0 {
+            return Err(ProcessError::BadTime(format!("its time, {} ms, lies before 1970", time.0)));
+        }
         self.heads[source].iter_mut().try_for_each(|head| head.push(record, flow))
     }
 

@@ -50,7 +50,7 @@ impl VersionedTables {
     ) -> Result<Row<V>, ProcessError> {
         let now = StreamTime::new(self.time).observe(Timestamp(i64::MIN), flow)?;
         if time.0 < now.0.saturating_sub(self.history_ms) {
-            let place = ordered(key).map_err(ProcessError::record)?;
+            let place = ordered(key).map_err(ProcessError::key)?;
             let last = Row::load(RowFormat::Timed, self.last, &place, flow)?;
             return Ok(if last.time <= time { last } else { Row::NONE });
         }
@@ -86,7 +86,7 @@ impl VersionedTables {
 }
 
 fn version_key<K: Key>(key: &K, time: i64) -> Result<Bytes, ProcessError> {
-    ordered(&(key, time)).map_err(ProcessError::record)
+    ordered(&(key, time)).map_err(ProcessError::key)
 }
 
 fn encode_version<V: Value>(value: Option<&V>) -> Result<Bytes, ProcessError> {
@@ -210,7 +210,7 @@ impl<K: Key, V: Value> Sink<K, Option<V>> for MaterialiseVersions<K, V> {
         if !self.put(item.key, time.0, item.value.as_ref(), flow)? {
             return Ok(());
         }
-        let place = ordered(item.key).map_err(ProcessError::record)?;
+        let place = ordered(item.key).map_err(ProcessError::key)?;
         let row = Row { value: item.value.clone(), time };
         let old = Row::load(self.format, self.tables.last, &place, flow)?.value;
         flow.put(self.tables.last, place, row.encode(self.format)?);

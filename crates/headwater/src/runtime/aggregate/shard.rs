@@ -164,6 +164,7 @@ impl<A: Aggregate> AggregateShards<A> {
                     Committed::Yes(_) => {}
                     Committed::WriterDied => continue,
                     Committed::Stopped => break,
+                    Committed::Refused(why) => return Err(Stop(why)),
                 }
             }
             cell.set_has_all_outcomes(restored.backlog.is_none());

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Emitter;
 use super::inputs::{Input, Inputs};
+use super::parking::decisions_of;
 use crate::engine::flow::writer_of;
 use crate::runtime::cell::ShardCell;
 use crate::runtime::shell::{Stop, pause_after};
@@ -31,6 +32,14 @@ impl Emitter {
                 return Err(self.lost(&partition, next, bounds.end));
             }
             inputs.push(Input::new(partition, next, bounds.end));
+        }
+        if let Some(partition) = self.parks.as_ref().and_then(|parks| decisions_of(parks, cell.shard)) {
+            let bounds = self.shell.bounds(cell, &partition).await?;
+            let next = head.and_then(|head| head.positions.get(&partition)).unwrap_or(bounds.start);
+            if next > bounds.end {
+                return Err(self.lost(&partition, next, bounds.end));
+            }
+            inputs.push(Input::first(partition, next, bounds.end));
         }
         Ok(Inputs::new(self.shell.log.clone(), inputs, self.patience))
     }

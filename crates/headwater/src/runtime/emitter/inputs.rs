@@ -38,6 +38,8 @@ pub(super) struct Input {
     /// The partition's end when it was last asked for.
     end: Offset,
     limit: ReadLimit,
+    /// Whether its records come before all others, whatever their times, and nobody waits for more of them.
+    comes_first: bool,
     /// Until when it is waited for, once others had to wait for it, since its last record.
     idle_until: Option<Instant>,
     read: Option<BoxFuture<'static, Result<ReadBatch, LogError>>>,
@@ -46,7 +48,22 @@ pub(super) struct Input {
 impl Input {
     pub(super) fn new(partition: TopicPartition, next: Offset, end: Offset) -> Self {
         let limit = ReadLimit::default();
-        Self { partition, queue: VecDeque::new(), next, end, limit, idle_until: None, read: None }
+        let comes_first = false;
+        Self {
+            partition,
+            queue: VecDeque::new(),
+            next,
+            end,
+            limit,
+            comes_first,
+            idle_until: None,
+            read: None,
+        }
+    }
+
+    /// One whose records come before all others.
+    pub(super) fn first(partition: TopicPartition, next: Offset, end: Offset) -> Self {
+        Self { comes_first: true, ..Self::new(partition, next, end) }
     }
 
     /// The first record that was not taken, or where it will be.
@@ -174,8 +191,10 @@ impl Inputs {
     }
 
     fn earliest(&self) -> Option<usize> {
-        let front = |(source, input): (usize, &Input)| Some((input.queue.front()?.record.timestamp, source));
-        self.inputs.iter().enumerate().filter_map(front).min().map(|(_, source)| source)
+        let front = |(source, input): (usize, &Input)| {
+            Some((!input.comes_first, input.queue.front()?.record.timestamp, source))
+        };
+        self.inputs.iter().enumerate().filter_map(front).min().map(|(.., source)| source)
     }
 
     /// Whether those that have something, as one has, wait for those that have nothing.
@@ -184,7 +203,7 @@ impl Inputs {
             return false;
         }
         let patience = self.patience;
-        let empty = self.inputs.iter_mut().filter(|input| input.queue.is_empty());
+        let empty = self.inputs.iter_mut().filter(|input| input.queue.is_empty() && !input.comes_first);
         // Each begins to be waited for now, and not one after the other.
         empty.fold(false, |waits, input| waits | (now < *input.idle_until.get_or_insert(now + patience)))
     }

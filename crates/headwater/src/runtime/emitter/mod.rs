@@ -5,7 +5,8 @@
 //! - [`begin`]: where a shard goes on, and that a first start is one;
 //! - [`globals`]: global tables, which are loaded first;
 //! - [`changelog`]: the state that a shard keeps, and the topic that it is restored from; [`tie`]: by what a shard's head
-//!   knows that topic again.
+//!   knows that topic again;
+//! - [`parking`]: records that could not be processed, set aside in order.
 //!
 //! A shard works in batches: what waits is processed over its state, and all that comes of it is one transaction. Only
 //! when that is written is the state changed: whatever else becomes of the transaction, the batch is processed again,
@@ -15,6 +16,7 @@ mod begin;
 mod changelog;
 mod globals;
 mod inputs;
+mod parking;
 mod tie;
 
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use std::time::Duration;
 use headwater_core::BoxFuture;
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{Claim, Opened, Transaction, Writer};
-use headwater_core::record::Append;
+use headwater_core::record::{Append, StoredRecord};
 use headwater_core::store::StateChange;
 use headwater_core::topic::{Offset, Partition, TopicName, TopicPartition};
 use tokio::time::Instant;
@@ -33,6 +35,8 @@ pub(crate) use self::changelog::EmitterStore;
 use self::changelog::Kept;
 pub(crate) use self::globals::Global;
 use self::inputs::{Inputs, Sourced};
+pub(crate) use self::parking::Parks;
+use self::parking::{Changed, Parking};
 use self::tie::Tie;
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
@@ -67,6 +71,10 @@ pub(crate) struct Emitter {
     pub(crate) group: String,
     /// For how long an input that has nothing is waited for while others have something.
     pub(crate) patience: Duration,
+    /// Where it sets aside what it cannot process; `None` where it never did, and stops.
+    pub(crate) parks: Option<Parks>,
+    /// How far ahead of the clock a record's time may be.
+    pub(crate) times_ahead: Option<Duration>,
 }
 
 impl RunShard for Emitter {
@@ -136,6 +144,7 @@ impl Emitter {
                 Committed::Yes(_) => {}
                 Committed::WriterDied => return Ok(WriterEnd::Died),
                 Committed::Stopped => return Ok(WriterEnd::Stopped),
+                Committed::Refused(why) => return Err(Stop(why)),
             }
         }
         let kept = match &self.store {
@@ -151,7 +160,11 @@ impl Emitter {
         if !self.load_globals(&mut inputs, cell, stop).await? {
             return Ok(WriterEnd::Stopped);
         }
-        Run::new(self, cell, writer, inputs, kept).run(stop).await
+        let parking = self.parking(cell, stop).await?;
+        if stop.is_cancelled() {
+            return Ok(WriterEnd::Stopped);
+        }
+        Run::new(self, cell, writer, inputs, (kept, parking)).run(stop).await
     }
 
     fn task(&self, shard: Partition) -> Task {
@@ -184,6 +197,25 @@ impl Batch {
         self
     }
 
+    /// Two batches of it, each of whole commands where there are several.
+    fn split(self) -> (Self, Self) {
+        let middle = self.records.len() / 2;
+        let starts = |at: &usize| !continues_command(&self.records[*at].1);
+        let at = (1..=middle).rev().find(starts).or_else(|| (middle + 1..self.records.len()).find(starts));
+        let at = at.unwrap_or(middle);
+        let second = Self {
+            records: self.records[at..].to_vec(),
+            offsets: self.offsets.clone(),
+            tick: self.tick,
+            settles: self.settles,
+        };
+        let mut first = Self { tick: None, settles: false, ..self };
+        for (source, record) in first.records.drain(at..).rev() {
+            first.offsets[source] = record.offset;
+        }
+        (first, second)
+    }
+
     /// The times of the earliest and of the latest record.
     fn times(&self) -> Option<(Timestamp, Timestamp)> {
         let times = || self.records.iter().map(|(_, stored)| stored.record.timestamp);
@@ -196,6 +228,15 @@ struct Processed {
     appends: Vec<Append>,
     changes: Vec<StateChange>,
     drops: Drops,
+    letters: Option<Changed>,
+}
+
+/// What became of a batch.
+enum Taken {
+    Whole,
+    Ended(WriterEnd),
+    /// The log refused its transaction for good; and why the shard is to stop behind it, if it is.
+    Refused(Batch, String, Option<Stop>),
 }
 
 struct Run<'a> {
@@ -205,6 +246,7 @@ struct Run<'a> {
     inputs: Inputs,
     task: Task,
     kept: Option<Kept>,
+    parking: Option<Parking>,
     refusals: Refusals,
     /// Where the inputs stood at the last commit.
     committed: Vec<Offset>,
@@ -223,7 +265,7 @@ impl<'a> Run<'a> {
         cell: &'a ShardCell,
         writer: Box<dyn Writer>,
         inputs: Inputs,
-        kept: Option<Kept>,
+        (kept, parking): (Option<Kept>, Option<Parking>),
     ) -> Self {
         let task = emitter.task(cell.shard);
         let now = Instant::now();
@@ -238,6 +280,7 @@ impl<'a> Run<'a> {
             task,
             touch_at: kept.is_some().then_some(now + TOUCH_EVERY),
             kept,
+            parking,
             refusals: Refusals::default(),
             // Whoever waits for a global table asks what its group has committed, and a log may have forgotten that
             // since the head was written.
@@ -314,6 +357,43 @@ impl<'a> Run<'a> {
                 |reason| self.stopped(&batch, &Failure { at: 0, error: ProcessError::Record(reason) });
             may_grow.map_err(stopped)?;
         }
+        let mut waiting = vec![batch];
+        let mut stopped = None;
+        while let Some(batch) = waiting.pop() {
+            match self.take_whole(batch, stop).await? {
+                Taken::Whole => {}
+                Taken::Ended(end) => return Ok(Some(end)),
+                Taken::Refused(batch, why, then) => {
+                    if then.is_some() {
+                        // Nothing behind it is to be processed any more.
+                        (waiting, stopped) = (Vec::new(), then);
+                    }
+                    self.take_apart(batch, why, &mut waiting)?;
+                }
+            }
+        }
+        stopped.map_or(Ok(None), Err)
+    }
+
+    /// One of a batch's records is too large for the log, or all together are: it is tried in parts, down to the record.
+    fn take_apart(&mut self, batch: Batch, why: String, waiting: &mut Vec<Batch>) -> Result<(), Stop> {
+        if batch.records.len() > 1 {
+            tracing::debug!(%why, records = batch.records.len(), "a transaction is tried in two parts");
+            let (first, second) = batch.split();
+            waiting.extend([second, first]);
+            return Ok(());
+        }
+        match &mut self.parking {
+            Some(parking) if !batch.records.is_empty() && !parking.is_refused() => {
+                parking.refuse(why);
+                waiting.push(batch);
+                Ok(())
+            }
+            _ => Err(self.refused(&batch, &why)),
+        }
+    }
+
+    async fn take_whole(&mut self, batch: Batch, stop: &CancellationToken) -> Result<Taken, Stop> {
         let (batch, processed, stopped) = match self.process(&batch) {
             Ok(processed) => (batch, processed, None),
             Err(failure) => {
@@ -331,8 +411,12 @@ impl<'a> Run<'a> {
         loop {
             match self.commit(&batch, processed, stop).await? {
                 Some(Committed::Yes(_)) => break,
-                Some(Committed::WriterDied) => return Ok(Some(WriterEnd::Died)),
-                Some(Committed::Stopped) => return Ok(Some(WriterEnd::Stopped)),
+                Some(Committed::WriterDied) => return Ok(Taken::Ended(WriterEnd::Died)),
+                Some(Committed::Stopped) => return Ok(Taken::Ended(WriterEnd::Stopped)),
+                Some(Committed::Refused(why)) => {
+                    self.task = self.emitter.task(self.cell.shard);
+                    return Ok(Taken::Refused(batch, why, stopped));
+                }
                 None => {
                     // Processed again, which costs less than keeping a copy of every transaction until its answer.
                     self.task = self.emitter.task(self.cell.shard);
@@ -340,14 +424,33 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        stopped.map_or(Ok(None), Err)
+        stopped.map_or(Ok(Taken::Whole), Err)
     }
 
+    /// Processes a batch: whole where it can be, record by record where some of it is set aside.
     fn process(&mut self, batch: &Batch) -> Result<Processed, Failure> {
+        let Some(parking) = &self.parking else { return self.process_whole(batch) };
+        if !parking.concerns(batch) {
+            match self.process_whole(batch) {
+                Err(failure) if failure.at < batch.records.len() => {
+                    self.task = self.emitter.task(self.cell.shard);
+                }
+                processed => return processed,
+            }
+        }
+        self.process_each(batch)
+    }
+
+    fn process_whole(&mut self, batch: &Batch) -> Result<Processed, Failure> {
+        let too_early = self.too_early();
+        if let Some(at) = batch.records.iter().position(|(_, stored)| too_early(stored).is_some()) {
+            let error = too_early(&batch.records[at].1).expect("it was found so");
+            return Err(Failure { at, error });
+        }
         let (task, shard) = (&mut self.task, self.cell.shard);
         let Some(kept) = &self.kept else {
             let (appends, drops) = work(task, batch, Flow::new(None), shard)?;
-            return Ok(Processed { appends, changes: Vec::new(), drops });
+            return Ok(Processed { appends, changes: Vec::new(), drops, letters: None });
         };
         let mut delta = Delta::default();
         let worked = kept.state.look_up(|committed| {
@@ -355,7 +458,56 @@ impl<'a> Run<'a> {
             work(task, batch, Flow::new(Some(layered)), shard)
         });
         let (appends, drops) = worked.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
-        Ok(Processed { appends, changes: delta.into_changes(), drops })
+        let changes = delta.into_changes();
+        if self.parking.is_some() && kept.check(&changes).is_err() {
+            let error = ProcessError::KeyTooLong("a key of its state is too long".to_owned());
+            return Err(Failure { at: 0, error });
+        }
+        Ok(Processed { appends, changes, drops, letters: None })
+    }
+
+    fn process_each(&mut self, batch: &Batch) -> Result<Processed, Failure> {
+        let now = self.emitter.shell.clock.now();
+        let shard = self.cell.shard;
+        let new_task = || self.emitter.task(shard);
+        let too_early = self.too_early();
+        let parking = self.parking.as_ref().expect("only a shard that parks takes records one by one");
+        let task = &mut self.task;
+        let mut take = |mut flow: Flow<'_>| {
+            let changed = parking.process((batch, now), (task, &new_task), &too_early, &mut flow)?;
+            if let Some(now) = batch.tick {
+                run_tick(task, now, &mut flow).map_err(|error| Failure { at: usize::MAX, error })?;
+            }
+            let drops = flow.take_drops();
+            Ok((flow.into_appends(shard), drops, changed))
+        };
+        let mut delta = Delta::default();
+        let (appends, drops, changed) = match &self.kept {
+            None => take(Flow::new(None))?,
+            Some(kept) => {
+                let taken = kept.state.look_up(|committed| {
+                    take(Flow::new(Some(Layered { delta: &mut delta, in_flight: None, committed })))
+                });
+                taken.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?
+            }
+        };
+        Ok(Processed { appends, changes: delta.into_changes(), drops, letters: Some(changed) })
+    }
+
+    /// Tells of a record whether its time lies further ahead of the clock than it may.
+    fn too_early(&self) -> impl Fn(&StoredRecord) -> Option<ProcessError> + use<> {
+        let ahead =
+            self.emitter.times_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX));
+        let limit = ahead.map(|ahead| self.emitter.shell.clock.now().plus_ms(ahead));
+        move |stored| {
+            let time = stored.record.timestamp;
+            limit.filter(|limit| time > *limit).map(|_| {
+                let time = time.0;
+                ProcessError::BadTime(format!(
+                    "its time, {time} ms, lies further ahead of the clock than it may"
+                ))
+            })
+        }
     }
 
     /// Commits what came of a batch; `None` if it was refused and may be tried again.
@@ -365,11 +517,14 @@ impl<'a> Run<'a> {
         processed: Processed,
         stop: &CancellationToken,
     ) -> Result<Option<Committed>, Stop> {
-        let Processed { mut appends, changes, drops } = processed;
+        let Processed { mut appends, changes, drops, letters } = processed;
         if batch.records.is_empty() && !batch.settles && appends.is_empty() && changes.is_empty() {
             return Ok(Some(Committed::Yes(Vec::new())));
         }
         let now = self.emitter.shell.clock.now();
+        if let (Some(parking), Some(letters)) = (&self.parking, &letters) {
+            appends.extend(parking.appends(letters, now));
+        }
         let outputs = appends.len();
         if let Some(kept) = &self.kept {
             kept.check(&changes)?;
@@ -384,7 +539,7 @@ impl<'a> Run<'a> {
         if let Some(Committed::Yes(offsets)) = &answer {
             self.refusals = Refusals::default();
             self.throughput.changed(&changes);
-            for source in 0..batch.offsets.len() {
+            for source in 0..self.emitter.sources.len() {
                 let records = batch.records.iter().filter(|(of, _)| *of == source).count();
                 self.throughput.processed(source, records);
             }
@@ -392,6 +547,9 @@ impl<'a> Run<'a> {
                 let position = self.inputs.position(&batch.offsets);
                 kept.commit(changes, (&offsets[outputs..], tie), position, now);
                 self.touch_at = Some(Instant::now() + TOUCH_EVERY);
+            }
+            if let (Some(parking), Some(letters)) = (&mut self.parking, letters) {
+                parking.commit(letters, self.cell);
             }
             self.committed.clone_from(&batch.offsets);
             self.settle_at = None;
@@ -423,6 +581,12 @@ impl<'a> Run<'a> {
         if let Some(kept) = &mut self.kept {
             kept.renew(&self.emitter.shell).await;
         }
+    }
+
+    /// Why the shard stops where the log refuses a transaction for good.
+    fn refused(&self, batch: &Batch, why: &str) -> Stop {
+        let error = ProcessError::TooLarge(format!("what came of it was refused: {why}"));
+        self.stopped(batch, &Failure { at: 0, error })
     }
 
     /// Why the shard stops, naming the record.

@@ -206,7 +206,7 @@ impl<K: Key, L: Key, W: Sent> Sink<Option<L>, Subscription<K>> for Subscriptions
         let mut row = Row::NONE;
         if let Some(foreign) = item.key {
             let subscriber = Subscriber { hash: hash.clone(), partition: *partition };
-            let place = ordered(&(foreign, key)).map_err(ProcessError::record)?;
+            let place = ordered(&(foreign, key)).map_err(ProcessError::key)?;
             let subscriber = Json.encode(&subscriber).map_err(ProcessError::record)?;
             flow.put(self.table, place, stays.then_some(subscriber));
             row = (self.rows)(foreign, None, flow)?;
@@ -249,7 +249,7 @@ pub(crate) struct Answers<K> {
 
 impl<K: Key, L: Key, W: Serialize + Clone> Sink<L, Change<W>> for Answers<K> {
     fn push(&mut self, item: Keyed<'_, L, Change<W>>, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
-        let prefix = ordered(item.key).map_err(ProcessError::record)?;
+        let prefix = ordered(item.key).map_err(ProcessError::key)?;
         for (row, subscriber) in flow.rows(self.table, &KeyRange::prefix(&prefix))? {
             let (_, key): (L, K) = decode_ordered(&row).map_err(ProcessError::record)?;
             let Subscriber { hash, partition } = Json.decode(&subscriber).map_err(ProcessError::record)?;

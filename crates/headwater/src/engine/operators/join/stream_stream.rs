@@ -223,7 +223,7 @@ impl<K: Key, V: Sent, O: Sent, R> StreamJoinSide<K, V, O, R> {
     ) -> Result<(), ProcessError> {
         let time = item.meta.timestamp.0;
         let progress = state.advance(self.is_left, time, flow)?;
-        let row = ordered(&(item.key, time, progress.number)).map_err(ProcessError::record)?;
+        let row = ordered(&(item.key, time, progress.number)).map_err(ProcessError::key)?;
         let value = Json.encode(item.value).map_err(ProcessError::record)?;
         state.keep(self.is_left, (&row, time), &value, progress.sides[usize::from(self.is_left)], flow)?;
         if time == progress.now {
@@ -259,7 +259,7 @@ impl<K: Key, V: Sent, O: Sent, R> StreamJoinSide<K, V, O, R> {
         if from > to {
             return Ok(false);
         }
-        let bound = |time: i64, number: u64| ordered(&(item.key, time, number)).map_err(ProcessError::record);
+        let bound = |time: i64, number: u64| ordered(&(item.key, time, number)).map_err(ProcessError::key);
         let range = KeyRange {
             from: Bound::Included(bound(from, 0)?),
             to: Bound::Included(bound(to, u64::MAX)?),
@@ -345,7 +345,7 @@ impl<K: Key, V: Sent, O: Sent, R> StreamJoinSide<K, V, O, R> {
 }
 
 fn unmatched_row<K: Key>(time: i64, is_left: bool, key: &K, number: u64) -> Result<Bytes, ProcessError> {
-    ordered(&(time, is_left, key, number)).map_err(ProcessError::record)
+    ordered(&(time, is_left, key, number)).map_err(ProcessError::key)
 }
 
 /// The rows that wait, up to the first whose window is open for certain, of which the time goes to `open_from`.

@@ -54,7 +54,7 @@ impl<K: Key, V: Sent> Waiting<K, V> {
         let number = number.and_then(|row| Some(u64::from_be_bytes(*row.first_chunk()?))).unwrap_or(0) + 1;
         let counted = Bytes::copy_from_slice(&number.to_be_bytes());
         flow.put(self.time_table, Bytes::from_static(NUMBER), Some(counted));
-        let row = ordered(&(time, item.key, number)).map_err(ProcessError::record)?;
+        let row = ordered(&(time, item.key, number)).map_err(ProcessError::key)?;
         flow.put(self.rows, row, Some(encode(item)?));
         self.waits_from = self.waits_from.map(|from| from.min(time));
         Ok(())

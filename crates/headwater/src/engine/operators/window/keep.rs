@@ -32,7 +32,7 @@ where
     ) -> Result<(), ProcessError> {
         let (window, time) = (item.key, item.meta.timestamp);
         let now = self.rows.observe(time, flow)?;
-        let key = ordered(window).map_err(ProcessError::record)?;
+        let key = ordered(window).map_err(ProcessError::key)?;
         let old = self.rows.load(&key, flow)?.value;
         let row = Row { value: item.value.clone(), time };
         if row.value.is_none() {

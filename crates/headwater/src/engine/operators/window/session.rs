@@ -103,8 +103,8 @@ where
         flow: &mut Flow<'_>,
     ) -> Result<Near<K, S>, ProcessError> {
         let end = Timestamp(i64::MAX);
-        let last = ordered(&Windowed { key, start: to, end }).map_err(ProcessError::record)?;
-        let of_key = KeyRange::prefix(&ordered(key).map_err(ProcessError::record)?);
+        let last = ordered(&Windowed { key, start: to, end }).map_err(ProcessError::key)?;
+        let of_key = KeyRange::prefix(&ordered(key).map_err(ProcessError::key)?);
         let range = KeyRange { to: Bound::Included(last), direction: Direction::Backward, ..of_key };
         let mut rows = Vec::new();
         let mut malformed = None;
@@ -178,7 +178,7 @@ where
         let merge = |one, other| (self.merge)(item.key, one, other);
         let mut state = merged.into_iter().map(|session| session.value).reduce(merge);
         (self.step)(&mut state, item);
-        let key = ordered(&window).map_err(ProcessError::record)?;
+        let key = ordered(&window).map_err(ProcessError::key)?;
         // As Kafka has it: a session is as late as its end.
         let row = Row { value: state, time: window.end };
         if is_new && row.value.is_some() {

@@ -94,7 +94,7 @@ where
         to: Timestamp,
         flow: &mut Flow<'_>,
     ) -> Result<Near<S>, ProcessError> {
-        let bound = |start, end| ordered(&Windowed { key, start, end }).map_err(ProcessError::record);
+        let bound = |start, end| ordered(&Windowed { key, start, end }).map_err(ProcessError::key);
         let range = KeyRange {
             from: Bound::Included(bound(from, Timestamp(i64::MIN))?),
             to: Bound::Included(bound(to, Timestamp(i64::MAX))?),
@@ -195,7 +195,7 @@ where
         flow: &mut Flow<'_>,
     ) -> Result<(), ProcessError> {
         let window = Windowed { key: item.key.clone(), start, end: self.end(start) };
-        let key = ordered(&window).map_err(ProcessError::record)?;
+        let key = ordered(&window).map_err(ProcessError::key)?;
         if is_new && row.value.is_some() {
             self.rows.begun(window.end, &key, flow)?;
         }

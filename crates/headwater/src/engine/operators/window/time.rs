@@ -117,7 +117,7 @@ fn opened<'b, K: Key, S: Clone + Serialize + DeserializeOwned>(
     let index = match known {
         Some(index) => index,
         None => {
-            let key = ordered(&Windowed { key, start, end }).map_err(ProcessError::record)?;
+            let key = ordered(&Windowed { key, start, end }).map_err(ProcessError::key)?;
             let row = rows.load(&key, flow)?;
             open.push(Open { start, key, row });
             open.len() - 1

@@ -1,0 +1,172 @@
+//! What is wrong with an app is told before it runs, where it can be; what comes in wrong stops what reads it by topology,
+//! topic, partition and offset, and nothing is lost.
+
+use headwater::core::codec::{BigEndian, Json};
+use headwater::core::log::LogErrorKind;
+
+use super::*;
+
+fn app() -> App {
+    App::new("web").with(|options| options.partitions = PARTITIONS)
+}
+
+fn mistakes(app: &App) -> String {
+    app.check().unwrap_err().to_string()
+}
+
+/// Appends one record as it is, and tells where.
+async fn append(log: &dyn Log, name: &str, record: Record) -> String {
+    let key = record.key.clone().unwrap_or_default();
+    let to = topic(name).partition(partition_of(&key, PARTITIONS).0);
+    let at = to.to_string();
+    log.append(vec![Append { to, record }]).await.unwrap();
+    at
+}
+
+/// Runs an app until a shard stops, and answers why.
+async fn stops(log: &SharedLog, app: App) -> String {
+    let running = start(log, &MemoryStores::new(), app).await;
+    let troubles = running.ready(WITHIN).await.unwrap_err().join("; ");
+    assert!(running.stop(WITHIN).await);
+    troubles
+}
+
+#[tokio::test]
+async fn a_fold_that_panics_stops_at_the_record() {
+    let log = memory();
+    make(&*log, "visits").await;
+    let at = append(&*log, "visits", Record::new("a", "1", Timestamp(0))).await;
+    let mut app = app();
+    let visits = app.stream::<String, u64>("visits").group_by_key();
+    let sum = visits.fold(Store::named("sum"), |_: &mut u64, visit| assert!(*visit.value > 1, "too few"));
+    app.view(sum);
+    let told = stops(&log, app).await;
+    assert!(
+        told.contains(&format!("view \"sum\" stopped at {at} offset 0: its code panicked: too few")),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_read_stops_a_fold_at_the_record() {
+    let log = memory();
+    make(&*log, "visits").await;
+    let at = append(&*log, "visits", Record::new("abc", "1", Timestamp(0))).await;
+    let mut app = app();
+    let visits = app.stream(Topic::<i64, u64>::with("visits", BigEndian, Json)).group_by_key();
+    app.view(visits.count(Store::named("count")));
+    let told = stops(&log, app).await;
+    assert!(told.contains(&format!("view \"count\" stopped at {at} offset 0: its key")), "{told}");
+}
+
+#[tokio::test]
+async fn a_value_of_another_schema_stops_a_fold_at_the_record() {
+    let log = memory();
+    make(&*log, "visits").await;
+    let at = append(&*log, "visits", Record::new("a", "{\"amount\":1}", Timestamp(0))).await;
+    let mut app = app();
+    app.view(app.stream::<String, u64>("visits").group_by_key().count(Store::named("count")));
+    let told = stops(&log, app).await;
+    assert!(told.contains(&format!("view \"count\" stopped at {at} offset 0: its value")), "{told}");
+}
+
+const YEAR_2099: i64 = 4_070_908_800_000;
+
+#[tokio::test]
+async fn times_from_1970_to_2099_are_folded_and_one_before_that_stops_a_fold() {
+    let log = memory();
+    make(&*log, "visits").await;
+    for time in [0, YEAR_2099, 1, -1] {
+        append(&*log, "visits", Record::new("a", "1", Timestamp(time))).await;
+    }
+    let mut app = app();
+    let visits = app.stream::<String, u64>("visits").group_by_key();
+    let by_day = app.view(visits.window(Tumbling::days(1)).count(Store::named("by-day")));
+    let all = app.view(visits.count(Store::named("all")));
+    let running = start(&log, &MemoryStores::new(), app).await;
+    for stopped in ["all", "by-day"] {
+        let about = until("a fold stops", async || {
+            running.stopped_folds().into_iter().find(|fold| fold.id.topology == stopped)
+        })
+        .await;
+        assert!(about.reason.contains("offset 3: its time, -1 ms, lies before 1970"), "{about:?}");
+        running.dead_letters().skip(&about.id).await.unwrap();
+    }
+    until("both go on", async || running.stopped_folds().is_empty().then_some(())).await;
+    running.ready(WITHIN).await.unwrap();
+    assert_eq!(running.view(&all).unwrap().get(&"a".to_owned()).await.unwrap().value, Some(3));
+    // The third one came a century late: the day of it is closed, and that is counted.
+    let (by_day, key) = (running.view(&by_day).unwrap(), "a".to_owned());
+    let days = by_day.windows(&key, Timestamp(0)..Timestamp(i64::MAX)).await.unwrap().value;
+    let last = days.last().map(|(window, count)| (window.start.0, *count));
+    assert_eq!(last, Some((YEAR_2099, 1)), "{days:?}");
+    assert!(running.stop(WITHIN).await);
+}
+
+#[test]
+fn windows_of_no_length_are_told_before_anything_runs() {
+    let grouped = |app: &App| app.stream::<String, u64>("visits").group_by_key();
+    let mut tumbling = app();
+    tumbling.view(grouped(&tumbling).window(Tumbling::of(Duration::ZERO)).count(Store::named("none")));
+    let mut hopping = app();
+    hopping.view(grouped(&hopping).window(Hopping::of(hours(1), Duration::ZERO)).count(Store::named("none")));
+    for (app, kind) in [(tumbling, "tumbling windows"), (hopping, "hopping windows")] {
+        let told = mistakes(&app);
+        assert!(told.contains(kind) && told.contains('0'), "{told}");
+    }
+}
+
+#[test]
+fn a_name_used_twice_is_told_before_anything_runs() {
+    let mut app = app();
+    let visits = app.stream::<String, u64>("visits").group_by_key();
+    app.view(visits.count(Store::named("count")));
+    app.view(visits.fold(Store::named("count"), |sum: &mut u64, visit| *sum += visit.value));
+    assert!(mistakes(&app).contains("\"count\" is defined twice"), "{}", mistakes(&app));
+}
+
+#[test]
+fn topologies_that_feed_themselves_are_told_before_anything_runs() {
+    let mut alone = app();
+    alone.emitter(alone.stream::<String, u64>("visits").map_values(|n| n.value + 1).to("visits"));
+    let mut round = app();
+    round.emitter(round.stream::<String, u64>("visits").to("clicks"));
+    let sums = round.stream::<String, u64>("clicks").group_by("by-ten", |n| *n.value / 10);
+    round.emitter(sums.count(Store::named("tens")).updates().to("visits"));
+    for (app, told) in [
+        (alone, "topic \"visits\" feeds itself, by way of \"visits\""),
+        (round, "topic \"clicks\" feeds itself, by way of \"by-ten\", \"visits\", \"clicks\""),
+    ] {
+        assert!(mistakes(&app).contains(told), "{}", mistakes(&app));
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_what_reads_it_stops_it_and_is_refused_at_the_next_start() {
+    let log = memory();
+    make(&*log, "visits").await;
+    let build = || {
+        let mut app = app();
+        let visits = app.stream::<String, u64>("visits");
+        app.view(visits.group_by_key().count(Store::named("count")));
+        app.emitter(visits.to("copies"));
+        app
+    };
+    let running = start(&log, &MemoryStores::new(), build()).await;
+    running.ready(WITHIN).await.unwrap();
+    append(&*log, "visits", Record::new("a", "1", Timestamp(0))).await;
+    log.delete(&topic("visits")).await.unwrap();
+    let told = until("both stop", async || {
+        let troubles = running.troubles().join("; ");
+        let both = ["count: ", "copies: "].iter().all(|name| troubles.contains(name));
+        (both && troubles.matches("stopped: ").count() >= 2).then_some(troubles)
+    })
+    .await;
+    assert!(told.contains("visits-0 cannot be read") && told.contains("visits-1 cannot be read"), "{told}");
+    assert!(running.stop(WITHIN).await);
+    let refused = Headwater::on(log.clone(), Arc::new(MemoryStores::new())).start(build()).await;
+    let told = refused.err().unwrap().to_string();
+    assert!(told.contains("topic \"visits\"") && told.contains("--accept-loss visits"), "{told}");
+    let gone = log.bounds(&topic("visits").partition(0)).await.unwrap_err();
+    assert_eq!(gone.kind(), LogErrorKind::UnknownTopic, "it was not made again behind anybody's back");
+}
