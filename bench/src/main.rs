@@ -9,6 +9,7 @@ mod fixture;
 mod reads;
 mod rebuild;
 mod report;
+mod windows;
 
 use report::Report;
 
@@ -18,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A benchmark: its name, what it measures, how.
 type Benchmark = (&'static str, fn(&mut Report));
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     ("commands", commands::many_callers),
     ("latency", commands::one_caller),
     ("hot", commands::hot_aggregate),
@@ -26,6 +27,7 @@ const BENCHMARKS: [Benchmark; 7] = [
     ("reads", reads::point_reads),
     ("reads-under-writes", reads::under_writes),
     ("rebuild", rebuild::rebuild),
+    ("windows", windows::windows),
 ];
 
 fn main() {

@@ -46,6 +46,12 @@ impl CodecError {
 /// Implementations must be self-describing or versioned, deterministic (equal values give equal bytes), and
 /// `decode(encode(v))` must give a value equal to `v`.
 pub trait Codec<T>: Send + Sync + 'static {
+    /// Names the format, for ever: what is written under another name is not read.
+    ///
+    /// It is part of the definition of each topology that reads or writes a topic with this codec: with a codec of
+    /// another name the topology is another one, and needs another name or version.
+    fn name(&self) -> String;
+
     /// The bytes of `value`.
     ///
     /// # Errors
@@ -90,6 +96,10 @@ pub trait Codec<T>: Send + Sync + 'static {
 }
 
 impl<T: 'static> Codec<T> for Arc<dyn Codec<T>> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
         (**self).encode(value)
     }
@@ -121,6 +131,10 @@ pub struct Json;
 const JSON_NULL: &[u8] = b"null";
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
+    fn name(&self) -> String {
+        "json".to_owned()
+    }
+
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
         let mut json = serde_json::to_vec(value).map_err(CodecError::encode::<T>)?;
         // States are many, small and kept for long: none of them may hold the 128 bytes that it was written to.

@@ -301,6 +301,13 @@ impl App {
                 definition.name
             ));
         }
+        if let Some((memory, disk)) = definition.kept_apart() {
+            self.mistakes.push(format!(
+                "\"{}\" keeps \"{memory}\" in memory and \"{disk}\" on disk: what one topology keeps is kept alike, so make \
+                 both `.in_memory()` or neither",
+                definition.name
+            ));
+        }
         match self.definitions.get(&definition.name) {
             Some(known) if Arc::ptr_eq(known, &definition) => {}
             Some(_) => self.mistakes.push(format!(

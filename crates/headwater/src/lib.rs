@@ -69,7 +69,7 @@ pub use aggregate::{Aggregate, Context};
 pub use app::{Aggregates, App, AppOptions, InvalidApp, OnFailure, PARTITIONS, View};
 pub use command::{CommandId, Outcome, Receipt, SendError, Version};
 pub use engine::flow::{DropReason, Keyed, RecordMeta};
-pub use engine::operators::{Change, Processing, Processor, Timer, Windowed};
+pub use engine::operators::{Change, Processing, Processor, StoreRows, Timer, Windowed};
 pub mod peers {
     //! How instances of an app reach each other: a transport implements [`Peers`].
     pub use crate::runtime::{
@@ -86,9 +86,9 @@ pub use runtime::{
 pub use topology::windows::{days, hours, minutes, seconds};
 pub use topology::{
     Cogrouped, CogroupedWindows, Description, Emitter, GlobalTable, Grouped, HoldBack, Hopping, InPlace,
-    IsInPlace, Join, JoinWindow, Joined, Moved, Observer, Once, Regrouped, Sent, Session, SessionGroup,
-    Sliding, Store, Stream, Table, Timers, Topic, TopologyDescription, Tumbling, Value, WindowedGroup,
-    Windows,
+    IsInPlace, Join, JoinWindow, Joined, Moved, Observer, Once, ProcessorStores, Regrouped, Sent, Session,
+    SessionGroup, Sliding, Store, StoreOf, Stream, Table, Timers, Topic, TopologyDescription, Tumbling,
+    Value, WindowedGroup, Windows,
 };
 
 /// What a program that uses Headwater usually names.

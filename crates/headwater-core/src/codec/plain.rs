@@ -12,6 +12,10 @@ use crate::key::{Key, KeyError, decode_text, partition_text, text};
 pub struct Text;
 
 impl<K: Key> Codec<K> for Text {
+    fn name(&self) -> String {
+        "text".to_owned()
+    }
+
     fn encode(&self, key: &K) -> Result<Bytes, CodecError> {
         text(key).map_err(CodecError::encode::<K>)
     }
@@ -34,6 +38,10 @@ impl<K: Key> KeyCodec<K> for Text {
 pub struct Raw;
 
 impl Codec<Bytes> for Raw {
+    fn name(&self) -> String {
+        "raw".to_owned()
+    }
+
     fn encode(&self, value: &Bytes) -> Result<Bytes, CodecError> {
         Ok(value.clone())
     }
@@ -48,6 +56,10 @@ impl Codec<Bytes> for Raw {
 }
 
 impl Codec<Vec<u8>> for Raw {
+    fn name(&self) -> String {
+        "raw".to_owned()
+    }
+
     fn encode(&self, value: &Vec<u8>) -> Result<Bytes, CodecError> {
         Ok(Bytes::copy_from_slice(value))
     }
@@ -73,6 +85,10 @@ impl KeyCodec<Vec<u8>> for Raw {}
 pub struct Nullable<C>(pub C);
 
 impl<C: Codec<T>, T> Codec<Option<T>> for Nullable<C> {
+    fn name(&self) -> String {
+        format!("nullable {}", self.0.name())
+    }
+
     /// # Errors
     ///
     /// An absent value has no bytes: only a null record can hold it.
@@ -135,6 +151,10 @@ macro_rules! integers {
 integers! { i16 i32 i64 u16 u32 u64 }
 
 impl<T: Integer> Codec<T> for BigEndian {
+    fn name(&self) -> String {
+        format!("big-endian of {} bytes", size_of::<T>())
+    }
+
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
         Ok(value.to_big_endian())
     }

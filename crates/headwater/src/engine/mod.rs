@@ -8,6 +8,7 @@
 //! - [`row`]: how the rows of tables are written.
 //! - [`operators`]: the operators of topologies.
 //! - [`history`]: what tables that keep versions tell of the past.
+//! - [`spans`]: what tables of windows tell by times.
 //! - [`decide`]: commands of one shard of an aggregate.
 //! - [`id_filter`]: which commands may have an outcome that is not loaded yet.
 //! - [`outcome_filters`]: the ids of all outcomes that are kept, on the log.
@@ -22,4 +23,5 @@ pub(crate) mod operators;
 pub(crate) mod outcome;
 pub(crate) mod outcome_filters;
 pub(crate) mod row;
+pub(crate) mod spans;
 pub(crate) mod state;

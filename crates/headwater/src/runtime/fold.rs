@@ -255,6 +255,10 @@ impl<'a> FoldRun<'a> {
         let behind = end.0 > next.0 + LIVE.records as u64;
         self.limit = if behind { CATCHING_UP } else { LIVE };
         self.fold.shell.room().await;
+        self.fold.shell.may_grow(&self.fold.definition, &self.fold.store).map_err(|reason| {
+            let (name, source, next) = (&self.fold.definition.name, &self.source, self.next);
+            Stop(format!("view \"{name}\" stopped at {source} offset {next}: {reason}"))
+        })?;
         let (folded, stopped) = match self.fold_records(&records[..whole]) {
             Ok(folded) => (folded, None),
             Err(failure) => self.up_to_failure(&records[..whole], failure)?,

@@ -132,6 +132,16 @@ impl Headwater {
         self
     }
 
+    /// The same, where stores that are kept [in memory](crate::Store::in_memory) take so many bytes together at most; half
+    /// a gibibyte unless set.
+    ///
+    /// A shard whose store would go beyond stops and says so; what it had stays readable, and nothing is lost.
+    #[must_use]
+    pub fn store_memory(self, bytes: usize) -> Self {
+        self.shell.flusher.budget().keep_at_most(bytes);
+        self
+    }
+
     /// This instance's name among those that share the log; `None` for a log that is one process's own.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()

@@ -24,6 +24,7 @@ use crate::log::embedded::directory::Directory;
 use crate::store::Flusher;
 use crate::store::overlay::ShardState;
 use crate::topics::Place;
+use crate::topology::Definition;
 
 /// How long a shard waits after the log refused something.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -296,6 +297,19 @@ impl Shell {
             Err(CommitError::NotWritten { retry: false, error }) => Err(Stop::new(error)),
             Err(CommitError::Fenced | CommitError::Unknown(_)) => Ok(Some(Committed::WriterDied)),
         }
+    }
+
+    /// Whether what a topology keeps may grow.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not: it is kept in memory, and there is none left for it.
+    pub(crate) fn may_grow(&self, definition: &Definition, store: &NamedStore) -> Result<(), String> {
+        if !definition.in_memory {
+            return Ok(());
+        }
+        let refusal = self.flusher.budget().refusal(&definition.name, store.size_bytes());
+        refusal.map_or(Ok(()), Err)
     }
 
     /// Waits until there is room for more unflushed changes.

@@ -26,6 +26,7 @@ use crate::app::{App, AppOptions, InvalidApp};
 use crate::letters::Facts;
 use crate::migrate::map::OffsetMap;
 use crate::migrate::map_topic;
+use crate::store::memory::MemoryStores;
 use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
 use crate::topics::{self, AggregateTopics, Plan, TopicDeclaration};
 use crate::topology::{Definition, Kind, TopicRef, lineage, versioned};
@@ -148,6 +149,8 @@ pub(crate) struct Starting {
     pub(crate) routes: Option<Arc<Routes>>,
     pub(crate) bell: Bell,
     stores: Arc<dyn StateStores>,
+    /// Those that are kept in memory alone, and begin anew with every start.
+    memory: Arc<dyn StateStores>,
     standbys: StandbyBoard,
     topics: BTreeMap<TopicName, TopicDescription>,
     /// Topics that the app has had at any time.
@@ -168,6 +171,7 @@ impl Starting {
             options: app.options.clone(),
             routes,
             bell,
+            memory: Arc::new(MemoryStores::within(shell.flusher.budget().clone())),
             shell,
             stores,
             standbys: StandbyBoard::default(),
@@ -352,7 +356,7 @@ impl Starting {
     fn emitter_store(&self, definition: &Definition) -> Result<Option<EmitterStore>, StartError> {
         let Some(changelog) = definition.changelog() else { return Ok(None) };
         let tables = tables_of(definition);
-        let named = self.open_store(&definition.name, &self.store_name(definition), &tables)?;
+        let named = self.open_store_of(definition, &definition.name, &tables)?;
         self.remove_other_versions(&definition.name, definition.version)?;
         Ok(Some(EmitterStore { named, changelog: self.resolve(&changelog) }))
     }
@@ -390,7 +394,7 @@ impl Starting {
     ) -> Result<(), StartError> {
         let source = self.resolve(&definition.sources[0]);
         let tables = tables_of(definition);
-        let store = self.open_store(&definition.versioned_name(), &self.store_name(definition), &tables)?;
+        let store = self.open_store_of(definition, &definition.versioned_name(), &tables)?;
         let cells = self.own_cells();
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
@@ -469,22 +473,48 @@ impl Starting {
         name: &str,
         tables: &[&str],
     ) -> Result<NamedStore, StartError> {
-        let store = match self.stores.open(name, tables) {
+        self.open_among(&self.stores, topology, name, tables)
+    }
+
+    /// Opens the store of a topology, on disk or in memory as it declares.
+    fn open_store_of(
+        &self,
+        definition: &Definition,
+        topology: &str,
+        tables: &[&str],
+    ) -> Result<NamedStore, StartError> {
+        let name = self.store_name(definition);
+        if !definition.in_memory {
+            return self.open_store(topology, &name, tables);
+        }
+        // What was kept on disk before is of no use, and would grow old.
+        self.stores.remove(&name)?;
+        self.open_among(&self.memory, topology, &name, tables)
+    }
+
+    fn open_among(
+        &self,
+        stores: &Arc<dyn StateStores>,
+        topology: &str,
+        name: &str,
+        tables: &[&str],
+    ) -> Result<NamedStore, StartError> {
+        let store = match stores.open(name, tables) {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => {
                 tracing::error!(store = name, %error, "a damaged store is thrown away and built again from the log");
-                self.stores.remove(name)?;
-                self.stores.open(name, tables)?
+                stores.remove(name)?;
+                stores.open(name, tables)?
             }
             opened => opened?,
         };
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
         // What was kept aside for others in an earlier life.
-        self.stores.remove(&format!("{name}@copy"))?;
+        stores.remove(&format!("{name}@copy"))?;
         let source = self.routes.clone().map(|routes| {
             let (topology, worth) = (topology.to_owned(), self.options.copy_from_records);
             Arc::new(CopySource { routes, topology, worth })
         });
-        Ok(NamedStore { name: name.to_owned(), store, tables, stores: self.stores.clone(), source })
+        Ok(NamedStore { name: name.to_owned(), store, tables, stores: stores.clone(), source })
     }
 
     /// Removes the stores of other versions of an aggregate's or an emitter's state: they are of no use to this program.

@@ -1,4 +1,5 @@
-//! One bound on the memory of all unflushed changes of a process.
+//! One budget for the memory of all stores of a process: of changes that are not flushed yet, and of rows kept in memory
+//! alone.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -6,15 +7,21 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-/// Bytes that unflushed changes may take together.
+/// Bytes that stores in memory take together at most, unless set.
+const KEPT_BYTES: usize = 512 << 20;
+
+/// Bytes that unflushed changes, and stores in memory, may take together.
 ///
 /// The bound is kept by whoever commits: it waits for [room](MemoryBudget::room) first, and may then go over by one
-/// commit.
+/// commit. That of stores in memory is kept by whoever brings them more, too: it stops, since
+/// waiting would free nothing, and may go over by what was not flushed yet.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
     room: Notify,
+    kept_limit: AtomicUsize,
+    kept: AtomicUsize,
     /// Rung when half of the budget is used, so that a flush begins before it is all used.
     pub(super) bell: Bell,
 }
@@ -22,12 +29,45 @@ pub struct MemoryBudget {
 impl MemoryBudget {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0), room: Notify::new(), bell: Bell::default() }
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+            room: Notify::new(),
+            kept_limit: AtomicUsize::new(KEPT_BYTES),
+            kept: AtomicUsize::new(0),
+            bell: Bell::default(),
+        }
     }
 
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Lets stores in memory take so many bytes together.
+    pub fn keep_at_most(&self, bytes: usize) {
+        self.kept_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that stores in memory take.
+    pub fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// A store in memory has grown, or shrunk.
+    pub(super) fn keep(&self, bytes: isize) {
+        self.kept.fetch_add(bytes as usize, Ordering::Relaxed);
+    }
+
+    /// Why a store in memory that takes so many bytes itself may take no more; `None` while it may.
+    pub(crate) fn refusal(&self, store: &str, bytes: u64) -> Option<String> {
+        let (kept, limit) = (self.kept(), self.kept_limit.load(Ordering::Relaxed));
+        (kept >= limit).then(|| {
+            format!(
+                "the store \"{store}\" takes {bytes} bytes of memory, and all that are kept there {kept} of {limit}: keep \
+                 it on disk, or let them take more with `Headwater::store_memory`"
+            )
+        })
     }
 
     /// Waits until less than the budget is used.

@@ -15,6 +15,7 @@ use headwater_core::store::{
 use headwater_core::topic::Partition;
 use parking_lot::Mutex;
 
+use super::budget::MemoryBudget;
 use super::catalogue::{Catalogue, TableNumbers, number};
 use super::left_right::{Absorb, LeftRight};
 
@@ -22,6 +23,7 @@ use super::left_right::{Absorb, LeftRight};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStores {
     stores: Arc<Mutex<BTreeMap<String, Arc<Shared>>>>,
+    budget: Option<Arc<MemoryBudget>>,
 }
 
 impl MemoryStores {
@@ -29,11 +31,17 @@ impl MemoryStores {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// No stores; what they take is counted.
+    pub fn within(budget: Arc<MemoryBudget>) -> Self {
+        Self { budget: Some(budget), ..Self::default() }
+    }
 }
 
 impl StateStores for MemoryStores {
     fn open(&self, name: &str, tables: &[&str]) -> Result<Arc<dyn StateStore>, StoreError> {
-        let shared = self.stores.lock().entry(name.to_owned()).or_insert_with(|| Shared::new(name)).clone();
+        let fresh = || Shared::new(name, self.budget.clone());
+        let shared = self.stores.lock().entry(name.to_owned()).or_insert_with(fresh).clone();
         let tables = shared.catalogue.lock().number(name, tables)?;
         Ok(Arc::new(MemoryStore { shared, tables }))
     }
@@ -58,16 +66,18 @@ struct Shared {
     contents: LeftRight<Contents, Write>,
     size_bytes: AtomicU64,
     removed: AtomicBool,
+    budget: Option<Arc<MemoryBudget>>,
 }
 
 impl Shared {
-    fn new(name: &str) -> Arc<Self> {
+    fn new(name: &str, budget: Option<Arc<MemoryBudget>>) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             catalogue: Mutex::default(),
             contents: LeftRight::new(Contents::default),
             size_bytes: AtomicU64::new(0),
             removed: AtomicBool::new(false),
+            budget,
         })
     }
 
@@ -80,7 +90,21 @@ impl Shared {
     }
 
     fn write(&self, write: Write) {
-        self.size_bytes.store(self.contents.write(write), Ordering::Relaxed);
+        let after = self.contents.write(write);
+        self.tell_size(after);
+    }
+
+    fn tell_size(&self, after: u64) {
+        let before = self.size_bytes.swap(after, Ordering::Relaxed);
+        if let Some(budget) = &self.budget {
+            budget.keep((after as isize).wrapping_sub(before as isize));
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tell_size(0);
     }
 }
 
@@ -141,8 +165,11 @@ impl Contents {
     }
 }
 
+/// What a row costs beside its key and value: its places in two trees, and the counters of what they share.
+const ROW_BYTES: u64 = 240;
+
 fn row_bytes(key: &[u8], value: &[u8]) -> u64 {
-    (key.len() + value.len()) as u64
+    (key.len() + value.len()) as u64 + ROW_BYTES
 }
 
 /// A store opened with some tables.

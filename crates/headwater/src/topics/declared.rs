@@ -1,6 +1,6 @@
 //! The topics that an app needs, each with its settings and the reason why it exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -287,7 +287,8 @@ impl App {
 
     /// What each topology is, by its name: what may not change under that name.
     ///
-    /// Names, sources and partition counts; operators without state are no part of it.
+    /// Names, sources, partition counts, and codecs where a topic has others than text and JSON; operators without state
+    /// are no part of it.
     pub(crate) fn fixed_definitions(&self) -> BTreeMap<String, Value> {
         let partitions = self.options.partitions;
         let aggregates = self.aggregates.iter().map(|aggregate| {
@@ -311,6 +312,14 @@ impl App {
             }
             if !definition.targets().is_empty() && !definition.tables.is_empty() {
                 fixed["tables"] = json!(definition.tables);
+            }
+            let codecs = definition.codecs.iter();
+            let codecs = codecs
+                .filter_map(|(topic, codecs)| Some((self.resolve(topic).to_string(), codecs.unusual()?)));
+            let mut told = BTreeMap::<_, BTreeSet<String>>::new();
+            codecs.for_each(|(topic, codecs)| told.entry(topic).or_default().extend([codecs]));
+            if !told.is_empty() {
+                fixed["codecs"] = json!(told);
             }
             (definition.versioned_name(), fixed)
         });

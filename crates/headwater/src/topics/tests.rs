@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
+use headwater_core::codec::{BigEndian, Codec, Json, KeyCodec, Text};
 use headwater_core::log::{
     Cleanup, Log, ReadLimit, RecordTimes, Replicas, TopicDescription, TopicSettings, Wait,
 };
@@ -422,6 +423,37 @@ async fn another_definition_under_one_name_is_refused_with_both_shown() {
     apply(&log, &shop_by("by-week"), Word { replace, ..Word::default() }).await.unwrap();
     has_run(&log, shop_by("by-week")).await;
     assert!(start(&log, shop()).await.is_err(), "the old definition is another one now");
+}
+
+/// An app that copies a topic with these codecs of its own, and counts it.
+fn sensors(keys: impl KeyCodec<i64> + Clone, values: impl Codec<String> + Clone) -> App {
+    let mut app = App::new("shop").with(|options| options.partitions = 2);
+    let measured = app.stream(Topic::with("sensors", keys.clone(), values.clone()));
+    app.emitter(measured.to(Topic::with("copies", keys, values)));
+    app.view(measured.group_by_key().count(Store::named("measured")));
+    app
+}
+
+#[tokio::test]
+async fn another_codec_under_one_name_is_refused_with_both_shown() {
+    let usual = r#""partitions":2,"source":"sensors""#;
+    let (big_endian, text) =
+        ("big-endian of 8 bytes keys, json values", "big-endian of 8 bytes keys, text values");
+    let cases = [
+        (sensors(Text, Json), sensors(BigEndian, Json), [usual, big_endian]),
+        (sensors(BigEndian, Json), sensors(BigEndian, Text), [big_endian, text]),
+    ];
+    for (before, after, both) in cases {
+        let log = memory();
+        has_run(&log, before).await;
+        let error = start(&log, after).await.err().expect("it is refused").to_string();
+        for told in ["\"copies\"", "\"measured\""].into_iter().chain(both) {
+            assert!(error.contains(told), "{told} is not in: {error}");
+        }
+    }
+    let log = memory();
+    has_run(&log, sensors(BigEndian, Json)).await;
+    has_run(&log, sensors(BigEndian, Json)).await;
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ impl Once {
     }
 }
 
-impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
+impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     /// Hands on one value of each key within a time; those that are left out are counted.
     ///
     /// ```
@@ -54,7 +54,10 @@ impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
     /// # app.check().unwrap();
     /// ```
     #[must_use]
-    pub fn deduplicate(&self, store: Store, once: Once) -> Self {
+    pub fn deduplicate(&self, store: Store, once: Once) -> Self
+    where
+        P: IsInPlace,
+    {
         self.deduplicate_by(store, once, |_| ())
     }
 
@@ -65,11 +68,14 @@ impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
         store: Store,
         once: Once,
         id: impl Fn(Keyed<'_, K, V>) -> I + Send + Sync + 'static,
-    ) -> Self {
+    ) -> Self
+    where
+        P: IsInPlace,
+    {
         let mut lengths = Lengths::default();
         let within_ms = lengths.any("what is deduplicated", "time", once.within);
         let grace_ms = lengths.any("what is deduplicated", "grace", once.grace);
-        let spec = StoreSpec { name: store.name.clone(), tables: &TABLES };
+        let spec = StoreSpec::of(&store, &TABLES);
         let inputs = vec![self.node.clone()];
         let node = Node::stateful_with("deduplicate", spec, inputs, lengths.into_mistakes());
         let id: Arc<dyn Fn(Keyed<'_, K, V>) -> I + Send + Sync> = Arc::new(id);

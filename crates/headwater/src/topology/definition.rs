@@ -8,7 +8,7 @@ use headwater_core::topic::TopicName;
 use super::building::{Building, ShardPlace};
 use super::global::TO_ALL;
 use super::node::{Node, NodeKind};
-use super::topic::TopicRef;
+use super::topic::{Codecs, TopicRef};
 use crate::engine::history::History;
 use crate::engine::operators::Task;
 use crate::engine::row::RowFormat;
@@ -47,6 +47,10 @@ pub(crate) struct Definition {
     pub(crate) sources: Vec<TopicRef>,
     /// The names of its tables, by their ids; of a fold, the first is the one that is asked for.
     pub(crate) tables: Vec<String>,
+    /// The codecs with which it reads and writes topics, of those that somebody chose them for.
+    pub(crate) codecs: Vec<(TopicRef, Codecs)>,
+    /// Whether what it keeps is kept in memory alone.
+    pub(crate) in_memory: bool,
     build: Build,
 }
 
@@ -59,8 +63,15 @@ impl Definition {
         // What is asked for comes first, wherever it stands in the graph.
         stores.sort_by_key(|store| store.name != name);
         let tables = stores.iter().flat_map(|store| store.table_names().collect::<Vec<_>>()).collect();
-        let sources = end.sources();
-        Self { name, version: 1, kind, end, sources, tables, build }
+        let in_memory = stores.iter().any(|store| store.in_memory);
+        let (sources, codecs) = (end.sources(), end.codecs());
+        Self { name, version: 1, kind, end, sources, tables, codecs, in_memory, build }
+    }
+
+    /// The same, where it appends to its topics with these codecs.
+    pub(crate) fn writing(mut self, codecs: impl IntoIterator<Item = (TopicRef, Codecs)>) -> Self {
+        self.codecs.extend(codecs);
+        self
     }
 
     /// The operators of one shard.
@@ -82,6 +93,15 @@ impl Definition {
         tables.find(|(index, table)| self.tables[..*index].contains(table)).map(|(_, table)| table.as_str())
     }
 
+    /// A store in memory and one that is not, if there are both. A copy of a global table goes with the others.
+    pub(crate) fn kept_apart(&self) -> Option<(String, String)> {
+        let copies = |input: &Arc<Node>| matches!(&input.kind, NodeKind::Source { fed_by: Some(fed_by), .. } if fed_by.is_global());
+        let nodes = self.end.all().into_iter().filter(|node| !node.inputs.iter().any(copies));
+        let stores = nodes.flat_map(|node| node.own_stores().to_vec());
+        let (memory, disk) = stores.partition::<Vec<_>, _>(|store| store.in_memory);
+        Some((memory.into_iter().next()?.name, disk.into_iter().next()?.name))
+    }
+
     /// Whether it copies a global table to every shard.
     pub(crate) fn is_global(&self) -> bool {
         self.end.label == TO_ALL
@@ -90,7 +110,7 @@ impl Definition {
     /// Of its sources those that are copies of global tables, and the topologies that make them.
     pub(crate) fn globals(&self) -> Vec<(usize, Arc<Self>)> {
         let copies = |node: Arc<Node>| match &node.kind {
-            NodeKind::Source { topic, fed_by: Some(fed_by) } if fed_by.is_global() => {
+            NodeKind::Source { topic, fed_by: Some(fed_by), .. } if fed_by.is_global() => {
                 Some((self.sources.iter().position(|source| source == topic)?, fed_by.clone()))
             }
             _ => None,

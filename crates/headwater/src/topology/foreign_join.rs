@@ -35,6 +35,8 @@ use crate::engine::operators::{AppendTo, Target};
 /// What a join by a foreign key makes of its rows, and under which name.
 struct ForeignJoin<K, V, L, W, R> {
     name: String,
+    /// Whether its stores are kept in memory alone.
+    in_memory: bool,
     /// Whether a row of the left side makes a result alone.
     left: bool,
     key_of: ForeignKey<K, V, L>,
@@ -101,7 +103,8 @@ impl<K: Key, V: Value> Table<K, V> {
         key_of: ForeignKey<K, V, L>,
         join: JoinForeign<V, W, R>,
     ) -> Table<K, R> {
-        let foreign = ForeignJoin { name: store.name.clone(), left, key_of, join };
+        let in_memory = store.in_memory;
+        let foreign = ForeignJoin { name: store.name.clone(), in_memory, left, key_of, join };
         let responses = foreign.answering(other);
         let results: Topic<K, Option<R>> =
             Topic::with(format!("{}.results", store.name), Text, Nullable(Json));
@@ -123,7 +126,7 @@ impl<K: Key, V: Value, L: Key, W: Value, R: Value> ForeignJoin<K, V, L, W, R> {
         let subscriptions = self.subscriptions();
         let topic: Topic<Option<L>, Subscription<K>> = Topic::with(&subscriptions, Nullable(Text), Json);
         let asked = Stream::of(subscriptions.clone(), None, topic.read());
-        let spec = StoreSpec::rows(&subscriptions);
+        let spec = StoreSpec::rows(&Store { in_memory: self.in_memory, ..Store::named(&subscriptions) });
         let node = Node::stateful("subscriptions", spec, vec![asked.node.clone(), right.node.clone()]);
         let (rows, look) = (right.attach.clone(), right.look.clone());
         let build = move |building: &mut Building<'_>| {

@@ -52,7 +52,7 @@ impl<K: Key, V: Send + Sync + 'static> Grouped<K, V> {
 
     fn stepping<S: Value>(&self, label: &'static str, store: Store, step: Step<K, V, S>) -> Table<K, S> {
         let Stream { node, route, attach, .. } = self.stream.clone();
-        let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
+        let (spec, rows) = (StoreSpec::rows(&store), store.rows);
         Table::kept(label, store, spec, &[&node], route, move |building, store, next| {
             let format = if next.is_some() { RowFormat::Timed } else { rows };
             let table = building.table(store, "");

@@ -80,7 +80,7 @@ mod sealed {
     }
 }
 
-impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
+impl<K: Key, V: Sent, P> Stream<K, V, P> {
     /// Joins each value with what the other side has under its key; without that there is no result.
     ///
     /// With a table: the row as it stands when the value comes; changes of the table make no results of their own. A
@@ -102,7 +102,10 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
         other: &J,
         join: impl Fn(Keyed<'_, K, V>, &J::Value) -> R + Send + Sync + 'static,
         options: J::Options,
-    ) -> Stream<K, R> {
+    ) -> Stream<K, R>
+    where
+        P: IsInPlace,
+    {
         let join: JoinValues<K, V, J::Value, R> =
             Arc::new(move |item, other| join(item, other.expect("an inner join has both sides")));
         other.joined(&self.in_place(), How { left: false, join }, options)
@@ -117,11 +120,17 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
         other: &J,
         join: impl Fn(Keyed<'_, K, V>, Option<&J::Value>) -> R + Send + Sync + 'static,
         options: J::Options,
-    ) -> Stream<K, R> {
+    ) -> Stream<K, R>
+    where
+        P: IsInPlace,
+    {
         other.joined(&self.in_place(), How { left: true, join: Arc::new(join) }, options)
     }
 
-    fn in_place(&self) -> Stream<K, V> {
+    fn in_place(&self) -> Stream<K, V>
+    where
+        P: IsInPlace,
+    {
         Stream::of_parts(self.node.clone(), self.route.clone(), self.attach.clone())
     }
 }
@@ -169,7 +178,7 @@ fn waiting<K: Key, V: Sent>(
         )),
         Some(_) => {}
     }
-    let spec = StoreSpec { name: store.name.clone(), tables: &WAITING_TABLES };
+    let spec = StoreSpec::of(&store, &WAITING_TABLES);
     let node = Node::stateful("grace", spec, vec![stream.node.clone()]);
     let node = Node::mistaken(node, lengths.into_mistakes());
     let attach = {

@@ -45,7 +45,7 @@ pub use describe::{Description, TopologyDescription};
 pub use global::GlobalTable;
 pub use grouped::Grouped;
 pub use join::{Join, Joined};
-pub use process::Timers;
+pub use process::{ProcessorStores, StoreOf, Timers};
 pub use store::Store;
 pub use stream::{InPlace, IsInPlace, Moved, Stream};
 pub use stream_join::JoinWindow;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::definition::Definition;
-use super::topic::TopicRef;
+use super::store::Store;
+use super::topic::{Codecs, TopicRef};
 
 /// One operator, and those that feed it.
 ///
@@ -21,14 +22,14 @@ pub(crate) struct Node {
 
 pub(crate) enum NodeKind {
     /// Reads a topic, which another topology may feed.
-    Source { topic: TopicRef, fed_by: Option<Arc<Definition>> },
+    Source { topic: TopicRef, fed_by: Option<Arc<Definition>>, codecs: Option<Codecs> },
     /// Keeps nothing.
     Stateless,
     /// Keeps a store.
     Stateful(StoreSpec),
-    /// The user's own operator, with its store.
+    /// The user's own operator, with its stores.
     Process {
-        store: StoreSpec,
+        stores: Vec<StoreSpec>,
         /// Whether the same input gives the same output again.
         is_repeatable: bool,
     },
@@ -40,12 +41,19 @@ pub(crate) struct StoreSpec {
     pub(crate) name: String,
     /// The names of its tables within the store; the first is `""`, and holds the rows that queries see.
     pub(crate) tables: &'static [&'static str],
+    /// Whether it is kept in memory alone.
+    pub(crate) in_memory: bool,
 }
 
 impl StoreSpec {
+    /// A store of these tables.
+    pub(crate) fn of(store: &Store, tables: &'static [&'static str]) -> Self {
+        Self { name: store.name.clone(), tables, in_memory: store.in_memory }
+    }
+
     /// A store of one table.
-    pub(crate) fn rows(name: impl Into<String>) -> Self {
-        Self { name: name.into(), tables: &[""] }
+    pub(crate) fn rows(store: &Store) -> Self {
+        Self::of(store, &[""])
     }
 
     /// The names of its tables in the state store.
@@ -60,8 +68,12 @@ pub(crate) fn table_name(store: &str, table: &str) -> String {
 }
 
 impl Node {
-    pub(crate) fn source(topic: TopicRef, fed_by: Option<Arc<Definition>>) -> Arc<Self> {
-        Self::new("topic", NodeKind::Source { topic, fed_by }, Vec::new())
+    pub(crate) fn source(
+        topic: TopicRef,
+        fed_by: Option<Arc<Definition>>,
+        codecs: Option<Codecs>,
+    ) -> Arc<Self> {
+        Self::new("topic", NodeKind::Source { topic, fed_by, codecs }, Vec::new())
     }
 
     pub(crate) fn stateless(label: &'static str, inputs: Vec<Arc<Self>>) -> Arc<Self> {
@@ -116,8 +128,8 @@ impl Node {
         self.all().iter().flat_map(|node| node.mistakes.clone()).collect()
     }
 
-    pub(crate) fn process(store: StoreSpec, input: Arc<Self>, is_repeatable: bool) -> Arc<Self> {
-        let kind = NodeKind::Process { store, is_repeatable };
+    pub(crate) fn process(stores: Vec<StoreSpec>, input: Arc<Self>, is_repeatable: bool) -> Arc<Self> {
+        let kind = NodeKind::Process { stores, is_repeatable };
         Self::new("process", kind, vec![input])
     }
 
@@ -128,11 +140,12 @@ impl Node {
         self.sources().len() <= 1 && self.all().iter().all(repeats)
     }
 
-    /// The store that it keeps.
-    pub(crate) fn store(&self) -> Option<&StoreSpec> {
+    /// The stores that it keeps.
+    pub(crate) fn own_stores(&self) -> &[StoreSpec] {
         match &self.kind {
-            NodeKind::Stateful(store) | NodeKind::Process { store, .. } => Some(store),
-            NodeKind::Source { .. } | NodeKind::Stateless => None,
+            NodeKind::Stateful(store) => std::slice::from_ref(store),
+            NodeKind::Process { stores, .. } => stores,
+            NodeKind::Source { .. } | NodeKind::Stateless => &[],
         }
     }
 
@@ -166,6 +179,15 @@ impl Node {
         topics
     }
 
+    /// The codecs with which topics are read, of those that somebody chose them for.
+    pub(crate) fn codecs(self: &Arc<Self>) -> Vec<(TopicRef, Codecs)> {
+        let codecs = |node: &Arc<Self>| match &node.kind {
+            NodeKind::Source { topic, codecs: Some(codecs), .. } => Some((topic.clone(), codecs.clone())),
+            _ => None,
+        };
+        self.all().iter().filter_map(codecs).collect()
+    }
+
     /// The topologies that feed its topics, each once, and those that feed them, sources first.
     pub(crate) fn upstream(self: &Arc<Self>) -> Vec<Arc<Definition>> {
         let mut upstream: Vec<Arc<Definition>> = Vec::new();
@@ -183,6 +205,6 @@ impl Node {
 
     /// The stores on the way, in order.
     pub(crate) fn stores(self: &Arc<Self>) -> Vec<StoreSpec> {
-        self.all().iter().filter_map(|node| node.store().cloned()).collect()
+        self.all().iter().flat_map(|node| node.own_stores().to_vec()).collect()
     }
 }

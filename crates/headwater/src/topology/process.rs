@@ -1,8 +1,12 @@
 //! The language of topologies: operators of the user's own.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_core::key::Key;
+
+use super::Value;
 use super::building::Building;
 use super::node::{Node, StoreSpec};
 use super::store::Store;
@@ -29,7 +33,69 @@ impl Timers {
     }
 }
 
-impl<K: 'static, V: 'static, P: IsInPlace> Stream<K, V, P> {
+/// A store of a processor beside its own rows, with types of its own.
+///
+/// The processor is given it where it is declared, and reads and writes it by this handle
+/// ([`Processing::store`](crate::Processing::store)). Cheap to clone.
+pub struct StoreOf<K, R> {
+    store: Store,
+    types: PhantomData<fn() -> (K, R)>,
+}
+
+impl<K, R> Clone for StoreOf<K, R> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), types: PhantomData }
+    }
+}
+
+impl<K: Key, R: Value> StoreOf<K, R> {
+    /// A store with this name. The name alone decides where its rows lie.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self::kept(Store::named(name))
+    }
+
+    /// The same, kept as a store's options tell.
+    pub fn kept(store: Store) -> Self {
+        Self { store, types: PhantomData }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.store.name
+    }
+}
+
+/// The stores of a [`Processor`]: the one of its own rows, and any number beside it.
+///
+/// A [`Store`] alone will do where there is one.
+#[derive(Debug, Clone)]
+#[must_use = "stores are given to `Stream::process`"]
+pub struct ProcessorStores {
+    own: Store,
+    others: Vec<Store>,
+}
+
+impl From<Store> for ProcessorStores {
+    fn from(own: Store) -> Self {
+        Self { own, others: Vec::new() }
+    }
+}
+
+impl Store {
+    /// Gives a processor another store beside this one, in which its own rows are.
+    pub fn and<K, R>(self, other: &StoreOf<K, R>) -> ProcessorStores {
+        ProcessorStores::from(self).and(other)
+    }
+}
+
+impl ProcessorStores {
+    /// The same with another one.
+    pub fn and<K, R>(mut self, other: &StoreOf<K, R>) -> Self {
+        self.others.push(other.store.clone());
+        self
+    }
+}
+
+impl<K: 'static, V: 'static, P> Stream<K, V, P> {
     /// Hands each value to an operator of the user's own, which keeps rows in a store.
     ///
     /// `make` makes one for each shard, and again after a restart.
@@ -70,21 +136,33 @@ impl<K: 'static, V: 'static, P: IsInPlace> Stream<K, V, P> {
     /// let records: Vec<_> = driver.read::<String, u64>("records").into_iter().map(|(_, jump, _)| jump).collect();
     /// assert_eq!(records, [3, 5]);
     /// ```
+    ///
+    /// A processor may have several stores, each with types of its own: see [`StoreOf`].
     pub fn process<R: Processor<Key = K, Value = V>>(
         &self,
-        store: Store,
+        stores: impl Into<ProcessorStores>,
         Timers(schedule): Timers,
         make: impl Fn() -> R + Send + Sync + 'static,
-    ) -> Stream<R::OutKey, R::OutValue, Moved> {
-        let spec = StoreSpec { name: store.name.clone(), tables: &["", "times"] };
-        let node = Node::process(spec, self.node.clone(), schedule.wall_clock.is_none());
+    ) -> Stream<R::OutKey, R::OutValue, Moved>
+    where
+        P: IsInPlace,
+    {
+        let ProcessorStores { own: store, others } = stores.into();
+        let mut specs = vec![StoreSpec::of(&store, &["", "times"])];
+        specs.extend(others.iter().map(StoreSpec::rows));
+        let node = Node::process(specs, self.node.clone(), schedule.wall_clock.is_none());
         let (upstream, make) = (self.attach.clone(), Arc::new(make));
         let attach = {
             let node = node.clone();
             move |building: &mut Building<'_>, next: Next<R::OutKey, R::OutValue>| {
                 building.once(&node, next, |building, next| {
                     let tables = (building.table(&store.name, ""), building.table(&store.name, "times"));
-                    let process = Shared::new(Process::new(make(), schedule, tables, next));
+                    let others = others.iter().map(|other| {
+                        let name: Arc<str> = other.name.as_str().into();
+                        (name, building.table(&other.name, ""))
+                    });
+                    let process = Process::new(make(), schedule, tables, others.collect(), next);
+                    let process = Shared::new(process);
                     if schedule.wall_clock.is_some() {
                         building.on_tick(Box::new(process.clone()));
                     }

@@ -12,12 +12,13 @@ pub struct Store {
     pub(crate) rows: RowFormat,
     pub(crate) retain: Option<Duration>,
     pub(crate) history: Option<Duration>,
+    pub(crate) in_memory: bool,
 }
 
 impl Store {
     /// A store with this name. The name alone decides where its state lies.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), rows: RowFormat::Plain, retain: None, history: None }
+        Self { name: name.into(), rows: RowFormat::Plain, retain: None, history: None, in_memory: false }
     }
 
     /// Keeps the time of the last update with each row.
@@ -35,6 +36,18 @@ impl Store {
     #[must_use]
     pub fn retain(mut self, after_end: Duration) -> Self {
         self.retain = Some(after_end);
+        self
+    }
+
+    /// Keeps the rows in memory alone, and not on disk.
+    ///
+    /// They are made again at each start, of the topic that a fold reads, or of the changelog of what is no fold; until
+    /// then a view answers that it is being built. Everything else is the same. All stores of one topology are kept
+    /// alike; what those in memory take together is bounded by
+    /// [`Headwater::store_memory`](crate::Headwater::store_memory), and a shard that would go beyond stops.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.in_memory = true;
         self
     }
 

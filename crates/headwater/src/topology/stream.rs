@@ -71,16 +71,18 @@ impl<K, V, P> Stream<K, V, P> {
 impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     /// The stream of a topic of the app, with keys in their text form, whose records `read` reads.
     pub(crate) fn of(name: String, fed_by: Option<Arc<Definition>>, read: Read<K, V>) -> Self {
-        Self::reading(TopicRef::Own(name), fed_by, text_route(), read)
+        let topic = TopicRef::Own(name);
+        Self::reading(topic.clone(), Node::source(topic, fed_by, None), text_route(), read)
     }
 
     /// The stream of a topic by its own name.
     pub(crate) fn of_topic(topic: &Topic<K, V>) -> Self {
-        Self::reading(TopicRef::Shared(topic.name().to_owned()), None, topic.route(), topic.read())
+        let shared = TopicRef::Shared(topic.name().to_owned());
+        let node = Node::source(shared.clone(), None, Some(topic.codecs()));
+        Self::reading(shared, node, topic.route(), topic.read())
     }
 
-    fn reading(topic: TopicRef, fed_by: Option<Arc<Definition>>, route: Route<K>, read: Read<K, V>) -> Self {
-        let node = Node::source(topic.clone(), fed_by);
+    fn reading(topic: TopicRef, node: Arc<Node>, route: Route<K>, read: Read<K, V>) -> Self {
         let attach = move |building: &mut Building<'_>, next: Next<K, V>| {
             let source = Source { partition: building.shard(), read: read.clone(), next };
             building.feed(&topic, Box::new(source));
@@ -244,8 +246,9 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     ) -> Emitter {
         let topics: Vec<Topic<K, V>> = topics.into_iter().map(Into::into).collect();
         let name = topics.first().expect("a stream goes to one topic at least").name().to_owned();
-        let to = topics.iter().map(|topic| TopicRef::Shared(topic.name().to_owned())).collect();
-        Emitter { definition: self.appending(name, to, topics, Arc::new(choose)) }
+        let to: Vec<_> = topics.iter().map(|topic| TopicRef::Shared(topic.name().to_owned())).collect();
+        let codecs: Vec<_> = to.iter().cloned().zip(topics.iter().map(Topic::codecs)).collect();
+        Emitter { definition: self.appending(name, to, topics, Arc::new(choose)).writing(codecs) }
     }
 
     fn appending(
@@ -312,30 +315,40 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static, P> Stream<
     }
 }
 
-impl<K: Key, V: Send + Sync + 'static, P: IsInPlace> Stream<K, V, P> {
+// What needs equal keys together says so at the method: the compiler gives its advice there, and not for a whole `impl`.
+impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     /// Groups the values by the key they have.
-    pub fn group_by_key(&self) -> Grouped<K, V> {
+    pub fn group_by_key(&self) -> Grouped<K, V>
+    where
+        P: IsInPlace,
+    {
         let stream = Stream::of_parts(self.node.clone(), self.route.clone(), self.attach.clone());
         Grouped { stream }
     }
 }
 
-impl<K: Key, V: Value, P: IsInPlace> Stream<K, V, P> {
+impl<K: Key, V: Value, P> Stream<K, V, P> {
     /// A table of the last value of each key.
     ///
     /// Of a stream of `Option`s, [`Stream::to_table_with_deletes`] removes a key whose value is absent.
-    pub fn to_table(&self, store: Store) -> Table<K, V> {
+    pub fn to_table(&self, store: Store) -> Table<K, V>
+    where
+        P: IsInPlace,
+    {
         self.map_values(|item| Some(item.value.clone())).to_table_with_deletes(store)
     }
 }
 
-impl<K: Key, V: Value, P: IsInPlace> Stream<K, Option<V>, P> {
+impl<K: Key, V: Value, P> Stream<K, Option<V>, P> {
     /// A table of the last value of each key; an absent value removes the key.
-    pub fn to_table_with_deletes(&self, store: Store) -> Table<K, V> {
+    pub fn to_table_with_deletes(&self, store: Store) -> Table<K, V>
+    where
+        P: IsInPlace,
+    {
         if let Some(history) = store.history {
             return versioned_table(self, store, history);
         }
-        let (spec, rows) = (StoreSpec::rows(&store.name), store.rows);
+        let (spec, rows) = (StoreSpec::rows(&store), store.rows);
         let attach = self.attach.clone();
         Table::kept("table", store, spec, &[&self.node], self.route.clone(), move |building, store, next| {
             let format = if next.is_some() { RowFormat::Timed } else { rows };

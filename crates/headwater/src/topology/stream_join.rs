@@ -93,7 +93,7 @@ impl<K: Key, W: Sent, Q: IsInPlace> Joined<K> for Stream<K, W, Q> {
     }
 }
 
-impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
+impl<K: Key, V: Sent, P> Stream<K, V, P> {
     /// Joins the values of both streams that are close in time; those that find none come alone once their windows have
     /// closed.
     ///
@@ -113,7 +113,10 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
         other: &Stream<K, W, Q>,
         join: impl Fn(Option<&V>, Option<&W>) -> R + Send + Sync + 'static,
         options: JoinWindow,
-    ) -> Stream<K, R> {
+    ) -> Stream<K, R>
+    where
+        P: IsInPlace,
+    {
         let join: JoinSides<K, V, W, R> = Arc::new(move |_, value, other, _| join(value, other));
         self.join_sides("outer_join", other, (true, true), join, options)
     }
@@ -127,8 +130,8 @@ impl<K: Key, V: Sent, P: IsInPlace> Stream<K, V, P> {
         options: JoinWindow,
     ) -> Stream<K, R> {
         let (close, mistakes) = options.closeness();
+        let spec = StoreSpec::of(&options.store, &STREAM_JOIN_TABLES);
         let name = options.store.name;
-        let spec = StoreSpec { name: name.clone(), tables: &STREAM_JOIN_TABLES };
         let node = Node::stateful(label, spec, vec![self.node.clone(), other.node.clone()]);
         let node = Node::mistaken(node, mistakes);
         let (left, right) = (self.attach.clone(), other.attach.clone());

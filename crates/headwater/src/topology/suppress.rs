@@ -70,8 +70,8 @@ impl<K: Key, V: Value> Table<K, V> {
     }
 
     fn holding(&self, store: Store, rules: SuppressRules<K>, lengths: Lengths) -> Self {
+        let spec = StoreSpec::of(&store, &TABLES);
         let name = store.name;
-        let spec = StoreSpec { name: name.clone(), tables: &TABLES };
         let node = Node::stateful_with("suppress", spec, vec![self.node.clone()], lengths.into_mistakes());
         let attach = {
             let (node, name, attach) = (node.clone(), name.clone(), self.attach.clone());

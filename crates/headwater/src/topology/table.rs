@@ -41,6 +41,7 @@ struct Kept<K, V> {
     name: String,
     /// How its rows are written where nobody follows.
     rows: RowFormat,
+    in_memory: bool,
     /// Puts the operators together without any that follow.
     finish: Arc<dyn Fn(&mut Building<'_>) + Send + Sync>,
     /// Makes the same table of a topic of the app's own, where a table of its updates would not be the same.
@@ -55,6 +56,7 @@ impl<K, V> Clone for Kept<K, V> {
         Self {
             name: self.name.clone(),
             rows: self.rows,
+            in_memory: self.in_memory,
             finish: self.finish.clone(),
             through_a_topic: self.through_a_topic.clone(),
         }
@@ -89,7 +91,8 @@ impl<K: Key, V: Value> Table<K, V> {
         build: impl Fn(&mut Building<'_>, &str, Option<Next<K, Change<V>>>) + Send + Sync + 'static,
     ) -> Self {
         let node = Node::stateful(label, spec, inputs.iter().map(|input| Arc::clone(input)).collect());
-        let (name, rows, build) = (store.name, store.rows, Arc::new(build));
+        let Store { name, rows, in_memory, .. } = store;
+        let build = Arc::new(build);
         let finish = {
             let (name, build) = (name.clone(), build.clone());
             Arc::new(move |building: &mut Building<'_>| build(building, &name, None))
@@ -104,14 +107,19 @@ impl<K: Key, V: Value> Table<K, V> {
             let name = name.clone();
             Arc::new(move |building: &Building<'_>| kept_rows(building.table(&name, "")))
         };
-        let kept = Some(Kept { name, rows, finish, through_a_topic: None });
+        let kept = Some(Kept { name, rows, in_memory, finish, through_a_topic: None });
         Self { node, route, attach, look, history: None, kept, version: 1, replicated: false }
     }
 
     /// The same, where rows can be asked for as of a time within a history.
     pub(crate) fn remembering(self, history: Duration, look: Look<K, V>, again: Remake<K, V>) -> Self {
+        Self { history: Some(history), look, ..self.remade(again) }
+    }
+
+    /// The same, made again by `again` where a view of it is folded from a topic of the app's own.
+    pub(super) fn remade(self, again: Remake<K, V>) -> Self {
         let kept = self.kept.map(|kept| Kept { through_a_topic: Some(again), ..kept });
-        Self { history: Some(history), look, kept, ..self }
+        Self { kept, ..self }
     }
 
     /// A table that is kept nowhere: what others make of it at every moment.
@@ -210,12 +218,15 @@ impl<K: Key, V: Value> Table<K, V> {
     /// What reads several topics cannot be replayed in the same order, so it is done once: its updates go to a topic of
     /// the app's own, which the table is folded from.
     ///
-    /// Where versions are kept it is the input that goes there, since an update that comes out of order is not told.
-    fn through_a_topic(self, Kept { name, through_a_topic, .. }: Kept<K, V>) -> Self {
+    /// Where versions are kept it is the input that goes there, since an update that comes out of order is not told; and
+    /// windows expire in the view as well, since that is not told either.
+    fn through_a_topic(self, kept: Kept<K, V>) -> Self {
+        let Kept { name, in_memory, through_a_topic, .. } = kept;
         let updates = updates_topic(&name);
         let again = through_a_topic.map(|again| again());
         let table = again.unwrap_or_else(|| {
-            self.to_stream().repartition(updates).to_table_with_deletes(Store::named(name))
+            let store = Store { in_memory, ..Store::named(name) };
+            self.to_stream().repartition(updates).to_table_with_deletes(store)
         });
         let Self { version, replicated, .. } = self;
         Self { version, replicated, ..table }

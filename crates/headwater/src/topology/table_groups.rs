@@ -126,7 +126,7 @@ impl<K: Key, V: Value> Regrouped<K, V> {
         subtract: Subtract<K, V, S>,
     ) -> Table<K, S> {
         let Stream { node, route, attach, .. } = self.changes.clone();
-        let spec = StoreSpec::rows(&store.name);
+        let spec = StoreSpec::rows(&store);
         Table::kept(label, store, spec, &[&node], route, move |building, store, next| {
             let format = if next.is_some() { RowFormat::Timed } else { RowFormat::Plain };
             let table = building.table(store, "");

@@ -28,22 +28,48 @@ pub struct Topic<K, V> {
     name: String,
     keys: Arc<dyn KeyCodec<K>>,
     values: Arc<dyn Codec<V>>,
+    codecs: Codecs,
+}
+
+/// The names of a topic's codecs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Codecs {
+    keys: String,
+    values: String,
+}
+
+impl Codecs {
+    /// Those of a topic that says nothing of them.
+    fn usual() -> Self {
+        Self { keys: Codec::<String>::name(&Text), values: Codec::<String>::name(&Json) }
+    }
+
+    /// Both in words; `None` of those that every topic has which says nothing of them.
+    pub(crate) fn unusual(&self) -> Option<String> {
+        (*self != Self::usual()).then(|| format!("{} keys, {} values", self.keys, self.values))
+    }
 }
 
 impl<K, V> Clone for Topic<K, V> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), keys: self.keys.clone(), values: self.values.clone() }
+        let Self { name, keys, values, codecs } = self;
+        Self { name: name.clone(), keys: keys.clone(), values: values.clone(), codecs: codecs.clone() }
     }
 }
 
 impl<K, V> Topic<K, V> {
     /// A topic with these codecs.
     pub fn with(name: impl Into<String>, keys: impl KeyCodec<K>, values: impl Codec<V>) -> Self {
-        Self { name: name.into(), keys: Arc::new(keys), values: Arc::new(values) }
+        let codecs = Codecs { keys: keys.name(), values: values.name() };
+        Self { name: name.into(), keys: Arc::new(keys), values: Arc::new(values), codecs }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn codecs(&self) -> Codecs {
+        self.codecs.clone()
     }
 }
 
@@ -75,8 +101,8 @@ impl<K: 'static, V: 'static> Topic<K, V> {
 
     /// The same topic, where a null value is an absent one.
     pub(crate) fn with_nulls(&self) -> Topic<K, Option<V>> {
-        let Self { name, keys, values } = self.clone();
-        Topic { name, keys, values: Arc::new(Nullable(values)) }
+        let Self { name, keys, values, codecs } = self.clone();
+        Topic { name, keys, values: Arc::new(Nullable(values)), codecs }
     }
 }
 

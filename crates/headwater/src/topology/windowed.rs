@@ -10,13 +10,13 @@ use super::grouped::Grouped;
 use super::node::StoreSpec;
 use super::store::Store;
 use super::stream::Stream;
-use super::table::Table;
+use super::table::{Table, updates_topic};
 use super::topic::Route;
 use super::windows::Windows;
 use crate::engine::flow::Keyed;
 use crate::engine::operators::window::{
-    Frames, Merge, SessionAggregate, SlidingAggregate, TimeAggregate, WindowRows, WindowRules, WindowTables,
-    Windowed,
+    Frames, KeepWindows, Merge, SessionAggregate, SlidingAggregate, TimeAggregate, WindowRows, WindowRules,
+    WindowTables, Windowed,
 };
 use crate::engine::operators::{Change, Next, Step};
 use crate::engine::row::RowFormat;
@@ -113,15 +113,18 @@ impl<K: Key, V: Send + Sync + 'static> WindowedGroup<K, V> {
         // Sliding windows are made of what their neighbours hold up to which time.
         let store = if let Shape::Sliding { .. } = shape { store.timed() } else { store };
         let kept = WindowStore::new(&store, closes_ms, on_close);
-        let route = windowed_route(route);
-        Table::kept(label, store, kept.spec.clone(), &[&node], route, move |building, _, next| {
+        let (spec, route, view) = (kept.spec.clone(), windowed_route(route), store.clone());
+        let table = Table::kept(label, store, spec, &[&node], route, move |building, _, next| {
             let (step, rows) = (step.clone(), kept.rows(building, next));
             let aggregate: Next<K, V> = match shape {
                 Shape::Aligned(frames) => Box::new(TimeAggregate::new(frames, step, rows)),
-                Shape::Sliding { difference_ms } => Box::new(SlidingAggregate { difference_ms, step, rows }),
+                Shape::Sliding { difference_ms } => {
+                    Box::new(SlidingAggregate::new(difference_ms, step, rows))
+                }
             };
             attach(building, aggregate);
-        })
+        });
+        expiring_everywhere(table, view, closes_ms)
     }
 }
 
@@ -207,11 +210,12 @@ impl<K: Key, V: Send + Sync + 'static> SessionGroup<K, V> {
     ) -> Table<Windowed<K>, S> {
         let Self { stream: Stream { node, route, attach, .. }, gap_ms, closes_ms, on_close } = self.clone();
         let kept = WindowStore::new(&store, closes_ms, on_close);
-        let route = windowed_route(route);
-        Table::kept(label, store, kept.spec.clone(), &[&node], route, move |building, _, next| {
+        let (spec, route, view) = (kept.spec.clone(), windowed_route(route), store.clone());
+        let table = Table::kept(label, store, spec, &[&node], route, move |building, _, next| {
             let (step, merge, rows) = (step.clone(), merge.clone(), kept.rows(building, next));
-            attach(building, Box::new(SessionAggregate { gap_ms, step, merge, rows }));
-        })
+            attach(building, Box::new(SessionAggregate::new(gap_ms, step, merge, rows)));
+        });
+        expiring_everywhere(table, view, closes_ms)
     }
 }
 
@@ -234,6 +238,27 @@ impl<K: Key, V: Value> SessionGroup<K, V> {
     }
 }
 
+/// The same table, whose windows also expire where a view of it is folded from a topic of the app's own.
+fn expiring_everywhere<K: Key, S: Value>(
+    table: Table<Windowed<K>, S>,
+    store: Store,
+    closes_ms: i64,
+) -> Table<Windowed<K>, S> {
+    if store.retain.is_none() {
+        return table;
+    }
+    let made = table.clone();
+    table.remade(Arc::new(move || {
+        let told = made.to_stream().repartition(updates_topic(&store.name));
+        let Stream { node, route, attach, .. } = told;
+        let kept = WindowStore::new(&store, closes_ms, false);
+        let spec = kept.spec.clone();
+        Table::kept("windows", store.clone(), spec, &[&node], route, move |building, _, next| {
+            attach(building, Box::new(KeepWindows::new(kept.rows(building, next))));
+        })
+    }))
+}
+
 /// A store of windows.
 struct WindowStore {
     spec: StoreSpec,
@@ -246,8 +271,9 @@ impl WindowStore {
         // Longer than time is counted is for ever.
         let retain_ms = store.retain.and_then(|retain| i64::try_from(retain.as_millis()).ok());
         let rules = WindowRules { closes_ms, on_close, retain_ms };
-        let tables: &[&str] = if rules.has_dues() { &["", "time", "due"] } else { &["", "time"] };
-        Self { spec: StoreSpec { name: store.name.clone(), tables }, format: store.rows, rules }
+        let tables: &'static [&'static str] =
+            if rules.has_dues() { &["", "time", "due"] } else { &["", "time"] };
+        Self { spec: StoreSpec::of(store, tables), format: store.rows, rules }
     }
 
     /// Its rows in a shard. Those that follow are told times, which are kept then.

@@ -37,7 +37,7 @@ pub(crate) use deduplicate::{Deduplicate, DeduplicateTables};
 pub(crate) use fan::{Fan, Shared};
 pub(crate) use for_each::ForEach;
 pub(crate) use process::{Process, Schedule};
-pub use process::{Processing, Processor, Timer};
+pub use process::{Processing, Processor, StoreRows, Timer};
 pub(crate) use regroup::{Add, AggregateChanges, Subtract, regrouped};
 pub(crate) use source::{Read, Source};
 pub(crate) use stateless::{Filter, FlatMap, FlatMapValues, MapValues, Peek, Present, SelectKey};

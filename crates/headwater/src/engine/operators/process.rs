@@ -1,4 +1,4 @@
-//! The user's own operator, with a store and timers.
+//! The user's own operator, with stores and timers.
 //!
 //! Timers are rows: the operator's time and the next calls survive a restart, and a batch that is given up takes its calls
 //! back. Their schedule is Kafka Streams' (`ProcessorContext.schedule`, `PunctuationSchedule`): by stream time the first call
@@ -6,12 +6,14 @@
 //! the first start. A call that was missed is not made up for.
 
 use std::marker::PhantomData;
+use std::ops::{Bound, ControlFlow, RangeBounds};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::codec::{Codec, Json};
-use headwater_core::key::{Key, decode_ordered, ordered};
+use headwater_core::key::{Key, KeyError, decode_ordered, ordered};
 use headwater_core::store::{KeyRange, TableId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::window::StreamTime;
 use super::{Next, Shared, Sink, TickSink};
 use crate::engine::flow::{Flow, Keyed, ProcessError, RecordMeta};
+use crate::topology::{StoreOf, Value};
 
 /// An operator of the user's own: it sees each record, keeps rows, and hands on what it likes.
 ///
@@ -69,12 +72,102 @@ pub struct Processing<'a, 'f, P: Processor + ?Sized> {
     flow: &'a mut Flow<'f>,
     next: &'a mut Next<P::OutKey, P::OutValue>,
     rows: TableId,
+    others: &'a [NamedTable],
     meta: RecordMeta,
     failed: Option<ProcessError>,
     processor: PhantomData<fn(&P)>,
 }
 
-impl<P: Processor + ?Sized> Processing<'_, '_, P> {
+/// A store that a processor has beside its own rows.
+pub(crate) type NamedTable = (Arc<str>, TableId);
+
+/// The rows of one store of a processor, while it is called.
+///
+/// What cannot be read or written stops the shard once the processor has returned; until then it finds nothing.
+pub struct StoreRows<'a, 'f, K, R> {
+    flow: &'a mut Flow<'f>,
+    table: TableId,
+    failed: &'a mut Option<ProcessError>,
+    types: PhantomData<fn() -> (K, R)>,
+}
+
+impl<K: Key, R: Serialize + DeserializeOwned> StoreRows<'_, '_, K, R> {
+    /// The row under a key.
+    pub fn get(&mut self, key: &K) -> Option<R> {
+        self.tried(|flow, table| {
+            let row = flow.get(table, &ordered(key).map_err(ProcessError::key)?)?;
+            row.map(|row| Json.decode(&row).map_err(ProcessError::record)).transpose()
+        })?
+    }
+
+    /// Sets the row under a key.
+    pub fn put(&mut self, key: &K, row: &R) {
+        self.tried(|flow, table| {
+            let key = ordered(key).map_err(ProcessError::key)?;
+            flow.put(table, key, Some(Json.encode(row).map_err(ProcessError::record)?));
+            Ok(())
+        });
+    }
+
+    /// Removes the row under a key.
+    pub fn delete(&mut self, key: &K) {
+        self.tried(|flow, table| {
+            flow.put(table, ordered(key).map_err(ProcessError::key)?, None);
+            Ok(())
+        });
+    }
+
+    /// Every row whose key begins with these components, in order; all of them for `&()`.
+    pub fn rows(&mut self, prefix: &(impl Serialize + ?Sized)) -> Vec<(K, R)> {
+        self.between(usize::MAX, || Ok(KeyRange::prefix(&ordered(prefix)?)))
+    }
+
+    /// The rows whose keys lie in a range, up to `limit`, in order.
+    pub fn range(&mut self, keys: impl RangeBounds<K>, limit: usize) -> Vec<(K, R)> {
+        let bound = |end: Bound<&K>| match end {
+            Bound::Unbounded => Ok(Bound::Unbounded),
+            Bound::Included(key) => ordered(key).map(Bound::Included),
+            Bound::Excluded(key) => ordered(key).map(Bound::Excluded),
+        };
+        let range = || {
+            let (from, to) = (bound(keys.start_bound())?, bound(keys.end_bound())?);
+            Ok(KeyRange { from, to, ..KeyRange::all() })
+        };
+        self.between(limit, range)
+    }
+
+    fn between(&mut self, limit: usize, range: impl FnOnce() -> Result<KeyRange, KeyError>) -> Vec<(K, R)> {
+        let rows = self.tried(|flow, table| {
+            let mut rows = Vec::new();
+            flow.scan(table, &range().map_err(ProcessError::record)?, &mut |key, row| {
+                if rows.len() == limit {
+                    return ControlFlow::Break(());
+                }
+                rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(row)));
+                ControlFlow::Continue(())
+            })?;
+            let row = |(key, row): (Bytes, Bytes)| {
+                let key = decode_ordered(&key).map_err(ProcessError::record)?;
+                Ok((key, Json.decode(&row).map_err(ProcessError::record)?))
+            };
+            rows.into_iter().map(row).collect()
+        });
+        rows.unwrap_or_default()
+    }
+
+    /// Does what may fail; the first failure stops the shard.
+    fn tried<T>(
+        &mut self,
+        call: impl FnOnce(&mut Flow<'_>, TableId) -> Result<T, ProcessError>,
+    ) -> Option<T> {
+        if self.failed.is_some() {
+            return None;
+        }
+        call(self.flow, self.table).map_err(|error| *self.failed = Some(error)).ok()
+    }
+}
+
+impl<'f, P: Processor + ?Sized> Processing<'_, 'f, P> {
     /// Hands on a value, at the time of the record or the timer.
     pub fn forward(&mut self, key: &P::OutKey, value: &P::OutValue) {
         self.forward_at(key, value, self.meta.timestamp);
@@ -90,51 +183,48 @@ impl<P: Processor + ?Sized> Processing<'_, '_, P> {
 
     /// The row under a key.
     pub fn get(&mut self, key: &P::RowKey) -> Option<P::Row> {
-        self.tried(|flow, table| {
-            let row = flow.get(table, &ordered(key).map_err(ProcessError::key)?)?;
-            row.map(|row| Json.decode(&row).map_err(ProcessError::record)).transpose()
-        })?
+        self.own().get(key)
     }
 
     /// Sets the row under a key.
     pub fn put(&mut self, key: &P::RowKey, row: &P::Row) {
-        self.tried(|flow, table| {
-            let key = ordered(key).map_err(ProcessError::key)?;
-            flow.put(table, key, Some(Json.encode(row).map_err(ProcessError::record)?));
-            Ok(())
-        });
+        self.own().put(key, row);
     }
 
     /// Removes the row under a key.
     pub fn delete(&mut self, key: &P::RowKey) {
-        self.tried(|flow, table| {
-            flow.put(table, ordered(key).map_err(ProcessError::key)?, None);
-            Ok(())
-        });
+        self.own().delete(key);
     }
 
     /// Every row whose key begins with these components, in order; all of them for `&()`.
     pub fn rows(&mut self, prefix: &(impl Serialize + ?Sized)) -> Vec<(P::RowKey, P::Row)> {
-        let rows = self.tried(|flow, table| {
-            let prefix = ordered(prefix).map_err(ProcessError::key)?;
-            let row = |(key, row): (Bytes, Bytes)| {
-                let key = decode_ordered(&key).map_err(ProcessError::record)?;
-                Ok((key, Json.decode(&row).map_err(ProcessError::record)?))
-            };
-            flow.rows(table, &KeyRange::prefix(&prefix))?.into_iter().map(row).collect()
-        });
-        rows.unwrap_or_default()
+        self.own().rows(prefix)
     }
 
-    /// Does what may fail; the first failure stops the shard once the processor has returned.
-    fn tried<T>(
-        &mut self,
-        call: impl FnOnce(&mut Flow<'_>, TableId) -> Result<T, ProcessError>,
-    ) -> Option<T> {
-        if self.failed.is_some() {
-            return None;
+    /// The rows whose keys lie in a range, up to `limit`, in order.
+    pub fn range(&mut self, keys: impl RangeBounds<P::RowKey>, limit: usize) -> Vec<(P::RowKey, P::Row)> {
+        self.own().range(keys, limit)
+    }
+
+    /// The rows of another store that the processor was given; of one that it was not, the shard stops.
+    pub fn store<K: Key, R: Value>(&mut self, store: &StoreOf<K, R>) -> StoreRows<'_, 'f, K, R> {
+        let table = self.others.iter().find(|(name, _)| **name == *store.name()).map(|(_, table)| *table);
+        if table.is_none() && self.failed.is_none() {
+            let name = store.name();
+            self.failed = Some(ProcessError::record(format!(
+                "the processor was not given the store \"{name}\": give it to `process` with `.and(&store)`"
+            )));
         }
-        call(self.flow, self.rows).map_err(|error| self.failed = Some(error)).ok()
+        self.in_table(table.unwrap_or(self.rows))
+    }
+
+    fn own(&mut self) -> StoreRows<'_, 'f, P::RowKey, P::Row> {
+        self.in_table(self.rows)
+    }
+
+    fn in_table<K, R>(&mut self, table: TableId) -> StoreRows<'_, 'f, K, R> {
+        // What failed once does nothing more, so that a store that was not given is never mistaken for another.
+        StoreRows { flow: &mut *self.flow, table, failed: &mut self.failed, types: PhantomData }
     }
 }
 
@@ -144,6 +234,7 @@ pub(crate) struct Process<P: Processor> {
     schedule: Schedule,
     rows: TableId,
     times: TableId,
+    others: Vec<NamedTable>,
     stream_time: StreamTime,
     next: Next<P::OutKey, P::OutValue>,
 }
@@ -182,9 +273,10 @@ impl<P: Processor> Process<P> {
         processor: P,
         schedule: Schedule,
         (rows, times): (TableId, TableId),
+        others: Vec<NamedTable>,
         next: Next<P::OutKey, P::OutValue>,
     ) -> Self {
-        Self { processor, schedule, rows, times, stream_time: StreamTime::new(times), next }
+        Self { processor, schedule, rows, times, others, stream_time: StreamTime::new(times), next }
     }
 
     fn call(
@@ -194,7 +286,8 @@ impl<P: Processor> Process<P> {
         call: impl FnOnce(&mut P, &mut Processing<'_, '_, P>),
     ) -> Result<(), ProcessError> {
         let (rows, next) = (self.rows, &mut self.next);
-        let mut processing = Processing { flow, next, rows, meta, failed: None, processor: PhantomData };
+        let (others, failed) = (&self.others[..], None);
+        let mut processing = Processing { flow, next, rows, others, meta, failed, processor: PhantomData };
         call(&mut self.processor, &mut processing);
         processing.failed.map_or(Ok(()), Err)
     }

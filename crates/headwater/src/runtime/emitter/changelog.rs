@@ -213,6 +213,10 @@ impl Emitter {
             match self.shell.log.read(&kept.changelog, kept.next, CHUNK, Wait::No).await {
                 Ok(batch) => {
                     cell.let_on();
+                    self.shell.may_grow(&self.definition, &store.named).map_err(|reason| {
+                        let (name, at, next) = (&self.definition.name, &kept.changelog, kept.next);
+                        Stop(format!("\"{name}\" stopped at {at} offset {next}: {reason}"))
+                    })?;
                     kept.replay(&batch.records, batch.next)?;
                 }
                 Err(error) => {

@@ -76,6 +76,10 @@ pub(crate) enum ViewAsk {
     Past { time: Timestamp, ask: Box<Self> },
     /// The versions that the key that is the first part had between two times, both included, and the one behind.
     Versions { from: Timestamp, to: Timestamp },
+    /// The windows between two keys of one key that end from a time on.
+    EndingFrom { from: End, to: End, time: Timestamp },
+    /// The windows between two keys that begin between two times, both included.
+    Beginning { from: End, to: End, starts: (Timestamp, Timestamp), limit: usize },
     /// Changes between two keys after an offset; all rows if they are not known that far back.
     Changes { from: End, to: End, at: Option<Offset> },
 }

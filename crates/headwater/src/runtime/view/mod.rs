@@ -207,6 +207,16 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         limit: usize,
         token: Option<&PageToken>,
     ) -> Result<Answer<Page<K, S>>, QueryError> {
+        self.paged(limit, token, Ask::Page).await
+    }
+
+    /// The rows of all shards that `ask` asks for, one page of them.
+    async fn paged(
+        &self,
+        limit: usize,
+        token: Option<&PageToken>,
+        ask: impl Fn(KeyRange, usize) -> Ask,
+    ) -> Result<Answer<Page<K, S>>, QueryError> {
         let (limit, deadline) = (limit.clamp(1, PAGE_MAX), self.deadline());
         let bad = || QueryError::Token(self.view.name.clone());
         let after = token.map(|token| token.key().ok_or_else(bad)).transpose()?;
@@ -214,7 +224,8 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         let fetch = |shard: u32, after: Option<Bytes>, limit| {
             let mut keys = KeyRange::all();
             keys.from = after.map_or(Bound::Unbounded, Bound::Excluded);
-            self.rows(Partition(shard), keys, limit, deadline)
+            let asked = ask(keys, limit);
+            async move { self.rows_of(self.ask(Partition(shard), asked, deadline).await?) }
         };
         let scan::Merged { rows, more, made } = scan::merged(shards, after, limit, fetch).await?;
         let next = rows.last().filter(|_| more).map(|(key, _)| PageToken::after(key));
@@ -299,7 +310,13 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         limit: usize,
         deadline: Instant,
     ) -> Result<(Vec<(Bytes, Bytes)>, Made), QueryError> {
-        let ShardAnswer { got, made } = self.ask(shard, Ask::Page(keys, limit), deadline).await?;
+        self.rows_of(self.ask(shard, Ask::Page(keys, limit), deadline).await?)
+    }
+
+    fn rows_of(
+        &self,
+        ShardAnswer { got, made }: ShardAnswer,
+    ) -> Result<(Vec<(Bytes, Bytes)>, Made), QueryError> {
         let Got::Rows(rows) = got else { return Err(self.misfit()) };
         Ok((rows, made))
     }
@@ -455,6 +472,57 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
         key: &K,
         starts: impl RangeBounds<Timestamp>,
     ) -> Result<Answer<Vec<(Windowed<K>, S)>>, QueryError> {
+        let (shard, keys) = self.windows_of(key, &starts)?;
+        let (rows, made) = self.rows(shard, keys, usize::MAX, self.deadline()).await?;
+        Ok(answer(self.decoded(rows, &made)?, made))
+    }
+
+    /// The sessions of a key, or its sliding windows, that some moment of a range of times lies in, in order: both ends are
+    /// part of such a window.
+    ///
+    /// As Kafka's `SessionStore::findSessions(key, from, to)`. What lies outside the range is not read.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn overlapping(
+        &self,
+        key: &K,
+        times: impl RangeBounds<Timestamp>,
+    ) -> Result<Answer<Vec<(Windowed<K>, S)>>, QueryError> {
+        let (from, to) = moments(&times);
+        // An empty range of times is asked for as one of windows, for the position of its answer.
+        let to = if from <= to { to } else { Timestamp(i64::MIN) };
+        let (shard, windows) = self.windows_of(key, &(..=to))?;
+        let asked = self.ask(shard, Ask::EndingFrom(windows, from), self.deadline()).await?;
+        let (rows, made) = self.rows_of(asked)?;
+        Ok(answer(self.decoded(rows, &made)?, made))
+    }
+
+    /// One page of the windows of all keys that begin within a range of times, in the order of their keys, as
+    /// [`scan`](ViewQuery::scan) has them.
+    ///
+    /// As Kafka's `WindowStore::fetchAll(from, to)`. Of each key, what lies outside the range is passed by.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError::Token`] if the token is none of this view's.
+    pub async fn scan_windows(
+        &self,
+        starts: impl RangeBounds<Timestamp>,
+        limit: usize,
+        token: Option<&PageToken>,
+    ) -> Result<Answer<Page<Windowed<K>, S>>, QueryError> {
+        let starts = moments(&starts);
+        self.paged(limit, token, |windows, limit| Ask::Beginning(windows, starts, limit)).await
+    }
+
+    /// Where the windows of a key are that begin within a range.
+    fn windows_of(
+        &self,
+        key: &K,
+        starts: &impl RangeBounds<Timestamp>,
+    ) -> Result<(Partition, KeyRange), QueryError> {
         let (first, last) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
         let window = |start, end| Windowed { key: key.clone(), start, end };
         let shard = self.shard_of(&window(first, last))?;
@@ -469,9 +537,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
             Bound::Excluded(start) => Bound::Excluded(bytes(&window(*start, first))?),
             Bound::Unbounded => Bound::Included(bytes(&window(last, last))?),
         };
-        let keys = KeyRange { from, to, ..KeyRange::all() };
-        let (rows, made) = self.rows(shard, keys, usize::MAX, self.deadline()).await?;
-        Ok(answer(self.decoded(rows, &made)?, made))
+        Ok((shard, KeyRange { from, to, ..KeyRange::all() }))
     }
 }
 

@@ -231,6 +231,10 @@ fn asked(ask: ViewAsk, parts: &[Option<Bytes>]) -> Ask {
         ViewAsk::Page { from, to, limit } => Ask::Page(range(from, to, parts), limit),
         ViewAsk::Count | ViewAsk::Changes { .. } => Ask::Count,
         ViewAsk::Past { time, ask } => Ask::Past(time, Box::new(asked(*ask, parts))),
+        ViewAsk::EndingFrom { from, to, time } => Ask::EndingFrom(range(from, to, parts), time),
+        ViewAsk::Beginning { from, to, starts, limit } => {
+            Ask::Beginning(range(from, to, parts), starts, limit)
+        }
         ViewAsk::Versions { from, to } => Ask::Versions(key(), (from, to)),
     }
 }
@@ -240,6 +244,14 @@ fn encoded(ask: &Ask) -> (ViewAsk, Parts) {
         Ask::Past(time, ask) => {
             let (ask, parts) = encoded(ask);
             (ViewAsk::Past { time: *time, ask: Box::new(ask) }, parts)
+        }
+        Ask::EndingFrom(windows, time) => {
+            let ((from, to), parts) = ends(windows);
+            (ViewAsk::EndingFrom { from, to, time: *time }, parts)
+        }
+        Ask::Beginning(windows, starts, limit) => {
+            let ((from, to), parts) = ends(windows);
+            (ViewAsk::Beginning { from, to, starts: *starts, limit: *limit }, parts)
         }
         Ask::Versions(key, (from, to)) => {
             (ViewAsk::Versions { from: *from, to: *to }, vec![Some(key.clone())])

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::QueryError;
 use crate::engine::history::{History, Untold, Version};
 use crate::engine::row::RowFormat;
+use crate::engine::spans::{NoSpans, beginning, ending_from};
 use crate::engine::state::StateRead;
 use crate::runtime::cell::{Bell, Phase, ShardCell};
 use crate::runtime::changes::Batch;
@@ -89,6 +90,10 @@ pub(crate) enum Ask {
     Past(Timestamp, Box<Self>),
     /// The versions of a key that held between two times, both included, and the one that follows.
     Versions(Bytes, (Timestamp, Timestamp)),
+    /// The windows in a range of one key's that end from a time on.
+    EndingFrom(KeyRange, Timestamp),
+    /// The windows in a range that begin between two times, both included.
+    Beginning(KeyRange, (Timestamp, Timestamp), usize),
 }
 
 /// What a shard answers.
@@ -319,6 +324,12 @@ impl ViewState {
     fn read(&self, answering: &Answering, ask: &Ask) -> Result<ShardAnswer, QueryError> {
         let state = &answering.state;
         let read = match ask {
+            Ask::EndingFrom(windows, time) => {
+                return self.read_spans(answering, |table| ending_from(TABLE, windows, *time, table));
+            }
+            Ask::Beginning(windows, starts, limit) => {
+                return self.read_spans(answering, |table| beginning(TABLE, windows, *starts, *limit, table));
+            }
             Ask::Past(time, ask) => {
                 return self
                     .read_history(answering, |history, past| self.read_past(ask, *time, history, past));
@@ -338,6 +349,17 @@ impl ViewState {
         };
         let (got, position) = read.map_err(|error| self.unreadable(error))?;
         Ok(self.answered(got, position, answering))
+    }
+
+    /// Reads windows from a shard's rows, all of it as of one commit.
+    fn read_spans(
+        &self,
+        answering: &Answering,
+        read: impl FnOnce(&dyn StateRead) -> Result<Vec<(Bytes, Bytes)>, NoSpans>,
+    ) -> Result<ShardAnswer, QueryError> {
+        let (rows, at) = answering.state.look_up_at(read).map_err(|error| self.unreadable(error))?;
+        let rows = rows.map_err(|error| self.unreadable(error))?;
+        Ok(self.answered(Got::Rows(rows), at.position.clone(), answering))
     }
 
     fn answered(&self, got: Got, position: Position, answering: &Answering) -> ShardAnswer {
@@ -381,7 +403,9 @@ impl ViewState {
             }
             Ask::Count => Got::Count(history.page(&KeyRange::all(), time, usize::MAX, past)?.len() as u64),
             Ask::Get(key) => Got::Value(history.as_of(key, time, past)?.and_then(row)),
-            Ask::Past(..) | Ask::Versions(..) => return Err(Untold::Malformed),
+            Ask::Past(..) | Ask::Versions(..) | Ask::EndingFrom(..) | Ask::Beginning(..) => {
+                return Err(Untold::Malformed);
+            }
         })
     }
 

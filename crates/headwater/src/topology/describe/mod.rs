@@ -51,7 +51,7 @@ pub struct OperatorDescription {
     /// The topic that a source reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// The store that it keeps.
+    /// The store that it keeps; of a processor with several, all their names with commas between.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
     /// Those that feed it, by their index in the topology.
@@ -99,7 +99,8 @@ impl OperatorDescription {
             NodeKind::Source { topic, .. } => Some(topic.shown(app)),
             _ => None,
         };
-        let store = node.store().map(|store| store.name.clone());
+        let stores: Vec<_> = node.own_stores().iter().map(|store| store.name.as_str()).collect();
+        let store = Some(stores.join(", ")).filter(|stores| !stores.is_empty());
         Self { operator: node.label, topic, store, inputs: node.inputs.iter().filter_map(index).collect() }
     }
 }

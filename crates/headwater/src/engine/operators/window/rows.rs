@@ -195,20 +195,19 @@ impl<K: Key, S: Clone + Serialize + DeserializeOwned> WindowRows<K, S> {
         }
     }
 
-    /// Tells of the windows that have closed, and drops some that have expired.
+    /// Tells of the windows that have closed, and drops some that have expired: those, by their keys.
     pub(crate) fn settle(
         &mut self,
         now: Timestamp,
         meta: &RecordMeta,
         flow: &mut Flow<'_>,
-    ) -> Result<(), ProcessError> {
+    ) -> Result<Vec<Bytes>, ProcessError> {
         self.tell_closed(now, meta, flow)?;
-        let Some((expiring, _)) = &mut self.expiring else { return Ok(()) };
+        let Some((expiring, _)) = &mut self.expiring else { return Ok(Vec::new()) };
         let limit = EXPIRED_AT_ONCE + EXPIRED_PER_BEGUN * self.begun;
-        for (_, key) in expiring.take(now, limit, flow)? {
-            flow.put(self.table, key, None);
-        }
-        Ok(())
+        let dropped: Vec<_> = expiring.take(now, limit, flow)?.into_iter().map(|(_, key)| key).collect();
+        dropped.iter().for_each(|key| flow.put(self.table, key.clone(), None));
+        Ok(dropped)
     }
 
     /// In the order of their ends, then their keys, as Kafka's time-ordered stores have them (KIP-825); with the headers

@@ -6,8 +6,10 @@
 //!
 //! A row's time is that of the latest value in its window, which decides what the windows beside it hold.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
+use ahash::AHashMap;
 use bytes::Bytes;
 use headwater_core::clock::Timestamp;
 use headwater_core::key::{Key, decode_ordered, ordered};
@@ -21,10 +23,27 @@ use crate::engine::operators::{Change, Sink, Step};
 use crate::engine::row::Row;
 
 /// Aggregates the values of each key in each sliding window.
+///
+/// Within a batch the windows near a key's values are read and decoded once: a value whose windows lie in what was read
+/// costs no look at the store.
 pub(crate) struct SlidingAggregate<K, V, S> {
-    pub(crate) difference_ms: i64,
-    pub(crate) step: Step<K, V, S>,
-    pub(crate) rows: WindowRows<K, S>,
+    difference_ms: i64,
+    step: Step<K, V, S>,
+    rows: WindowRows<K, S>,
+    batch: AHashMap<K, Near<S>>,
+}
+
+/// All windows of a key that begin between two times, both included, as the store has them.
+struct Near<S> {
+    from: Timestamp,
+    to: Timestamp,
+    windows: BTreeMap<Timestamp, Row<S>>,
+}
+
+impl<K, V, S> SlidingAggregate<K, V, S> {
+    pub(crate) fn new(difference_ms: i64, step: Step<K, V, S>, rows: WindowRows<K, S>) -> Self {
+        Self { difference_ms, step, rows, batch: AHashMap::new() }
+    }
 }
 
 /// What is there around a value's time before it is counted.
@@ -51,17 +70,35 @@ where
 
     /// The windows of a key that begin between two differences before a time and a millisecond after it, the latest first.
     fn windows_near(
-        &self,
+        &mut self,
         key: &K,
         time: Timestamp,
         flow: &mut Flow<'_>,
     ) -> Result<Vec<(Timestamp, Row<S>)>, ProcessError> {
+        let far = -self.difference_ms;
+        let (from, to) = (time.plus_ms(far).plus_ms(far), time.plus_ms(1));
+        let is_read = self.batch.get(key).is_some_and(|near| near.from <= from && to <= near.to);
+        if !is_read {
+            // A difference more on either side, for the values that follow.
+            let near = self.read(key, from.plus_ms(far), self.end(to), flow)?;
+            self.batch.insert(key.clone(), near);
+        }
+        let near = self.batch[key].windows.range(from..=to).rev();
+        Ok(near.map(|(start, row)| (*start, row.clone())).collect())
+    }
+
+    fn read(
+        &self,
+        key: &K,
+        from: Timestamp,
+        to: Timestamp,
+        flow: &mut Flow<'_>,
+    ) -> Result<Near<S>, ProcessError> {
         let bound = |start, end| ordered(&Windowed { key, start, end }).map_err(ProcessError::key);
-        let first = time.plus_ms(-self.difference_ms).plus_ms(-self.difference_ms);
         let range = KeyRange {
-            from: Bound::Included(bound(first, Timestamp(i64::MIN))?),
-            to: Bound::Included(bound(time.plus_ms(1), Timestamp(i64::MAX))?),
-            direction: Direction::Backward,
+            from: Bound::Included(bound(from, Timestamp(i64::MIN))?),
+            to: Bound::Included(bound(to, Timestamp(i64::MAX))?),
+            direction: Direction::Forward,
         };
         let mut found = Vec::new();
         self.rows.scan(&range, flow, &mut |key, row| {
@@ -72,7 +109,29 @@ where
             let window: Windowed<K> = decode_ordered(&key).map_err(ProcessError::record)?;
             Ok((window.start, self.rows.decode(&row)?))
         };
-        found.into_iter().map(window).collect()
+        let windows = found.into_iter().map(window).collect::<Result<_, ProcessError>>()?;
+        Ok(Near { from, to, windows })
+    }
+
+    /// Keeps in mind what the store has now.
+    fn remember(&mut self, key: &K, start: Timestamp, row: Row<S>) {
+        let Some(near) = self.batch.get_mut(key).filter(|near| near.from <= start && start <= near.to) else {
+            return;
+        };
+        if row.value.is_some() {
+            near.windows.insert(start, row);
+        } else {
+            near.windows.remove(&start);
+        }
+    }
+
+    /// Forgets windows that were dropped.
+    fn forget(&mut self, dropped: &[Bytes]) -> Result<(), ProcessError> {
+        for row in dropped {
+            let window: Windowed<K> = decode_ordered(row).map_err(ProcessError::record)?;
+            self.remember(&window.key, window.start, Row::NONE);
+        }
+        Ok(())
     }
 
     /// What is around a time, and whether the windows beside the value may be missing: they may not if another value of the
@@ -141,7 +200,10 @@ where
             self.rows.begun(window.end, &key, flow)?;
         }
         self.rows.store(&key, &row, flow)?;
-        self.rows.tell(&window, &Change { old, new: row.value }, &item.meta.at(row.time), flow)
+        let change = Change { old, new: row.value.clone() };
+        let meta = item.meta.at(row.time);
+        self.remember(item.key, start, row);
+        self.rows.tell(&window, &change, &meta, flow)
     }
 
     /// Makes the windows that this value is the first to need: the right one of the value before it, its own left one, and
@@ -197,14 +259,20 @@ where
                 self.make_windows(around, &starts, now, item, flow)?;
             }
         }
-        if self.rows.is_due(now, flow)? { self.rows.settle(now, item.meta, flow) } else { Ok(()) }
+        if !self.rows.is_due(now, flow)? {
+            return Ok(());
+        }
+        let dropped = self.rows.settle(now, item.meta, flow)?;
+        self.forget(&dropped)
     }
 
     fn close(&mut self, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
+        self.batch.clear();
         self.rows.close(flow)
     }
 
     fn abort(&mut self) {
+        self.batch.clear();
         self.rows.abort();
     }
 }

@@ -51,12 +51,14 @@ async fn check(instances: &[Running]) {
     }
 }
 
-async fn check_refusals(running: &Running) {
+async fn check_refusals(running: &Running, alone: bool) {
     let Counts { here, behind, .. } = counts();
     let ask = |position| running.view(&here).unwrap().at_least(&Position::from_iter([position]));
-    let ahead = ask((partition("visits", 0), Offset(1_000))).within(Duration::from_millis(20));
+    let ahead = ask((partition("visits", 0), Offset(1_000))).within(Duration::from_millis(500));
     let late = ahead.count().await.unwrap_err();
-    assert!(matches!(&late, QueryError::NotYet { view, .. } if view == "here"), "{late}");
+    // Another instance that says so at the last moment may be heard too late.
+    let unheard = !alone && matches!(&late, QueryError::Unavailable { .. });
+    assert!(unheard || matches!(&late, QueryError::NotYet { view, .. } if view == "here"), "{late}");
     let foreign = [partition("other", 0), partition("visits", 3), partition("web.by-first", 0)];
     for at in foreign {
         let refused = ask((at.clone(), Offset(1))).count().await.map(|_| ());
@@ -81,7 +83,7 @@ async fn an_answer_is_not_older_than_the_one_before_on_the_memory_log() {
     let headwater = Headwater::on(Arc::new(memory_log()), Arc::new(MemoryStores::new()));
     let running = started(&headwater, counts().app).await;
     check(std::slice::from_ref(&running)).await;
-    check_refusals(&running).await;
+    check_refusals(&running, true).await;
     stop([running]).await;
 }
 
@@ -90,7 +92,7 @@ async fn an_answer_of_another_instance_is_not_older_than_the_one_before() {
     let log = memory_log();
     let (board, instances) = two([Arc::new(log.clone()), Arc::new(log)], || counts().app).await;
     check(&instances).await;
-    check_refusals(&instances[1]).await;
+    check_refusals(&instances[1], false).await;
     assert!(board.served(&PeerAddress::new("first")) > 0, "it was asked");
     stop(instances).await;
 }

@@ -1,11 +1,15 @@
-//! Questions to views beyond the last value of a key: how it was at a time, and an answer that is not older than another.
-//! The same questions alone and among instances, on the memory log, the embedded one and Kafka.
+//! Stores, on disk and in memory, and what can be asked of them beyond the last value of a key: how it was at a time, the
+//! windows of a time, and an answer that is not older than another. The same alone and among instances, on the memory
+//! log, the embedded one and Kafka.
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod bounds;
 mod history;
+mod in_memory;
 #[cfg(feature = "kafka")]
 mod on_kafka;
+mod processors;
+mod windows;
 
 use std::path::Path;
 use std::sync::Arc;

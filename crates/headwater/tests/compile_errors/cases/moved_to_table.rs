@@ -1,0 +1,9 @@
+//~ the keys of this stream were changed, so equal keys may lie in different partitions
+//~ bring them together first: `.repartition("name")`, or group with `.group_by("name", |item| key)`
+use headwater::prelude::*;
+
+pub fn topology(app: &mut App) {
+    let orders = app.stream::<String, (String, u64)>("orders");
+    let by_customer = orders.map(|order| order.value.clone());
+    app.view(by_customer.to_table(Store::named("last-order")));
+}
