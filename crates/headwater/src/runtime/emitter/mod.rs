@@ -351,6 +351,12 @@ impl<'a> Run<'a> {
 
     /// Processes a batch and commits what comes of it, until it is committed or the writer is dead.
     async fn take(&mut self, batch: Batch, stop: &CancellationToken) -> Result<Option<WriterEnd>, Stop> {
+        if let Some(store) = &self.emitter.store {
+            let may_grow = self.emitter.shell.may_grow(&self.emitter.definition, &store.named);
+            let stopped =
+                |reason| self.stopped(&batch, &Failure { at: 0, error: ProcessError::Record(reason) });
+            may_grow.map_err(stopped)?;
+        }
         let mut waiting = vec![batch];
         let mut stopped = None;
         while let Some(batch) = waiting.pop() {
@@ -388,12 +394,6 @@ impl<'a> Run<'a> {
     }
 
     async fn take_whole(&mut self, batch: Batch, stop: &CancellationToken) -> Result<Taken, Stop> {
-        if let Some(store) = &self.emitter.store {
-            let may_grow = self.emitter.shell.may_grow(&self.emitter.definition, &store.named);
-            let stopped =
-                |reason| self.stopped(&batch, &Failure { at: 0, error: ProcessError::Record(reason) });
-            may_grow.map_err(stopped)?;
-        }
         let (batch, processed, stopped) = match self.process(&batch) {
             Ok(processed) => (batch, processed, None),
             Err(failure) => {
