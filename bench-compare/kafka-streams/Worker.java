@@ -3,6 +3,7 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -18,21 +19,29 @@ import org.apache.kafka.streams.errors.InvalidStateStoreException;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.KStream;
+import org.apache.kafka.streams.kstream.KTable;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.kstream.Repartitioned;
+import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.QueryableStoreTypes;
 import org.apache.kafka.streams.state.ReadOnlyKeyValueStore;
+import org.apache.kafka.streams.state.ReadOnlyWindowStore;
+import org.apache.kafka.streams.state.WindowStore;
+import org.apache.kafka.streams.state.WindowStoreIterator;
 
 /**
  * Kafka Streams' side of the comparison: one topology in one process, which the comparison starts, asks and kills.
  *
  * <p>It speaks the same lines as Headwater's worker. On standard output: {@code processed N} ten times a second while N
- * grows, {@code value N} or {@code value none} after a {@code get KEY} on standard input, and {@code waiting WHY} instead
- * while the store cannot be asked. It ends when its standard input does.
+ * grows, {@code value N} or {@code value none} after a {@code get KEY} on standard input, or after a {@code sum KEY} over
+ * all windows of a key, and {@code waiting WHY} instead while the store cannot be asked. It ends when its standard input does.
  */
 public final class Worker {
     private static final String STORE = "counts";
+    /** Repartitions of "hops", one behind the other; as many as Headwater's worker has. */
+    private static final int HOPS = 3;
 
     private final Map<String, String> options;
     private final LongAdder processed = new LongAdder();
@@ -81,10 +90,39 @@ public final class Worker {
                     return mapped(value);
                 })
                 .to(options.get("--output"), Produced.with(Serdes.String(), Serdes.ByteArray()));
+            case "join" -> {
+                KTable<String, byte[]> left = rows(input);
+                KTable<String, byte[]> right = rows(
+                    builder.stream(options.get("--other"), Consumed.with(Serdes.String(), Serdes.ByteArray())));
+                left.join(right, (one, other) -> (long) one.length + other.length,
+                    Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as(STORE)
+                        .withKeySerde(Serdes.String()).withValueSerde(Serdes.Long()));
+            }
+            case "window" -> input
+                .peek((key, value) -> processed.increment())
+                .groupByKey(Grouped.with(Serdes.String(), Serdes.ByteArray()))
+                .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofSeconds(1), Duration.ofHours(1)))
+                .count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as(STORE)
+                    .withKeySerde(Serdes.String()).withValueSerde(Serdes.Long()));
+            case "hops" -> {
+                KStream<String, byte[]> hopped = input;
+                for (int hop = 1; hop <= HOPS; hop++) {
+                    hopped = hopped.repartition(
+                        Repartitioned.<String, byte[]>as("hop-" + hop)
+                            .withKeySerde(Serdes.String()).withValueSerde(Serdes.ByteArray()));
+                }
+                hopped.to(options.get("--output"), Produced.with(Serdes.String(), Serdes.ByteArray()));
+            }
             case "read" -> input.foreach((key, value) -> processed.increment());
             default -> throw new IllegalArgumentException(work);
         }
         return builder;
+    }
+
+    private KTable<String, byte[]> rows(KStream<String, byte[]> stream) {
+        return stream
+            .peek((key, value) -> processed.increment())
+            .toTable(Materialized.with(Serdes.String(), Serdes.ByteArray()));
     }
 
     /** Changes the last byte, as Headwater's worker does. */
@@ -129,7 +167,8 @@ public final class Worker {
     private void answer(KafkaStreams streams) throws IOException {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
         for (String line = in.readLine(); line != null; line = in.readLine()) {
-            say(get(streams, line.substring("get ".length())));
+            String[] question = line.split(" ", 2);
+            say(question[0].equals("sum") ? sum(streams, question[1]) : get(streams, question[1]));
         }
     }
 
@@ -139,6 +178,22 @@ public final class Worker {
                 StoreQueryParameters.fromNameAndType(STORE, QueryableStoreTypes.keyValueStore()));
             Long count = store.get(key);
             return "value " + (count == null ? "none" : count);
+        } catch (InvalidStateStoreException notYet) {
+            return "waiting " + List.of(notYet.getClass().getSimpleName(), streams.state());
+        }
+    }
+
+    private String sum(KafkaStreams streams, String key) {
+        try {
+            ReadOnlyWindowStore<String, Long> store = streams.store(
+                StoreQueryParameters.fromNameAndType(STORE, QueryableStoreTypes.windowStore()));
+            long sum = 0;
+            try (WindowStoreIterator<Long> windows = store.fetch(key, Instant.EPOCH, Instant.now())) {
+                while (windows.hasNext()) {
+                    sum += windows.next().value;
+                }
+            }
+            return "value " + (sum == 0 ? "none" : sum);
         } catch (InvalidStateStoreException notYet) {
             return "waiting " + List.of(notYet.getClass().getSimpleName(), streams.state());
         }

@@ -54,9 +54,9 @@ fn attempt(suite: &Suite, more: &[String], limit: Duration, tools: &Tools) -> Re
     }
     match suite.check {
         Check::Cargo(args) => start(tools.cargo().args(args).args(more), env, limit),
-        Check::Npm(folder) => {
+        Check::Npm { folder, script } => {
             tools::install_npm_packages(tools, folder)?;
-            start(tools.npm(folder).arg("test"), env, limit)
+            start(tools.npm(folder).args(["run", script]), env, limit)
         }
         Check::Tree(check) => check(tools),
     }

@@ -20,8 +20,8 @@ pub(crate) struct Suite {
 pub(crate) enum Check {
     /// `cargo` with these arguments, at the root.
     Cargo(&'static [&'static str]),
-    /// `npm test` in this folder, after its packages are installed from the lock file.
-    Npm(&'static str),
+    /// A script of `package.json` in a folder, after its packages are installed from the lock file.
+    Npm { folder: &'static str, script: &'static str },
     /// A check of the source tree; an error lists what it found.
     Tree(fn(&Tools) -> Result<(), String>),
 }
@@ -117,14 +117,10 @@ pub(crate) const SUITES: &[Suite] = &[
     )
     .needs(&[Need::Kafka]),
     cargo("doctest", "the code in the documentation", &["test", "--locked", "--workspace", "--doc"]),
-    npm("browser", "the page of ordering in a headless browser", "apps/ordering/browser-tests")
+    npm("browser", "the page of ordering in a headless browser", "ordering")
         .needs(&[Need::Chromium, Need::Release("ordering")]),
-    npm(
-        "browser-shortener",
-        "the page of the shortener in a headless browser",
-        "apps/shortener/browser-tests",
-    )
-    .needs(&[Need::Chromium, Need::Release("shortener")]),
+    npm("browser-shortener", "the page of the shortener in a headless browser", "shortener")
+        .needs(&[Need::Chromium, Need::Release("shortener")]),
     Suite { check: Check::Cargo(CHAOS_OF_THE_GATE), ..CHAOS },
 ];
 
@@ -148,8 +144,9 @@ const fn tree(name: &'static str, about: &'static str, check: fn(&Tools) -> Resu
     Suite { name, about, needs: &[], check: Check::Tree(check) }
 }
 
-const fn npm(name: &'static str, about: &'static str, folder: &'static str) -> Suite {
-    Suite { name, about, needs: &[], check: Check::Npm(folder) }
+/// Tests of a page, which have a script named after their app.
+const fn npm(name: &'static str, about: &'static str, script: &'static str) -> Suite {
+    Suite { name, about, needs: &[], check: Check::Npm { folder: "apps/browser-tests", script } }
 }
 
 impl Suite {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater::core::clock::Timestamp;
 use headwater::core::clock::{Clock, SystemClock};
 use headwater::prelude::*;
-use headwater::{Description, Parts, StartError};
+use headwater::{Description, Parts, StartError, Windowed};
 
 use crate::domain::{Code, Link, Referrer, Visit};
 use crate::topology::{Shortener, shortener};
@@ -27,9 +26,9 @@ pub struct Instance {
     /// How often each link was visited.
     pub total: View<Code, u64>,
     /// The same by the day.
-    pub daily: View<(Code, Timestamp), u64>,
+    pub daily: View<Windowed<Code>, u64>,
     /// The same by the hour.
-    pub hourly: View<(Code, Timestamp), u64>,
+    pub hourly: View<Windowed<Code>, u64>,
     /// The same by where visitors came from.
     pub referrers: View<(Code, Referrer), u64>,
     /// What the app is made of.

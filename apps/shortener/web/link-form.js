@@ -61,10 +61,12 @@ export function LinkForm({ onMade }) {
         <${Field} label="Visits at most" inputmode="numeric" ...${field("maxVisits")} />
         <div class="field">
           <label for="code">Code</label>
-          <select id="code" value=${input.code} onChange=${field("code").onInput}>
-            <option value="short">Short</option>
-            <option value="sha256">SHA-256 of the address</option>
-          </select>
+          <div class="box">
+            <select id="code" value=${input.code} onChange=${field("code").onInput}>
+              <option value="short">Short</option>
+              <option value="sha256">SHA-256 of the address</option>
+            </select>
+          </div>
         </div>
       </details>
       <button class="primary" type="submit" aria-disabled=${sending ? "true" : "false"}>${sending ? "Shortening…" : "Shorten"}</button>

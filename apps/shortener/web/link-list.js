@@ -17,7 +17,9 @@ export function LinkList({ receipt, current, onLook }) {
         <h2 id="list-title">Links</h2>
         <div class="field">
           <label class="unseen" for="search">Search</label>
-          <input id="search" type="search" placeholder="Search" value=${search} onInput=${({ target }) => setSearch(target.value)} />
+          <div class="box">
+            <input id="search" type="search" placeholder="Search" value=${search} onInput=${({ target }) => setSearch(target.value)} />
+          </div>
         </div>
       </header>
       ${problem && html`<p class="notice bad" role="alert">${problem.message}</p>`}

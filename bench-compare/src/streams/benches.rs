@@ -13,8 +13,9 @@ use super::{Ground, Options};
 use crate::drive::{self, Figures, Schedule, Workload};
 use crate::headwater::OnKafka;
 
-/// The rows of the table that can be asked for. B4 is measured with B1, and a part of B8.
-pub(super) const ROWS: [&str; 8] = ["B1", "B2", "B3", "B4", "B6", "B8", "B9", "B12"];
+/// The rows of the table that can be asked for. B4 and B5 are measured with B1, and a part of B8.
+pub(super) const ROWS: [&str; 12] =
+    ["B1", "B2", "B3", "B4", "B5", "B6", "B8", "B9", "B12", "join", "window", "hops"];
 /// How long one bench may take, whatever happens.
 const BENCH_MAX: Duration = Duration::from_secs(900);
 /// Records a second of B3.
@@ -29,7 +30,7 @@ const SERVING_MAX: Duration = Duration::from_secs(300);
 const SETTLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 const MANY_KEYS: u32 = 1_000_000;
-const FEW_KEYS: u32 = 100_000;
+pub(super) const FEW_KEYS: u32 = 100_000;
 
 /// Runs every bench that is asked for. One that fails does not keep the others from running.
 pub(super) async fn run_all(ground: &Ground, options: &Options, table: &mut Table) {
@@ -45,12 +46,15 @@ pub(super) async fn run_all(ground: &Ground, options: &Options, table: &mut Tabl
         };
     }
     let bench = Bench { ground, options, many: OnceCell::new(), few: OnceCell::new() };
-    bench!(["B1", "B4", "B8"], "B1 1 M keys", bench.count(table, "1 M keys", MANY_KEYS, true));
+    bench!(["B1", "B4", "B5", "B8"], "B1 1 M keys", bench.count(table, "1 M keys", MANY_KEYS, true));
     bench!(["B1"], "B1 100 k keys", bench.count(table, "100 k keys", FEW_KEYS, false));
     bench!(["B2"], "B2 map", bench.map(table));
     bench!(["B3"], "B3 latency", bench.latency(table));
     bench!(["B8"], "B8 idle", bench.idle(table));
     bench!(["B9"], "B9 read", bench.read(table));
+    bench!(["join"], "table-table join", bench.join(table));
+    bench!(["window"], "tumbling windows", bench.windows(table));
+    bench!(["hops"], "hops", bench.hops(table));
     bench!(["B6"], "B6 commands", bench.commands(table));
     bench!(["B12"], "B12 takeover", bench.takeover(table));
 }
@@ -61,9 +65,9 @@ impl Options {
     }
 }
 
-struct Bench<'a> {
-    ground: &'a Ground,
-    options: &'a Options,
+pub(super) struct Bench<'a> {
+    pub(super) ground: &'a Ground,
+    pub(super) options: &'a Options,
     /// The topic of many keys, once one was needed.
     many: OnceCell<Filled>,
     /// The topic of few keys, likewise.
@@ -74,20 +78,22 @@ struct Bench<'a> {
 struct Counted {
     progress: Progress,
     peak: Memory,
+    /// From its start until it answered with every record.
+    complete_s: f64,
     serving_s: Option<f64>,
 }
 
 impl Bench<'_> {
-    fn streams(&self) -> Side {
+    pub(super) fn streams(&self) -> Side {
         Side::Streams { threads: self.options.threads, commit_ms: None }
     }
 
-    async fn traffic(&self) -> anyhow::Result<Traffic> {
+    pub(super) async fn traffic(&self) -> anyhow::Result<Traffic> {
         Traffic::connect(&self.ground.bootstrap).await
     }
 
     /// A topic of records with so many keys, filled when it is first asked for.
-    async fn filled(&self, keys: u32) -> anyhow::Result<&Filled> {
+    pub(super) async fn filled(&self, keys: u32) -> anyhow::Result<&Filled> {
         let cell = if keys == MANY_KEYS { &self.many } else { &self.few };
         let fill = || async {
             self.traffic().await?.fill(&format!("keys-{keys}"), self.options.records(), keys).await
@@ -113,25 +119,35 @@ impl Bench<'_> {
         if restart {
             let serving = |c: &Counted| c.serving_s.unwrap_or(f64::NAN);
             line("B4 serving after kill -9", serving, seconds, Better::Lower, "≤ 1 s");
+            let rebuilt = self.rebuilt(filled).await?.as_secs_f64();
+            let what = format!("B5 rebuilt from the log, {what}");
+            table.both(&what, theirs.complete_s, rebuilt, seconds, Better::Lower, "≤ 10 s");
         }
         Ok(())
     }
 
     async fn count_with(&self, side: Side, filled: &Filled, restart: bool) -> anyhow::Result<Counted> {
         let name = format!("{}-{}", name_of(side), filled.topic);
-        let job = Job { work: "count", input: filled.topic.clone(), output: None, data: name.clone(), name };
+        let job = Job {
+            work: "count",
+            input: filled.topic.clone(),
+            other: None,
+            output: None,
+            data: name.clone(),
+            name,
+        };
         let mut contender = Contender::start(self.ground, side, &job)?;
         let progress = contender.processes(filled.records).await?;
-        await_complete(&mut contender, filled).await?;
+        let complete_s = await_complete(&mut contender, filled, false).await?.as_secs_f64();
         let peak = contender.peak;
         contender.kill().await?;
         let serving_s = if restart { Some(self.serving_again(side, &job, filled).await?) } else { None };
-        Ok(Counted { progress, peak, serving_s })
+        Ok(Counted { progress, peak, complete_s, serving_s })
     }
 
     async fn serving_again(&self, side: Side, job: &Job, filled: &Filled) -> anyhow::Result<f64> {
         let mut contender = Contender::start(self.ground, side, job)?;
-        let took = await_complete(&mut contender, filled).await?;
+        let took = await_complete(&mut contender, filled, false).await?;
         contender.kill().await?;
         Ok(took.as_secs_f64())
     }
@@ -147,6 +163,7 @@ impl Bench<'_> {
             let job = Job {
                 work: "map",
                 input: filled.topic.clone(),
+                other: None,
                 output: Some(output.clone()),
                 data: name.clone(),
                 name,
@@ -179,32 +196,47 @@ impl Bench<'_> {
     }
 
     async fn latency_of(&self, side: Side, variant: &str) -> anyhow::Result<[f64; 2]> {
+        self.latency_through(side, "map", variant, STEADY).await
+    }
+
+    /// At so many records a second through a piece of work.
+    pub(super) async fn latency_through(
+        &self,
+        side: Side,
+        work: &'static str,
+        variant: &str,
+        rate: u32,
+    ) -> anyhow::Result<[f64; 2]> {
         let traffic = self.traffic().await?;
         let name = format!("{}-steady-{variant}", name_of(side));
         let (input, output) = (format!("{name}-in"), format!("{name}-out"));
         traffic.topic(&input).await?;
         traffic.topic(&output).await?;
-        let job =
-            Job { work: "map", input: input.clone(), output: Some(output.clone()), data: name.clone(), name };
+        let job = Job {
+            work,
+            input: input.clone(),
+            other: None,
+            output: Some(output.clone()),
+            data: name.clone(),
+            name,
+        };
         let contender = Contender::start(self.ground, side, &job)?;
         // It runs once the first result is there.
         traffic.send_steadily(&input, 10, FIRST).await?;
         let came = traffic.latencies(&output, 0, FIRST).await?.len();
         ensure!(came as u64 == FIRST, "{came} results of {FIRST} records came");
         let warm_up = self.options.size(None, WARM_UP, WARM_UP / 2);
-        let records = u64::from(STEADY) * (warm_up.as_secs() + self.options.seconds());
+        let records = u64::from(rate) * (warm_up.as_secs() + self.options.seconds());
         let (sent, latencies) = tokio::join!(
-            traffic.send_steadily(&input, STEADY, records),
+            traffic.send_steadily(&input, rate, records),
             traffic.latencies(&output, came, records)
         );
         let (_, latencies) = (sent?, latencies?);
         contender.kill().await?;
         ensure!(latencies.len() as u64 == records, "{} results of {records} records came", latencies.len());
-        let warm = (warm_up.as_secs() * u64::from(STEADY)) as usize;
+        let warm = (warm_up.as_secs() * u64::from(rate)) as usize;
         let mut measured = latencies.get(warm..).context("nothing came after the warm-up")?.to_vec();
-        measured.sort_unstable();
-        let quantile = |q: f64| measured[((measured.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
-        Ok([quantile(0.5), quantile(0.99)])
+        Ok(quantiles(&mut measured))
     }
 
     /// B8: memory of a process that has nothing to do.
@@ -213,7 +245,14 @@ impl Bench<'_> {
         let mut memory = Vec::new();
         for side in [self.streams(), Side::Headwater] {
             let name = format!("{}-idle", name_of(side));
-            let job = Job { work: "count", input: "idle".into(), output: None, data: name.clone(), name };
+            let job = Job {
+                work: "count",
+                input: "idle".into(),
+                other: None,
+                output: None,
+                data: name.clone(),
+                name,
+            };
             let contender = Contender::start(self.ground, side, &job)?;
             tokio::time::sleep(SETTLE).await;
             memory.push(contender.memory()?);
@@ -234,8 +273,14 @@ impl Bench<'_> {
         let mut rates = Vec::new();
         for side in [self.streams(), Side::Headwater] {
             let name = format!("{}-read", name_of(side));
-            let job =
-                Job { work: "read", input: filled.topic.clone(), output: None, data: name.clone(), name };
+            let job = Job {
+                work: "read",
+                input: filled.topic.clone(),
+                other: None,
+                output: None,
+                data: name.clone(),
+                name,
+            };
             let mut contender = Contender::start(self.ground, side, &job)?;
             rates.push(contender.processes(filled.records).await?);
             contender.kill().await?;
@@ -269,6 +314,7 @@ impl Bench<'_> {
         let job = |data: &str| Job {
             work: "commands",
             input: String::new(),
+            other: None,
             output: None,
             name: "takeover".into(),
             data: data.to_owned(),
@@ -299,7 +345,14 @@ impl Bench<'_> {
     }
 }
 
-fn rate_lines(table: &Table, what: &str, progress: &[Progress], mark: &str) {
+/// The median and the 99th percentile, in milliseconds.
+pub(super) fn quantiles(latencies: &mut [Duration]) -> [f64; 2] {
+    latencies.sort_unstable();
+    let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
+    [quantile(0.5), quantile(0.99)]
+}
+
+pub(super) fn rate_lines(table: &Table, what: &str, progress: &[Progress], mark: &str) {
     let line = |what: &str, of: fn(&Progress) -> f64, show, better, mark| {
         table.both(what, of(&progress[0]), of(&progress[1]), show, better, mark);
     };
@@ -313,7 +366,7 @@ fn rate_lines(table: &Table, what: &str, progress: &[Progress], mark: &str) {
     );
 }
 
-fn name_of(side: Side) -> &'static str {
+pub(super) fn name_of(side: Side) -> &'static str {
     match side {
         Side::Streams { .. } => "streams",
         Side::Headwater => "headwater",
@@ -321,12 +374,16 @@ fn name_of(side: Side) -> &'static str {
 }
 
 /// Asks until every probe has the count that it must have; answers how long that took since the process was started.
-async fn await_complete(contender: &mut Contender, filled: &Filled) -> anyhow::Result<Duration> {
+pub(super) async fn await_complete(
+    contender: &mut Contender,
+    filled: &Filled,
+    windows: bool,
+) -> anyhow::Result<Duration> {
     let deadline = Instant::now() + SERVING_MAX;
     for (key, count) in &filled.probes {
         let expected = Some(*count).filter(|count| *count > 0);
         loop {
-            let answer = contender.get(key).await?;
+            let answer = contender.get(key, windows).await?;
             if answer == Some(expected) {
                 break;
             }

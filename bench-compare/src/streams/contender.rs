@@ -32,6 +32,8 @@ pub(super) enum Side {
 pub(super) struct Job {
     pub(super) work: &'static str,
     pub(super) input: String,
+    /// The second topic of a join.
+    pub(super) other: Option<String>,
     pub(super) output: Option<String>,
     /// Names its group: another name begins anew.
     pub(super) name: String,
@@ -109,9 +111,10 @@ impl Contender {
         }
     }
 
-    /// Asks for a key's count; `None` while it cannot be asked.
-    pub(super) async fn get(&mut self, key: &str) -> anyhow::Result<Option<Option<u64>>> {
-        match self.ask(&format!("get {key}\n")).await? {
+    /// Asks for a key's row, or the sum of its windows; `None` while it cannot be asked.
+    pub(super) async fn get(&mut self, key: &str, windows: bool) -> anyhow::Result<Option<Option<u64>>> {
+        let what = if windows { "sum" } else { "get" };
+        match self.ask(&format!("{what} {key}\n")).await? {
             Line::Value(value) => Ok(Some(value.parse().ok())),
             _ => Ok(None),
         }
@@ -217,6 +220,9 @@ fn command(ground: &Ground, side: Side, job: &Job) -> anyhow::Result<Command> {
     };
     command.args(["--bootstrap", &ground.bootstrap, "--input", &job.input, "--group", &job.name]);
     command.arg("--data").arg(data);
+    if let Some(other) = &job.other {
+        command.args(["--other", other]);
+    }
     if let Some(output) = &job.output {
         command.args(["--output", output]);
     }

@@ -6,7 +6,9 @@
 
 mod benches;
 mod contender;
+mod hops;
 mod table;
+mod tables;
 mod traffic;
 mod worker;
 

@@ -66,6 +66,10 @@ pub(super) fn millis(figure: f64) -> String {
     format!("{figure:.0} ms")
 }
 
+pub(super) fn fine_millis(figure: f64) -> String {
+    format!("{figure:.2} ms")
+}
+
 pub(super) fn mebibytes(kib: f64) -> String {
     format!("{:.0} MiB", kib / 1024.0)
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 /// Partitions of every topic of the comparison.
 pub(super) const PARTITIONS: u32 = 4;
 /// Bytes of every value.
-const VALUE_BYTES: usize = 100;
+pub(super) const VALUE_BYTES: usize = 100;
 /// Deliveries that are waited for before more are sent.
 const IN_FLIGHT: usize = 100_000;
 /// How long no result may come before there is none.
@@ -121,7 +121,7 @@ impl Traffic {
         let wanted = records + skip as u64;
         let topic = TopicName::new(topic)?;
         let partitions = (0..PARTITIONS).map(|partition| topic.partition(partition));
-        let readings = partitions.map(|at| latencies_of(&log, at, &came, wanted));
+        let readings = partitions.map(|at| latencies_of(&*log, at, &came, wanted));
         let mut latencies = try_join_all(readings).await?.concat();
         latencies.sort_unstable();
         Ok(latencies.into_iter().skip(skip).map(|(_, latency)| latency).collect())
@@ -155,8 +155,8 @@ impl Traffic {
 }
 
 /// Of each record of a partition, when it was sent in microseconds, and how long it took from then.
-async fn latencies_of(
-    log: &KafkaLog,
+pub(super) async fn latencies_of(
+    log: &dyn Log,
     at: TopicPartition,
     came: &watch::Sender<u64>,
     wanted: u64,
@@ -203,7 +203,7 @@ fn key_of(key: u32) -> String {
     format!("key-{key:07}")
 }
 
-fn now_micros() -> u64 {
+pub(super) fn now_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

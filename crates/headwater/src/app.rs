@@ -226,6 +226,23 @@ impl App {
     ///
     /// The topic's records go to every shard through the topic `<app>.<name>`, which has as many copies of them as
     /// partitions: for tables that are small.
+    ///
+    /// ```
+    /// use headwater::core::clock::Timestamp;
+    /// use headwater::prelude::*;
+    /// use headwater::testing::Driver;
+    ///
+    /// let mut app = App::new("shop");
+    /// let orders = app.stream::<String, String>("orders"); // an order's id, and its country
+    /// let taxes = app.global_table::<String, u64>("taxes-everywhere", "taxes"); // a country, and its tax
+    /// let taxed = orders.join_global(&taxes, |order| Some(order.value.clone()), |_, tax| *tax);
+    /// app.emitter(taxed.to("taxed"));
+    ///
+    /// let mut driver = Driver::new(&app);
+    /// driver.pipe("taxes", "NO".to_owned(), 25_u64, Timestamp(0));
+    /// driver.pipe("orders", "o1".to_owned(), "NO".to_owned(), Timestamp(1));
+    /// assert_eq!(driver.read::<String, u64>("taxed"), [("o1".to_owned(), 25, Timestamp(1))]);
+    /// ```
     pub fn global_table<K: Key, V: Value>(
         &self,
         name: impl Into<String>,

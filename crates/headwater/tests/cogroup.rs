@@ -69,6 +69,14 @@ fn of_values_that_are_the_same_within_a_time_the_first_goes_on() {
     // 15 and 11 are near 10 and 21; 3 is so late that nobody knows.
     assert_eq!(once(Once::within(ms(10)), &input, &[]), (out.clone(), 3));
     assert_eq!(once(Once::within(ms(10)), &input, &[1, 2, 3, 4, 5, 6]), (out.clone(), 3));
+    // Among so many, no time is near or late; 'a' and 1 are forgotten once two others came.
+    let among = vec![('a', 1, 10), ('b', 1, 15), ('a', 2, 15), ('a', 1, 21), ('a', 3, 3)];
+    assert_eq!(once(Once::among(2), &input, &[]), (among.clone(), 2));
+    assert_eq!(once(Once::among(2), &input, &[1, 2, 3, 4, 5, 6]), (among, 2));
+    assert_eq!(
+        once(Once::among(10), &input, &[3]).0,
+        [('a', 1, 10), ('b', 1, 15), ('a', 2, 15), ('a', 3, 3)]
+    );
     let with_grace = [&out[..], &[('a', 3, 3)]].concat();
     assert_eq!(once(Once::within(ms(10)).grace(ms(8)), &input, &[1, 5]), (with_grace, 2));
 }

@@ -1,15 +1,18 @@
-//! Views of windows where they run: asked by key and time, and the same in large batches as record by record.
+//! Views of windows where they run: asked by key and time and followed, at every instance, and the same in large batches
+//! as record by record.
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::core::clock::{SystemClock, Timestamp};
+use headwater::core::position::Position;
 use headwater::log::memory::{MemoryLog, MemoryOptions};
+use headwater::peers::{PeerAddress, Switchboard};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
 use headwater::testing::Driver;
-use headwater::{Receipt, Windowed};
+use headwater::{Changes, Receipt, Update, Windowed};
 
 const WITHIN: Duration = Duration::from_secs(10);
 const RECORDS: u64 = 120;
@@ -114,4 +117,87 @@ async fn windows_are_asked_for_by_when_they_begin() {
     let window = Windowed { key: key.clone(), start: t(20), end: t(30) };
     assert_eq!(ask().get(&window).await.unwrap().value, Some(1));
     running.stop(WITHIN).await;
+}
+
+/// Three instances that share a log, each reached by the others.
+async fn instances(log: &MemoryLog) -> Vec<(Running, [View<Windowed<String>, u64>; 4])> {
+    let board = Switchboard::new();
+    let mut instances = Vec::new();
+    for name in ["one", "two", "three"] {
+        let (app, views) = counts();
+        let address = PeerAddress::new(name);
+        let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(MemoryStores::new()));
+        let headwater = headwater.among(name, address.clone(), Arc::new(board.clone()));
+        board.connect(address, headwater.peer_service().unwrap());
+        instances.push((headwater.start(app).await.unwrap(), views));
+    }
+    for (running, _) in &instances {
+        running.ready(WITHIN).await.unwrap();
+    }
+    instances
+}
+
+/// What a watcher of windows is told next: those that there are, or one of them as it is now.
+async fn next(
+    changes: &mut Changes<Windowed<String>, u64>,
+) -> (Vec<((i64, i64), Option<u64>)>, Option<Position>) {
+    let span = |window: &Windowed<String>| (window.start.0, window.end.0);
+    match tokio::time::timeout(WITHIN, changes.next()).await.expect("news come").unwrap() {
+        Update::Reset { rows, position } => {
+            (rows.iter().map(|(window, count)| (span(window), Some(*count))).collect(), Some(position))
+        }
+        Update::Change { key, value, position } => (vec![(span(&key), value)], position),
+    }
+}
+
+#[tokio::test]
+async fn windows_are_asked_for_and_followed_at_every_instance() {
+    let log = MemoryLog::new(MemoryOptions { clock: Arc::new(SystemClock), ..MemoryOptions::default() });
+    let instances = instances(&log).await;
+    let topic: Topic<String, u64> = "visits".into();
+    let (a, t) = ("a".to_owned(), Timestamp);
+    let publish = async |n: usize, key: &str, time| {
+        instances[n % 3].0.publish(&topic, &key.to_owned(), &1).at(Timestamp(time)).await.unwrap()
+    };
+    let view = |n: usize, kind: usize| instances[n].0.view(&instances[n].1[kind]).unwrap().within(WITHIN);
+    for (n, time) in [3, 12, 14, 25].into_iter().enumerate() {
+        let receipt = publish(n, "a", time).await;
+        for instance in 0..3 {
+            let told = view(instance, 0).after(&receipt).windows(&a, ..=t(time)).await.unwrap().value;
+            let (last, _) = told.last().expect("a receipt has its own visit included");
+            assert_eq!(last.start, t(time / 10 * 10), "at instance {instance}");
+        }
+    }
+    for instance in 0..3 {
+        let mut all = view(instance, 0).changes(&a, .., None).await.unwrap();
+        let mut some = view(instance, 0).changes(&a, t(10)..t(20), None).await.unwrap();
+        let mut sessions = view(instance, 3).changes(&a, .., None).await.unwrap();
+        let before = instance as u64;
+        let windows = [((0, 10), Some(1)), ((10, 20), Some(2 + before)), ((20, 30), Some(1 + before))];
+        let (told, since) = next(&mut all).await;
+        assert_eq!(told, windows);
+        assert_eq!(next(&mut some).await.0, windows[1..2]);
+        // A visit between 14 and 25 would make one session of two.
+        assert_eq!(next(&mut sessions).await.0.len(), 3);
+        publish(instance, "b", 14).await;
+        let changes = [((20, 30), Some(2 + before)), ((10, 20), Some(3 + before))];
+        for (time, change) in [25, 15].into_iter().zip(changes) {
+            publish(instance, "a", time).await;
+            assert_eq!(next(&mut all).await.0, [change]);
+        }
+        assert_eq!(next(&mut some).await.0, changes[1..]);
+        // From where it was left: nothing is told again, nothing is left out.
+        let mut resumed = view((instance + 1) % 3, 0).changes(&a, .., since.as_ref()).await.unwrap();
+        assert_eq!([next(&mut resumed).await.0, next(&mut resumed).await.0].concat(), changes);
+    }
+    let mut sessions = view(0, 3).changes(&a, .., None).await.unwrap();
+    assert_eq!(next(&mut sessions).await.0, [((3, 3), Some(1)), ((12, 15), Some(5)), ((25, 25), Some(4))]);
+    publish(0, "a", 20).await;
+    let merged: Vec<_> =
+        [next(&mut sessions).await.0, next(&mut sessions).await.0, next(&mut sessions).await.0].concat();
+    assert!(merged.contains(&((12, 25), Some(10))), "{merged:?}");
+    assert!(merged.contains(&((12, 15), None)) && merged.contains(&((25, 25), None)), "{merged:?}");
+    for (running, _) in instances {
+        running.stop(WITHIN).await;
+    }
 }

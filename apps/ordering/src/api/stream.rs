@@ -55,7 +55,7 @@ struct Follower {
     shop: Shop,
     log: LogId,
     customer: CustomerId,
-    changes: Changes<CustomerId, Item, u64>,
+    changes: Changes<Item, u64>,
 }
 
 impl Follower {

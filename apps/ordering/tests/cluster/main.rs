@@ -3,8 +3,6 @@
 
 mod going;
 mod outage;
-#[path = "../common/patience.rs"]
-mod patience;
 mod processes;
 // Of what it offers, not all is of use here.
 #[allow(dead_code)]

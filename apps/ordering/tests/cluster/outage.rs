@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kafka_broker::Broker;
 
-use crate::patience::within_patience;
 use crate::processes::{Process, alone, assert_refused, header, quantity_once};
+use app_testing::patience::within_patience;
 
 /// Longer than a session of the group, so that every member is given up if the broker only seems to be gone.
 const OUTAGE: Duration = Duration::from_secs(8);

@@ -9,8 +9,8 @@ use kafka_broker::Broker;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{Answer, JSON, Service, order, program};
+use app_testing::patience::within_patience;
 
 /// The longest that anything may wait here: a command's fifteen seconds, and what a busy machine adds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(45);

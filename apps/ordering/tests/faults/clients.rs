@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{Answer, JSON, PATIENCE, Service, order, request};
+use app_testing::patience::within_patience;
 
 #[test]
 fn an_order_is_placed_though_its_client_went_away_and_counts_once_when_sent_again() {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{Service, order, output_of, program};
+use app_testing::patience::within_patience;
 
 const ORDERS: usize = 120;
 const CUSTOMERS: usize = 5;

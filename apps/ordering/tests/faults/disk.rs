@@ -10,8 +10,8 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{Service, order, output_of, program};
+use app_testing::patience::within_patience;
 
 /// The size of the disk.
 const DISK_BYTES: u64 = 16 << 20;

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{Answer, JSON, Service};
+use app_testing::patience::within_patience;
 
 const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
 const TEXT: &str = "content-type: text/plain\r\n";

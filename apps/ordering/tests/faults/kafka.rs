@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use kafka_broker::{Broker, Listener, Setup, run};
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{Service, order, output_of, program};
+use app_testing::patience::within_patience;
 
 /// The longest that a refusal may take: ten seconds, and what a busy machine adds.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(25);

@@ -7,8 +7,6 @@ mod growth;
 mod inputs;
 mod kafka;
 mod migration;
-#[path = "../common/patience.rs"]
-mod patience;
 mod service;
 mod starting;
 mod stopping;

@@ -14,9 +14,9 @@ use kafka_broker::Broker;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{Answer, JSON, Service, order, output_of, program};
 use crate::topics::{block_on, on_kafka};
+use app_testing::patience::within_patience;
 
 const ORDERS: usize = 300;
 const CUSTOMERS: usize = 4;

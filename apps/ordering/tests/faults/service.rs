@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::patience::within_patience;
+use app_testing::patience::within_patience;
 
 /// Longest that anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

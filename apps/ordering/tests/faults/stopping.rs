@@ -10,8 +10,8 @@ use std::time::Instant;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{JSON, PATIENCE, Service, order, request};
+use app_testing::patience::within_patience;
 
 const WRITERS: usize = 4;
 

@@ -12,8 +12,8 @@ use headwater_kafka::{KafkaLog, KafkaSettings};
 use kafka_broker::{Broker, Cluster, run};
 use tempfile::TempDir;
 
-use crate::patience::within_patience;
 use crate::service::{PATIENCE, Service, order, output_of, program};
+use app_testing::patience::within_patience;
 
 const ORDERS: u64 = 20;
 

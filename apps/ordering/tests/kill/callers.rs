@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::server::{Address, Connection};
+use app_testing::connection::{Address, Connection};
 
 /// How many customers there are.
 const CUSTOMERS: u64 = 5;
@@ -107,9 +107,5 @@ pub(crate) fn place(connection: &mut Connection, order: &Order) -> Option<u16> {
     let body = format!(
         r#"{{"orderId":"{id}","customerId":"{customer}","itemLabel":"{label}","itemPrice":"{price}"}}"#
     );
-    let length = body.len();
-    let request = format!(
-        "POST /orders HTTP/1.1\r\nhost: kill\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    connection.ask(&request).map(|(status, _)| status)
+    connection.post("/orders", &body).map(|(status, _)| status)
 }

@@ -7,22 +7,20 @@
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
 mod callers;
-#[path = "../common/patience.rs"]
-mod patience;
-mod server;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use app_testing::connection::{Address, Connection};
+use app_testing::patience::patiently;
+use app_testing::server::{Program, Server};
 use callers::{Calls, Order, call};
 use headwater::core::key::decode_text;
 use headwater::core::log::{Log, ReadLimit, Wait};
 use headwater::core::topic::TopicName;
 use headwater::log::embedded::{EmbeddedLog, Options};
-use patience::patiently;
-use server::{Connection, Server};
 
 /// Callers at the same time.
 const CALLERS: u64 = 8;
@@ -54,7 +52,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     let sent: BTreeMap<_, _> = calls.all().into_iter().map(|order| (order.id.clone(), order)).collect();
     assert!(before.keys().all(|id| sent.contains_key(id)), "the log has an order that nobody sent");
 
-    let mut server = Server::start(dir.path());
+    let mut server = start(dir.path());
     // Whatever was not acknowledged is sent again, and is there once now, whether it was there before or not.
     let mut connection = server.connect();
     for order in &uncertain {
@@ -72,7 +70,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         if lost {
             std::fs::remove_dir_all(dir.path().join("state")).unwrap();
         }
-        let mut server = Server::start(dir.path());
+        let mut server = start(dir.path());
         server.ready();
         // What is behind a repartition may come a moment after its instance is ready.
         let as_before = patiently(|| (views(&server) == seen).then_some(()));
@@ -91,7 +89,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
 
 /// Callers place orders while the server is killed and started again.
 fn place_orders_under_kills(dir: &std::path::Path) -> Calls {
-    let address = Arc::new(server::Address::default());
+    let address = Arc::new(Address::default());
     let over = AtomicBool::new(false);
     let mut rng = fastrand::Rng::with_seed(fastrand::u64(..));
     std::thread::scope(|scope| {
@@ -104,7 +102,7 @@ fn place_orders_under_kills(dir: &std::path::Path) -> Calls {
         // Also when a start panics: the callers must not go on for ever.
         let ends = Over(&over);
         for life in 0..kills() {
-            let mut server = Server::start(dir);
+            let mut server = start(dir);
             address.set(Some(server.address));
             let long = life % LONG_LIFE_EVERY == LONG_LIFE_EVERY - 1;
             let ms = if long { 5_000 + rng.u64(..1_500) } else { rng.u64(20..250) };
@@ -173,7 +171,7 @@ fn quantities(server: &Server, sent: &BTreeMap<String, Order>) -> Quantities {
     patiently(|| {
         quantities.clear();
         for customer in callers::customers() {
-            let body = connection.get(&format!("/orders?customerId={customer}"));
+            let body = body(&mut connection, &format!("/orders?customerId={customer}"));
             let rows: serde_json::Value = serde_json::from_slice(&body).unwrap();
             for row in rows.as_array().unwrap() {
                 let label = row["label"].as_str().unwrap().to_owned();
@@ -199,7 +197,7 @@ fn pence(amount: &str) -> u64 {
 fn spent(server: &Server) -> u64 {
     let mut connection = server.connect();
     let spending = callers::customers().flat_map(|customer| {
-        let body = connection.get(&format!("/spending?customerId={customer}"));
+        let body = body(&mut connection, &format!("/spending?customerId={customer}"));
         let groups: serde_json::Value = serde_json::from_slice(&body).unwrap();
         groups.as_array().unwrap().clone()
     });
@@ -215,15 +213,18 @@ fn views(server: &Server) -> Vec<Vec<u8>> {
     let mut connection = server.connect();
     let paths = callers::customers()
         .flat_map(|customer| ["/orders", "/spending"].map(|path| format!("{path}?customerId={customer}")));
-    paths.map(|path| connection.get(&path)).collect()
+    paths.map(|path| body(&mut connection, &path)).collect()
 }
 
-impl Connection {
-    /// The body of a successful answer.
-    fn get(&mut self, path: &str) -> Vec<u8> {
-        let (status, body) =
-            self.ask(&format!("GET {path} HTTP/1.1\r\nhost: kill\r\n\r\n")).expect("it answers");
-        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
-        body
-    }
+/// The body of a successful answer.
+fn body(connection: &mut Connection, path: &str) -> Vec<u8> {
+    let (status, body) = connection.get(path).expect("it answers");
+    assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+    body
+}
+
+/// Starts the server on a data directory.
+#[track_caller]
+fn start(data: &std::path::Path) -> Server {
+    Program::embedded("ordering", env!("CARGO_BIN_EXE_ordering")).start(data)
 }

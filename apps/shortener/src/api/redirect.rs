@@ -3,9 +3,12 @@
 //! The answer waits until the visit is durable, and for nothing else: counting comes after. A visit to a limited link
 //! is a command, which the link decides; any other is a record that is published. HEAD answers alike and counts nothing.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use headwater::PublishError;
 use headwater::command::Origin;
 use headwater::prelude::*;
 use headwater_http::args::PathArgs;
@@ -21,6 +24,9 @@ use crate::domain::{Address, Code, LinkCommand, LinkRejection, Over, Referrer, V
 use crate::instance::Instance;
 use crate::metric_names::REDIRECTS;
 
+/// How often a visit is published, and how long each time is waited for the log.
+const ATTEMPTS: usize = 3;
+const ATTEMPT: Duration = Duration::from_secs(2);
 const FOLLOW_AGAIN: &str = "whether the visit was counted is not known: follow the link again";
 
 pub(super) async fn follow(
@@ -71,23 +77,40 @@ async fn redirect(
     match visit {
         None => Ok((behind, to).into_response()),
         Some(visit) if terms.max_visits.is_some() => {
-            spend(instance, &code, visit, trace).await?;
-            Ok((behind, to).into_response())
+            let receipt = spend(instance, &code, visit, trace).await?;
+            Ok((behind, ReceiptHeader(receipt), to).into_response())
         }
         Some(visit) => {
-            let published = instance.running.publish(&instance.visits, &code, &visit).await;
-            Ok((behind, ReceiptHeader(published.map_err(of_publish)?), to).into_response())
+            let receipt = record(instance, &code, &visit).await?;
+            Ok((behind, ReceiptHeader(receipt), to).into_response())
         }
     }
 }
 
+/// Records a visit; again under its id while nobody knows whether it was written, which counts once.
+async fn record(instance: &Instance, code: &Code, visit: &Visit) -> Result<Receipt, Problem> {
+    let at = instance.clock.now();
+    let publish = || instance.running.publish(&instance.visits, code, visit).at(at).within(ATTEMPT);
+    let mut published = publish().await;
+    for _ in 1..ATTEMPTS {
+        let Err(PublishError::Unknown { id, .. }) = published else { break };
+        published = publish().id(id).await;
+    }
+    published.map_err(of_publish)
+}
+
 /// Spends one of a limited link's visits.
-async fn spend(instance: &Instance, code: &Code, visit: Visit, trace: TraceParent) -> Result<(), Problem> {
+async fn spend(
+    instance: &Instance,
+    code: &Code,
+    visit: Visit,
+    trace: TraceParent,
+) -> Result<Receipt, Problem> {
     takes_commands(instance)?;
     let origin = Origin { traceparent: Some(trace.to_string()), ..Origin::default() };
     let sent = instance.running.send(&instance.links, code, LinkCommand::Visit(visit)).origin(origin);
     match sent.await.map_err(of_send)? {
-        Accepted(_) => Ok(()),
+        Accepted(receipt) => Ok(receipt),
         Rejected(LinkRejection::Over(over)) => Err(of_over(over)),
         Rejected(LinkRejection::Taken) => Err(of_over(Over::Unknown)),
         Unknown(command) => Err(unknown(&command, FOLLOW_AGAIN)),

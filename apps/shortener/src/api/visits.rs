@@ -9,11 +9,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use futures_util::stream;
-use headwater::core::clock::Timestamp;
 use headwater::core::log::LogId;
 use headwater::core::position::Position;
 use headwater::prelude::*;
-use headwater::{Changes, Update};
+use headwater::{Changes, Update, Windowed};
 use headwater_http::args::{PathArgs, QueryArgs};
 use headwater_http::freshness::Freshness;
 use headwater_http::headers::{Behind, LastEventId};
@@ -122,7 +121,7 @@ async fn known(instance: &Instance, code: &str) -> Result<Code, Problem> {
     }
 }
 
-fn view_of(instance: &Instance, span: Span) -> &View<(Code, Timestamp), u64> {
+fn view_of(instance: &Instance, span: Span) -> &View<Windowed<Code>, u64> {
     match span {
         Span::Day => &instance.daily,
         Span::Hour => &instance.hourly,
@@ -136,12 +135,12 @@ async fn counts(
     freshness: &Freshness,
 ) -> Result<Vec<Count>, Problem> {
     let view = instance.running.view(view_of(instance, span)).map_err(of_query)?;
-    let rows = freshness.bounded(freshness.of(view).of(code)).await?;
+    let rows = freshness.bounded(freshness.of(view).windows(code, ..)).await?;
     Ok(rows.value.into_iter().map(counted).collect())
 }
 
-fn counted((start, visits): (Timestamp, u64)) -> Count {
-    Count { start: rfc3339(start), visits }
+fn counted((window, visits): (Windowed<Code>, u64)) -> Count {
+    Count { start: rfc3339(window.start), visits }
 }
 
 async fn referrers(
@@ -166,7 +165,7 @@ pub(super) async fn follow(
     let log = instance.running.log_id();
     let since = last.and_then(|token| token.on(log));
     let view = instance.running.view(view_of(&instance, by.unwrap_or(Span::Day))).map_err(of_query)?;
-    let changes = view.changes(&code, since.as_ref()).await.map_err(of_query)?;
+    let changes = view.changes(&code, .., since.as_ref()).await.map_err(of_query)?;
     let follower = Follower { log, changes };
     Ok(Sse::new(stream::unfold(follower, Follower::step)).keep_alive(KEEP_ALIVE))
 }
@@ -174,7 +173,7 @@ pub(super) async fn follow(
 /// Turns the changes of counts into events.
 struct Follower {
     log: LogId,
-    changes: Changes<Code, Timestamp, u64>,
+    changes: Changes<Windowed<Code>, u64>,
 }
 
 impl Follower {
@@ -189,7 +188,7 @@ impl Follower {
         }
     }
 
-    fn told(&self, update: Update<Timestamp, u64>) -> SseEvent {
+    fn told(&self, update: Update<Windowed<Code>, u64>) -> SseEvent {
         match update {
             Update::Reset { rows, position } => {
                 let counts: Vec<_> = rows.into_iter().map(counted).collect();

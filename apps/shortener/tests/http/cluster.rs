@@ -56,8 +56,13 @@ async fn a_link_redirects_everywhere_as_soon_as_it_is_made_and_every_visit_count
             receipt = shortener.visit(&code, "").await;
         }
         for shortener in &instances {
-            let told = shortener.get_after(&format!("/links/{code}/visits"), &receipt).await.json();
-            assert_eq!(told["total"], 3, "{told}");
+            for by in ["day", "hour"] {
+                let path = format!("/links/{code}/visits?by={by}");
+                let told = shortener.get_after(&path, &receipt).await.json();
+                assert_eq!(told["total"], 3, "{told}");
+                let counts = told["counts"].as_array().expect("counts").iter();
+                assert_eq!(counts.map(|count| count["visits"].as_u64().expect("a number")).sum::<u64>(), 3);
+            }
         }
         let deleted = instances[(n + 1) % 3].ask("DELETE", &format!("/links/{code}"), &[], "").await;
         assert_eq!(deleted.status, 204);

@@ -1,12 +1,11 @@
 //! Visits are counted: altogether, by day and hour, and by where they came from.
 
-use std::time::Duration;
-
 use headwater::core::clock::Timestamp;
+use headwater::log::memory::{FaultKind, Op};
 use serde_json::{Value, json};
 use shortener::domain::{Code, Visit};
 
-use crate::client::{PATIENCE, Shortener, open};
+use crate::client::{Shortener, Wanted, memory_log, open, open_as};
 
 async fn visits(shortener: &Shortener, code: &str, by: &str, receipt: &str) -> Value {
     let answer = shortener.get_after(&format!("/links/{code}/visits{by}"), receipt).await;
@@ -73,19 +72,30 @@ async fn days_and_hours_are_those_of_the_visits_in_whatever_order_they_come() {
 async fn visits_of_limited_links_are_counted_too() {
     let shortener = open().await;
     shortener.make(json!({"url": "https://example.com/", "alias": "three", "maxVisits": 3})).await;
+    let mut receipt = None;
     for _ in 0..5 {
-        shortener.ask("GET", "/three", &[("referer", "https://news.example/")], "").await;
+        let answer = shortener.ask("GET", "/three", &[("referer", "https://news.example/")], "").await;
+        receipt = answer.header("headwater-receipt").map(str::to_owned).or(receipt);
     }
-    let counted = async {
-        loop {
-            let told = shortener.get("/links/three/visits").await.json();
-            if told["referrers"] == json!([{"host": "news.example", "visits": 3}]) && told["total"] == 3 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, counted).await.expect("each of them is counted, once");
+    let told = visits(&shortener, "three", "?by=day", &receipt.expect("the first were led")).await;
+    assert_eq!(told["referrers"], json!([{"host": "news.example", "visits": 3}]));
+    assert_eq!((&told["total"], &told["counts"][0]["visits"]), (&json!(3), &json!(3)));
+    shortener.stop().await;
+}
+
+#[tokio::test]
+async fn a_visit_of_which_nobody_knows_whether_it_was_written_is_written_again_and_counts_once() {
+    let log = memory_log();
+    let shortener = open_as(Wanted { log: log.clone(), ..Wanted::default() }).await;
+    let code = shortener.code("https://example.com/").await;
+    let faults = [FaultKind::UnknownWritten, FaultKind::UnknownNotWritten, FaultKind::Refused];
+    for (n, fault) in faults.into_iter().enumerate() {
+        log.inject(Op::Append, fault);
+        let receipt = shortener.visit(&code, "").await;
+        let told = visits(&shortener, &code, "?by=day", &receipt).await;
+        let expected = json!(n + 1);
+        assert_eq!((&told["total"], &told["counts"][0]["visits"]), (&expected, &expected), "{fault}");
+    }
     shortener.stop().await;
 }
 

@@ -14,9 +14,10 @@ use headwater::core::topic::TopicName;
 use headwater::log::embedded::{EmbeddedLog, Options};
 use serde_json::Value;
 
-use crate::server::{Address, Connection, Server};
 use crate::visitors::{Over, Visit, Visits, visit};
-use crate::{LIMITED, alone, make_link, number, sum, told};
+use crate::{LIMITED, alone, make_link, number, program, sum, told};
+use app_testing::connection::{Address, Connection};
+use app_testing::server::Server;
 
 /// Visitors at the same time.
 const VISITORS: u64 = 8;
@@ -37,7 +38,7 @@ fn every_count_is_right_to_the_last_visit_after_kill_9() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let codes: Vec<_> = ["a", "b", "c", LIMITED].map(str::to_owned).into();
-    let server = Server::start(dir.path());
+    let server = program().start(dir.path());
     for code in &codes {
         make_link(&mut server.connect(), code, (code == LIMITED).then_some(MAX_VISITS));
     }
@@ -49,7 +50,7 @@ fn every_count_is_right_to_the_last_visit_after_kill_9() {
     assert!(led <= MAX_VISITS, "the limited link led {led} visitors");
 
     // The visits of the limited link are events first; whoever was led by one finds it among the others in the end.
-    let mut server = Server::start(dir.path());
+    let mut server = program().start(dir.path());
     server.ready();
     let link = told(&mut server.connect(), &format!("/links/{LIMITED}")).expect("it is ready");
     let used = MAX_VISITS - link["visitsLeft"].as_u64().unwrap();
@@ -69,7 +70,7 @@ fn every_count_is_right_to_the_last_visit_after_kill_9() {
         if lost {
             std::fs::remove_dir_all(dir.path().join("state")).unwrap();
         }
-        let mut server = Server::start(dir.path());
+        let mut server = program().start(dir.path());
         server.ready();
         for code in &codes {
             counted(&server, code, logged.keys().filter(|visit| visit.code == *code).count() as u64);
@@ -96,7 +97,7 @@ fn follow_under_kills(dir: &Path, codes: &[String]) -> Visits {
         // Also when a start panics: the visitors must not go on for ever.
         let ends = Over(over);
         for _ in 0..kills() {
-            let mut server = Server::start(dir);
+            let mut server = program().start(dir);
             address.set(Some(server.address));
             std::thread::sleep(Duration::from_millis(rng.u64(100..600)));
             server.kill();

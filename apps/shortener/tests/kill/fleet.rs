@@ -1,30 +1,46 @@
-//! Two instances on one broker: they are killed in turn while visitors follow links at both.
+//! Two instances on three brokers: instances are killed at random, and one broker is killed and started again, while
+//! visitors follow links at both.
 //!
-//! Links are so many that each has fewer visits than pages are told of: what the service tells is enough to judge it.
+//! Killing a broker takes three of them: a lone one that is killed under commits may leave its own transactions open for
+//! ever. Links are so many that each has fewer visits than pages are told of: what the service tells is enough to judge it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use crate::server::{Address, Connection, Server};
 use crate::visitors::{Over, Visits, visit};
-use crate::{LIMITED, alone, make_link, number, sum, told};
-use kafka_broker::Broker;
+use crate::{LIMITED, alone, make_link, number, program, sum, told};
+use app_testing::connection::{Address, Connection};
+use app_testing::server::Server;
+use kafka_broker::Cluster;
 
 const VISITORS: u64 = 6;
 const LINKS: usize = 60;
 /// Fewer than pages are told of (a hundred for each link), whatever the visitors' pace.
 const VISITS_MAX: u64 = LINKS as u64 * 80 / VISITORS;
 const MAX_VISITS: u64 = 20;
+/// How long a broker that was killed is gone.
+const OUTAGE: Duration = Duration::from_secs(1);
 /// Longest that counting may take once all instances are back.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is killed, and comes back.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Instance(usize),
+    Broker(usize),
+}
+
 #[test]
-fn every_count_is_right_after_kills_of_instances() {
+fn every_count_is_right_after_kills_of_instances_and_of_a_broker() {
     let _alone = alone();
-    let broker = Broker::start().expect("a broker starts");
+    let seed = fastrand::u64(..);
+    println!("the faults are those of seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let cluster = Cluster::start(3).expect("three brokers start");
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let start = |n: usize| Server::start_among(&broker.bootstrap(), folders[n].path());
+    let program = program().on_kafka(&cluster.bootstrap());
+    let start = |n: usize| program.start(folders[n].path());
     let mut servers = [start(0), start(1)];
     servers.iter().for_each(Server::ready);
     let mut codes: Vec<_> = (0..LINKS).map(|n| format!("l{n}")).collect();
@@ -33,28 +49,37 @@ fn every_count_is_right_after_kills_of_instances() {
     for code in &codes {
         make_link(&mut connection, code, (code == LIMITED).then_some(MAX_VISITS));
     }
-    // What was acknowledged lies in the broker's memory for a moment.
-    std::thread::sleep(Duration::from_secs(1));
 
     let addresses = [Address::default(), Address::default()];
     let over = AtomicBool::new(false);
+    let mut faults = vec![Fault::Instance(0), Fault::Instance(1), Fault::Broker(rng.usize(0..3))];
+    rng.shuffle(&mut faults);
     let visits: Visits = std::thread::scope(|scope| {
         let (addresses, over, codes) = (&addresses, &over, &codes);
         let visitor =
             |n: u64| scope.spawn(move || visit(n, codes, &addresses[n as usize % 2], over, VISITS_MAX));
         let visitors: Vec<_> = (0..VISITORS).map(visitor).collect();
         let ends = Over(over);
-        for n in 0..2 {
-            addresses[n].set(Some(servers[n].address));
+        for (address, server) in addresses.iter().zip(&servers) {
+            address.set(Some(server.address));
         }
-        for n in [0, 1] {
-            std::thread::sleep(Duration::from_secs(2));
-            servers[n].kill();
-            addresses[n].set(None);
-            servers[n] = start(n);
-            addresses[n].set(Some(servers[n].address));
+        for fault in faults {
+            std::thread::sleep(Duration::from_millis(rng.u64(200..1_500)));
+            match fault {
+                Fault::Instance(n) => {
+                    servers[n].kill();
+                    addresses[n].set(None);
+                    servers[n] = start(n);
+                    addresses[n].set(Some(servers[n].address));
+                }
+                Fault::Broker(n) => {
+                    cluster[n].kill().expect("the broker runs");
+                    std::thread::sleep(OUTAGE);
+                    cluster[n].restart().expect("the broker comes back");
+                }
+            }
         }
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(1));
         drop(ends);
         visitors.into_iter().map(|visitor| visitor.join().expect("a visitor does not panic")).collect()
     });
@@ -65,7 +90,7 @@ fn every_count_is_right_after_kills_of_instances() {
 /// Demands of each link that its visits are counted once, whoever is asked, and in every way alike.
 fn judge(servers: &[Server], visits: &Visits, codes: &[String]) {
     assert!(visits.redirected().count() > 20, "too few redirects to show anything");
-    assert!(visits.uncertain() > 0, "no kill hit a redirect under way");
+    assert!(visits.uncertain() > 0, "no fault hit a redirect under way");
     let deadline = Instant::now() + PATIENCE;
     for (n, code) in codes.iter().enumerate() {
         let of_link = || visits.0.iter().filter(|(visit, _)| visit.code == *code);

@@ -8,13 +8,13 @@
 
 mod embedded;
 mod fleet;
-mod server;
 mod visitors;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use app_testing::connection::Connection;
+use app_testing::server::Program;
 use serde_json::Value;
-use server::Connection;
 
 /// The code of the link that has so many visits and no more.
 const LIMITED: &str = "limited";
@@ -25,18 +25,21 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The shortener on the embedded log.
+fn program() -> Program {
+    Program::embedded("shortener", env!("CARGO_BIN_EXE_shortener"))
+}
+
 fn make_link(connection: &mut Connection, code: &str, max_visits: Option<u64>) {
     let limit = max_visits.map(|max| format!(r#","maxVisits":{max}"#)).unwrap_or_default();
     let body = format!(r#"{{"url":"https://example.com/","alias":"{code}"{limit}}}"#);
-    let head = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
-    let made = connection.ask(&format!("POST /links HTTP/1.1\r\nhost: kill\r\n{head}\r\n{body}"));
+    let made = connection.post("/links", &body);
     assert_eq!(made.map(|(status, _)| status), Some(201), "{code}");
 }
 
 /// What a path answers; `None` if it cannot now.
 fn told(connection: &mut Connection, path: &str) -> Option<Value> {
-    let asked = format!("GET {path} HTTP/1.1\r\nhost: kill\r\n\r\n");
-    let (status, body) = connection.ask(&asked).expect("it answers");
+    let (status, body) = connection.get(path).expect("it answers");
     assert!(matches!(status, 200 | 503), "{path}: {}", String::from_utf8_lossy(&body));
     (status == 200).then(|| serde_json::from_slice(&body).unwrap())
 }

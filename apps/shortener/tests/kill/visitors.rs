@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::server::{Address, Connection};
+use app_testing::connection::{Address, Connection};
 
 /// One request: the link, and the page that the visitor came from, which is that of no other request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -58,6 +58,13 @@ pub struct RecordMeta {
 }
 
 impl RecordMeta {
+    /// What tells the record from all others of its topic: the id that its publisher gave it, that of its event, or else
+    /// where it lies.
+    pub fn id(&self) -> String {
+        let given = ["hw_record_id", "ce_id"].into_iter().find_map(|name| self.headers.get_str(name));
+        given.map_or_else(|| format!("{}/{}", self.partition.0, self.offset.0), str::to_owned)
+    }
+
     /// The same, at another time.
     pub(crate) fn at(&self, timestamp: Timestamp) -> Self {
         Self { timestamp, ..self.clone() }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_core::store::StateChange;
+use headwater_core::store::{StateChange, TableId};
 use headwater_core::topic::Offset;
 use parking_lot::Mutex;
 
@@ -39,13 +39,13 @@ impl ChangeRing {
         *self.0.lock() = Ring { from: at, ..Ring::default() };
     }
 
-    /// Adds the changes that lead to `next`.
-    pub(crate) fn push(&self, next: Offset, changes: &[StateChange]) {
-        if changes.len() > CHANGES_MAX {
+    /// Adds the changes of a table that lead to `next`; what the fold keeps in others beside it is nobody's to see.
+    pub(crate) fn push(&self, next: Offset, table: TableId, changes: &[StateChange]) {
+        let shown = || changes.iter().filter(|change| change.table == table);
+        if shown().count() > CHANGES_MAX {
             return self.reset(next);
         }
-        let changes: Arc<[_]> =
-            changes.iter().map(|change| (change.key.clone(), change.value.clone())).collect();
+        let changes: Arc<[_]> = shown().map(|change| (change.key.clone(), change.value.clone())).collect();
         let mut ring = self.0.lock();
         ring.changes += changes.len();
         ring.batches.push_back(Batch { next, changes });
@@ -69,12 +69,12 @@ impl ChangeRing {
 
 #[cfg(test)]
 mod tests {
-    use headwater_core::store::TableId;
-
     use super::*;
 
+    const SHOWN: TableId = TableId(0);
+
     fn change(n: u64) -> StateChange {
-        StateChange { table: TableId(0), key: Bytes::from(n.to_string()), value: None }
+        StateChange { table: SHOWN, key: Bytes::from(n.to_string()), value: None }
     }
 
     #[test]
@@ -83,8 +83,8 @@ mod tests {
         ring.reset(Offset(10));
         assert!(ring.after(Offset(9)).is_none());
         assert_eq!(ring.after(Offset(10)).map(|batches| batches.len()), Some(0));
-        ring.push(Offset(12), &[change(1), change(2)]);
-        ring.push(Offset(13), &[change(3)]);
+        ring.push(Offset(12), SHOWN, &[change(1), change(2)]);
+        ring.push(Offset(13), SHOWN, &[change(3)]);
         let nexts = |from| ring.after(Offset(from)).map(|b| b.iter().map(|b| b.next.0).collect::<Vec<_>>());
         assert_eq!(nexts(10), Some(vec![12, 13]));
         assert_eq!(nexts(12), Some(vec![13]));
@@ -92,16 +92,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_beside_the_view_is_not_told() {
+        let ring = ChangeRing::default();
+        let beside = (0..=CHANGES_MAX as u64).map(|n| StateChange { table: TableId(1), ..change(n) });
+        let changes: Vec<_> = beside.chain([change(7)]).collect();
+        ring.push(Offset(1), SHOWN, &changes);
+        let told = ring.after(Offset(0)).unwrap();
+        assert_eq!(told.iter().flat_map(|batch| batch.changes.iter()).count(), 1);
+    }
+
+    #[test]
     fn the_ring_is_bounded_and_forgets_from_the_front() {
         let ring = ChangeRing::default();
         for n in 0..2 * CHANGES_MAX as u64 {
-            ring.push(Offset(n + 1), &[change(n)]);
+            ring.push(Offset(n + 1), SHOWN, &[change(n)]);
         }
         assert!(ring.after(Offset(0)).is_none());
         let kept = ring.after(Offset(CHANGES_MAX as u64)).unwrap();
         assert_eq!(kept.len(), CHANGES_MAX);
         let too_many: Vec<_> = (0..=CHANGES_MAX as u64).map(change).collect();
-        ring.push(Offset(99_999), &too_many);
+        ring.push(Offset(99_999), SHOWN, &too_many);
         assert!(ring.after(Offset(8_000)).is_none());
     }
 }

@@ -21,6 +21,7 @@ use super::membership::RunShard;
 use super::observe::Throughput;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
 use super::trust::{Input, Provenance, had_caught_up, landmarks};
+use super::view::state::TABLE;
 use crate::engine::command_batch::{command_start, whole_commands};
 use crate::engine::flow::{Flow, ProcessError};
 use crate::engine::operators::{Failure, InputRecord, Task, run_batch};
@@ -384,7 +385,7 @@ impl<'a> FoldRun<'a> {
         let note = self.provenance.note(self.caught_up, &self.landmarks);
         let position = Position::from_iter([(self.source.clone(), next)]);
         if self.caught_up {
-            self.cell.changes.push(next, &changes);
+            self.cell.changes.push(next, TABLE, &changes);
         } else {
             self.cell.changes.reset(next);
         }

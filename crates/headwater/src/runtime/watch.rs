@@ -1,12 +1,11 @@
 //! Live changes of a view.
 
 use std::collections::VecDeque;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_core::codec::{Codec, Json};
-use headwater_core::key::{Key, decode_ordered};
+use headwater_core::key::KeyError;
 use headwater_core::position::Position;
 use headwater_core::store::KeyRange;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
@@ -29,7 +28,7 @@ pub enum Update<R, S> {
     },
     /// One row changed; `None` if it is gone.
     Change {
-        /// The row's key, without its partition part.
+        /// The row's key: of a view of pairs the rest beside the partition part, of a view of windows the window.
         key: R,
         /// Its value now.
         value: Option<S>,
@@ -38,10 +37,10 @@ pub enum Update<R, S> {
     },
 }
 
-/// The changes of one partition part of a view, as they are committed.
+/// The changes of one part of a view, as they are committed: of all rows of a partition part, or of a key's windows.
 ///
 /// Holds nothing open while it waits; one that falls too far behind is told to begin anew.
-pub struct Changes<P, R, S> {
+pub struct Changes<R, S> {
     view: Arc<ViewState>,
     shard: Partition,
     keys: KeyRange,
@@ -49,19 +48,23 @@ pub struct Changes<P, R, S> {
     /// `None` until the first reset.
     at: Option<Offset>,
     pending: VecDeque<Update<R, S>>,
-    types: PhantomData<fn() -> P>,
+    read: ReadKey<R>,
 }
 
-impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
+/// Reads a row's key as it is told.
+pub(crate) type ReadKey<R> = fn(&[u8]) -> Result<R, KeyError>;
+
+impl<R, S: Serialize + DeserializeOwned> Changes<R, S> {
     pub(crate) fn new(
         view: Arc<ViewState>,
         shard: Partition,
         keys: KeyRange,
         since: Option<&Position>,
+        read: ReadKey<R>,
     ) -> Self {
         let source = view.source.partition(shard.0);
         let at = since.and_then(|since| since.get(&source));
-        Self { view, shard, keys, source, at, pending: VecDeque::new(), types: PhantomData }
+        Self { view, shard, keys, source, at, pending: VecDeque::new(), read }
     }
 
     /// The next update; waits for one, wherever the shard is, and while it moves. Cancel-safe.
@@ -96,7 +99,7 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
     }
 
     fn change(&self, key: &[u8], value: Option<&Bytes>) -> Result<Update<R, S>, QueryError> {
-        let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
+        let key = (self.read)(key).map_err(|error| self.unreadable(error))?;
         let value = value.map(|value| self.value(value)).transpose()?;
         Ok(Update::Change { key, value, position: None })
     }
@@ -107,7 +110,7 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned> Changes<P, R, S> {
 
     fn reset(&mut self, rows: &[(Bytes, Bytes)], at: Offset) -> Result<(), QueryError> {
         let row = |(key, value): &(Bytes, Bytes)| {
-            let (_, key): (P, R) = decode_ordered(key).map_err(|error| self.unreadable(error))?;
+            let key = (self.read)(key).map_err(|error| self.unreadable(error))?;
             Ok((key, self.value(value)?))
         };
         let rows = rows.iter().map(row).collect::<Result<_, QueryError>>()?;

@@ -11,33 +11,51 @@ use super::store::Store;
 use super::stream::{IsInPlace, Stream};
 use super::windows::Lengths;
 use crate::engine::flow::Keyed;
-use crate::engine::operators::{Deduplicate, DeduplicateTables};
+use crate::engine::operators::{Deduplicate, DeduplicateTables, IdOf, Next, RepeatTables, Repeats};
 
-const TABLES: [&str; 3] = ["", "due", "time"];
+const NEAR_TABLES: [&str; 3] = ["", "due", "time"];
+const AMONG_TABLES: [&str; 2] = ["", "order"];
 
-/// What is the same value, and for how long.
+/// What is the same value: near in time, or among the last so many.
 ///
 /// ```
 /// use headwater::{Once, hours, minutes};
 ///
 /// let once_a_day = Once::within(hours(24)).grace(minutes(5));
+/// let sent_again = Once::among(10_000);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "it says what `deduplicate` does"]
-pub struct Once {
-    within: Duration,
-    grace: Duration,
+pub struct Once(Near);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Near {
+    InTime { within: Duration, grace: Duration },
+    Among(u64),
 }
 
 impl Once {
     /// Of values that lie so close to each other, by the times of their events, only the one that came first goes on.
     pub const fn within(within: Duration) -> Self {
-        Self { within, grace: Duration::ZERO }
+        Self(Near::InTime { within, grace: Duration::ZERO })
+    }
+
+    /// Of values of which one follows among so many of its shard after the other, whatever their times, only the one that
+    /// came first goes on; none is too late.
+    ///
+    /// For records that their publisher sends again because it does not know whether they were written.
+    pub const fn among(count: u64) -> Self {
+        Self(Near::Among(count))
     }
 
     /// Takes values in that are so much older than `within`; what is older still is dropped, and counted as late.
+    ///
+    /// Of [`among`](Once::among) it changes nothing.
     pub const fn grace(self, grace: Duration) -> Self {
-        Self { grace, ..self }
+        match self.0 {
+            Near::InTime { within, .. } => Self(Near::InTime { within, grace }),
+            Near::Among(_) => self,
+        }
     }
 }
 
@@ -62,6 +80,18 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     }
 
     /// The same of each key and id.
+    ///
+    /// With the [id of its record](crate::RecordMeta::id) a record counts once that was published again under it:
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// # use headwater::Once;
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, u64>("visits");
+    /// let visits = visits.deduplicate_by(Store::named("seen-visits"), Once::among(10_000), |visit| visit.meta.id());
+    /// let total = app.view(visits.group_by_key().count(Store::named("total")));
+    /// # app.check().unwrap();
+    /// ```
     #[must_use]
     pub fn deduplicate_by<I: Key>(
         &self,
@@ -72,20 +102,48 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     where
         P: IsInPlace,
     {
+        let id: IdOf<K, V, I> = Arc::new(id);
         let mut lengths = Lengths::default();
-        let within_ms = lengths.any("what is deduplicated", "time", once.within);
-        let grace_ms = lengths.any("what is deduplicated", "grace", once.grace);
-        let spec = StoreSpec::of(&store, &TABLES);
+        let name = store.name.clone();
+        match once.0 {
+            Near::InTime { within, grace } => {
+                let within_ms = lengths.any("what is deduplicated", "time", within);
+                let grace_ms = lengths.any("what is deduplicated", "grace", grace);
+                self.keeping(&store, &NEAR_TABLES, lengths, move |building, next| {
+                    let [seen, due, time] = NEAR_TABLES.map(|table| building.table(&name, table));
+                    let tables = DeduplicateTables { seen, due, time };
+                    Box::new(Deduplicate::new(&name, id.clone(), (within_ms, grace_ms), tables, next))
+                })
+            }
+            Near::Among(count) => {
+                if count == 0 {
+                    lengths.mistake("what is deduplicated among none goes on: name one at least".to_owned());
+                }
+                self.keeping(&store, &AMONG_TABLES, lengths, move |building, next| {
+                    let [seen, order] = AMONG_TABLES.map(|table| building.table(&name, table));
+                    let tables = RepeatTables { seen, order };
+                    Box::new(Repeats::new(&name, id.clone(), count, tables, next))
+                })
+            }
+        }
+    }
+
+    /// The stream behind an operator that keeps these tables.
+    fn keeping(
+        &self,
+        store: &Store,
+        tables: &'static [&'static str],
+        lengths: Lengths,
+        operator: impl Fn(&Building<'_>, Next<K, V>) -> Next<K, V> + Send + Sync + 'static,
+    ) -> Self {
+        let spec = StoreSpec::of(store, tables);
         let inputs = vec![self.node.clone()];
         let node = Node::stateful_with("deduplicate", spec, inputs, lengths.into_mistakes());
-        let id: Arc<dyn Fn(Keyed<'_, K, V>) -> I + Send + Sync> = Arc::new(id);
         let (attach, kept) = (self.attach.clone(), node.clone());
         let attach = move |building: &mut Building<'_>, next| {
             building.once(&kept, next, |building, next| {
-                let [seen, due, time] = TABLES.map(|table| building.table(&store.name, table));
-                let tables = DeduplicateTables { seen, due, time };
-                let times = (within_ms, grace_ms);
-                attach(building, Box::new(Deduplicate::new(&store.name, id.clone(), times, tables, next)));
+                let operator = operator(building, next);
+                attach(building, operator);
             });
         };
         Self::of_parts(node, self.route.clone(), Arc::new(attach))

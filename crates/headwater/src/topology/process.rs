@@ -15,6 +15,13 @@ use super::topic::text_route;
 use crate::engine::operators::{Next, Process, Processor, Schedule, Shared};
 
 /// How often a [`Processor`] is called beside its records; never unless said.
+///
+/// ```
+/// use headwater::prelude::*;
+/// use headwater::Timers;
+///
+/// let timers = Timers::default().stream_time(minutes(1)).wall_clock(seconds(10));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "timers are given to `Stream::process`"]
 pub struct Timers(Schedule);

@@ -57,6 +57,26 @@ impl<K: Key, V: Value> Table<K, V> {
     /// Tells only the last of the updates of a row that come close to each other.
     ///
     /// Time is that of the events: what is held back is told when a later event of the table comes.
+    ///
+    /// ```
+    /// use headwater::HoldBack;
+    /// use headwater::core::clock::Timestamp;
+    /// use headwater::prelude::*;
+    /// use headwater::testing::Driver;
+    ///
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, u64>("visits");
+    /// let total = visits.group_by_key().count(Store::named("total"));
+    /// let calm = total.suppress(Store::named("held-back"), HoldBack::for_time(seconds(10)));
+    /// app.emitter(calm.updates().to("totals"));
+    ///
+    /// let mut driver = Driver::new(&app);
+    /// for ms in [0, 1_000, 2_000, 12_000] {
+    ///     driver.pipe("visits", "a".to_owned(), 1_u64, Timestamp(ms));
+    /// }
+    /// // The first three are told as one, once an event ten seconds after the first has come.
+    /// assert_eq!(driver.read::<String, u64>("totals").len(), 1);
+    /// ```
     #[must_use]
     pub fn suppress(&self, store: Store, hold: HoldBack) -> Self {
         let mut lengths = Lengths::default();

@@ -27,9 +27,6 @@ use super::oracle;
 use super::ours::data::{output, record};
 use super::ours::{Ours, Plan, all};
 
-/// Longer than a record takes from a global table's topic to its copy, on whatever machine this is.
-const COPY_WAIT: Duration = Duration::from_secs(5);
-
 /// How far two runs of a case are equal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Settled {
@@ -43,7 +40,7 @@ enum Settled {
 struct Scenario {
     name: String,
     ours: Ours,
-    /// In the order in which they are taken.
+    /// In the order in which they are taken: a global table is loaded first.
     inputs: Vec<InputRecord>,
     expected: Answer,
     settled: Settled,
@@ -81,7 +78,11 @@ impl Scenario {
     /// Under the name of an app, expecting what the driver answers.
     fn new(name: &str, ours: Ours, inputs: Vec<InputRecord>) -> Scenario {
         let settled = if ours.case.starts_with("foreign_key") { Settled::InTheEnd } else { Settled::Always };
-        let (name, inputs) = (name.replace('_', "-"), as_taken(inputs));
+        let name = name.replace('_', "-");
+        let is_loaded =
+            |input: &InputRecord| ours.case.starts_with("stream_global") && input.topic == "right";
+        let (loaded, others): (Vec<_>, Vec<_>) = inputs.into_iter().partition(is_loaded);
+        let inputs = [loaded, as_taken(others)].concat();
         let piped: Vec<_> = inputs.iter().cloned().map(Input::Record).collect();
         let answer = ours.app(&name).run(&piped, |_| false);
         let expected = settled.comparable(answer);
@@ -90,13 +91,6 @@ impl Scenario {
 
     fn plan(&self) -> Plan {
         self.ours.app(&self.name)
-    }
-
-    /// The app; a global table's copy, which comes by a way of its own, is waited for by those that join it.
-    fn app(&self) -> App {
-        let joins_a_copy = self.ours.case.starts_with("stream_global");
-        let wait = if joins_a_copy { COPY_WAIT } else { Duration::ZERO };
-        self.plan().into_app().with(|options| options.input_wait = wait)
     }
 
     /// Makes the topics that the case reads, and fills them.

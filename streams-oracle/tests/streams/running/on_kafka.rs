@@ -83,7 +83,7 @@ fn the_documentation_s_examples_and_cases_of_every_kind_run_on_kafka() {
 
 async fn play(scenario: Scenario, log: Shared, headwater: Headwater) {
     scenario.fill(&*log).await;
-    let running = headwater.start(scenario.app()).await.unwrap();
+    let running = headwater.start(scenario.plan().into_app()).await.unwrap();
     scenario.outcome(&*log, &running, WITHIN).await;
     assert!(running.stop(WITHIN).await);
 }

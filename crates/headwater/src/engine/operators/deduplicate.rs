@@ -31,10 +31,13 @@ pub(crate) struct DeduplicateTables {
     pub(crate) time: TableId,
 }
 
+/// What tells values of one key apart.
+pub(crate) type IdOf<K, V, I> = Arc<dyn Fn(Keyed<'_, K, V>) -> I + Send + Sync>;
+
 /// Hands on what has no like within a time before or after it.
 pub(crate) struct Deduplicate<K, V, I> {
     name: Arc<str>,
-    id: Arc<dyn Fn(Keyed<'_, K, V>) -> I + Send + Sync>,
+    id: IdOf<K, V, I>,
     within_ms: i64,
     grace_ms: i64,
     tables: DeduplicateTables,
@@ -46,7 +49,7 @@ pub(crate) struct Deduplicate<K, V, I> {
 impl<K: Key, V, I: Key> Deduplicate<K, V, I> {
     pub(crate) fn new(
         name: &str,
-        id: Arc<dyn Fn(Keyed<'_, K, V>) -> I + Send + Sync>,
+        id: IdOf<K, V, I>,
         (within_ms, grace_ms): (i64, i64),
         tables: DeduplicateTables,
         next: Next<K, V>,

@@ -139,7 +139,7 @@ impl<K: Key, R: Serialize + DeserializeOwned> StoreRows<'_, '_, K, R> {
     fn between(&mut self, limit: usize, range: impl FnOnce() -> Result<KeyRange, KeyError>) -> Vec<(K, R)> {
         let rows = self.tried(|flow, table| {
             let mut rows = Vec::new();
-            flow.scan(table, &range().map_err(ProcessError::record)?, &mut |key, row| {
+            flow.scan(table, &range().map_err(ProcessError::key)?, &mut |key, row| {
                 if rows.len() == limit {
                     return ControlFlow::Break(());
                 }

@@ -35,7 +35,7 @@ use self::state::{Ask, Got, ShardAnswer};
 pub(crate) use self::state::{OlderVersion, ViewPlace, ViewState};
 use super::peers::question::Made;
 use super::start::StartedApp;
-use super::watch::Changes;
+use super::watch::{Changes, ReadKey};
 use crate::command::Receipt;
 use crate::engine::operators::Windowed;
 use crate::topology::Route;
@@ -45,8 +45,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// Rows that one page holds at most.
 pub const PAGE_MAX: usize = 1_000;
 
-/// A question to a view; `get`, `of`, `range`, `scan`, `count`, `versions` and `changes` ask it.
-#[must_use = "a query asks when `get`, `of`, `range`, `scan`, `count` or `changes` is called"]
+/// A question to a view; `get`, `of`, `windows`, `range`, `scan`, `count`, `versions` and `changes` ask it.
+#[must_use = "a query asks when `get`, `of`, `windows`, `range`, `scan`, `count`, `versions` or `changes` is called"]
 pub struct ViewQuery<K, S> {
     app: Arc<StartedApp>,
     view: Arc<ViewState>,
@@ -281,6 +281,25 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
         Ok(answer(past, made))
     }
 
+    /// Watches the rows of a shard between two keys, unless what answers now is frozen.
+    async fn watch<R>(
+        &self,
+        shard: Partition,
+        keys: KeyRange,
+        since: Option<&Position>,
+        read: ReadKey<R>,
+    ) -> Result<Changes<R, S>, QueryError> {
+        if self.as_of.is_some() {
+            return Err(self.view.no_history("live changes are of now"));
+        }
+        let nothing = Ask::Page(keys.clone(), 1);
+        if self.ask(shard, nothing, self.deadline()).await?.made.frozen_version.is_some() {
+            let (done, total) = self.view.progress();
+            return Err(QueryError::Building { view: self.view.name.clone(), done, total });
+        }
+        Ok(Changes::new(self.view.clone(), shard, keys, since, read))
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.within
     }
@@ -464,6 +483,30 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
     ///
     /// As Kafka's `WindowStore::fetch(key, from, to)`; all of them are one range of one shard.
     ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use headwater::core::clock::Timestamp;
+    /// use headwater::log::memory::{MemoryLog, MemoryOptions};
+    /// use headwater::prelude::*;
+    /// use headwater::store::memory::MemoryStores;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, u64>("visits").group_by_key();
+    /// let daily = app.view(visits.window(Tumbling::days(1)).count(Store::named("visits-per-day")));
+    /// let log = MemoryLog::new(MemoryOptions::default());
+    /// let running = Headwater::on(Arc::new(log), Arc::new(MemoryStores::new())).start(app).await?;
+    ///
+    /// let (code, noon) = ("a".to_owned(), Timestamp(12 * 3_600_000));
+    /// let receipt = running.publish(&"visits".into(), &code, &1_u64).at(noon).await?;
+    /// let days = running.view(&daily)?.after(&receipt).windows(&code, Timestamp(0)..=noon).await?;
+    /// let (window, visits) = &days.value[0];
+    /// assert_eq!((window.start, *visits), (Timestamp(0), 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`QueryError`].
@@ -517,6 +560,38 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<Windowe
         self.paged(limit, token, |windows, limit| Ask::Beginning(windows, starts, limit)).await
     }
 
+    /// Live changes of the windows of a key that begin within a range of times; from `since` on, where the changes since
+    /// then are still known.
+    ///
+    /// A window that comes, or is taken into another, is a change like any other; one that has expired is gone.
+    ///
+    /// ```no_run
+    /// # use headwater::prelude::*;
+    /// # use headwater::{Update, Windowed};
+    /// # async fn follow(running: Running, daily: View<Windowed<String>, u64>) -> Result<(), QueryError> {
+    /// let mut changes = running.view(&daily)?.changes(&"a".to_owned(), .., None).await?;
+    /// loop {
+    ///     match changes.next().await? {
+    ///         Update::Reset { rows, .. } => println!("{} days so far", rows.len()),
+    ///         Update::Change { key, value, .. } => println!("{:?}: {value:?}", key.start),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`].
+    pub async fn changes(
+        &self,
+        key: &K,
+        starts: impl RangeBounds<Timestamp>,
+        since: Option<&Position>,
+    ) -> Result<Changes<Windowed<K>, S>, QueryError> {
+        let (shard, keys) = self.windows_of(key, &starts)?;
+        self.watch(shard, keys, since, decode_ordered).await
+    }
+
     /// Where the windows of a key are that begin within a range.
     fn windows_of(
         &self,
@@ -559,17 +634,9 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery
     /// # Errors
     ///
     /// [`QueryError`].
-    pub async fn changes(&self, part: &P, since: Option<&Position>) -> Result<Changes<P, R, S>, QueryError> {
+    pub async fn changes(&self, part: &P, since: Option<&Position>) -> Result<Changes<R, S>, QueryError> {
         let (shard, keys) = self.part(part)?;
-        if self.as_of.is_some() {
-            return Err(self.view.no_history("live changes are of now"));
-        }
-        let nothing = Ask::Page(keys.clone(), 1);
-        if self.ask(shard, nothing, self.deadline()).await?.made.frozen_version.is_some() {
-            let (done, total) = self.view.progress();
-            return Err(QueryError::Building { view: self.view.name.clone(), done, total });
-        }
-        Ok(Changes::new(self.view.clone(), shard, keys, since))
+        self.watch(shard, keys, since, |key| decode_ordered::<(P, R)>(key).map(|(_, rest)| rest)).await
     }
 
     fn part(&self, part: &P) -> Result<(Partition, KeyRange), QueryError> {
