@@ -141,6 +141,28 @@ impl History {
         Ok(rows)
     }
 
+    /// How many keys had a value at a time.
+    pub(crate) fn count(&self, time: Timestamp, state: &dyn StateRead) -> Result<u64, Untold> {
+        let begins = self.begins(state)?;
+        if time < begins {
+            return Err(Untold::BeforeHistory(begins));
+        }
+        // The key whose versions are visited, and whether it had a value at that time as far as they were.
+        let (mut current, mut has_value, mut count) = (Vec::new(), false, 0);
+        self.visit(&KeyRange::all(), state, &mut |key, version| {
+            if current != key {
+                count += u64::from(std::mem::take(&mut has_value));
+                current.clear();
+                current.extend_from_slice(key);
+            }
+            if version.time <= time {
+                has_value = version.value.is_some();
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(count + u64::from(has_value))
+    }
+
     fn within(&self, key: &[u8], from: Timestamp, to: Timestamp) -> KeyRange {
         let (from, to) = (Bound::Included(at(key, from)), Bound::Included(at(key, to)));
         KeyRange { from, to, direction: Direction::Forward }

@@ -401,7 +401,7 @@ impl ViewState {
                 let rows = history.page(keys, time, *limit, past)?.into_iter();
                 Got::Rows(rows.filter_map(|(key, version)| Some((key, row(version)?))).collect())
             }
-            Ask::Count => Got::Count(history.page(&KeyRange::all(), time, usize::MAX, past)?.len() as u64),
+            Ask::Count => Got::Count(history.count(time, past)?),
             Ask::Get(key) => Got::Value(history.as_of(key, time, past)?.and_then(row)),
             Ask::Past(..) | Ask::Versions(..) | Ask::EndingFrom(..) | Ask::Beginning(..) => {
                 return Err(Untold::Malformed);
