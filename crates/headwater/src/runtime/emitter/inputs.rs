@@ -123,13 +123,15 @@ pub(super) struct Inputs {
     inputs: Vec<Input>,
     /// For how long an input that has nothing is waited for while others have something.
     patience: Duration,
+    /// When it was last asked which inputs are still waited for.
+    asked: Instant,
     /// Inputs that are taken before any other, and how far.
     first: Vec<(usize, Offset)>,
 }
 
 impl Inputs {
     pub(super) fn new(log: Arc<dyn Log>, inputs: Vec<Input>, patience: Duration) -> Self {
-        Self { log, inputs, patience, first: Vec::new() }
+        Self { log, inputs, patience, asked: Instant::now(), first: Vec::new() }
     }
 
     pub(super) fn partition(&self, source: usize) -> &TopicPartition {
@@ -170,6 +172,7 @@ impl Inputs {
     pub(super) fn take(&mut self) -> Vec<Sourced> {
         let mut taken = Vec::new();
         let now = Instant::now();
+        self.asked = now;
         while taken.len() < BATCH_RECORDS {
             let Some(source) = self.source_to_take(now) else { break };
             taken.extend(self.inputs[source].next_command().map(|record| (source, record)));
@@ -214,9 +217,10 @@ impl Inputs {
     ///
     /// What the log answers, with the source that was read.
     pub(super) async fn more(&mut self) -> Result<(), (usize, LogError)> {
-        let now = Instant::now();
+        // Whatever has passed since then was still waited for when nothing was taken.
+        let asked = self.asked;
         let impatient_at =
-            self.inputs.iter().filter_map(|input| input.idle_until).filter(|at| *at > now).min();
+            self.inputs.iter().filter_map(|input| input.idle_until).filter(|at| *at > asked).min();
         let impatient = async {
             match impatient_at {
                 Some(at) => tokio::time::sleep_until(at).await,

@@ -113,3 +113,17 @@ async fn an_input_that_runs_dry_in_the_middle_is_waited_for_there_and_in_vain_on
     feed(&mut inputs, 0, 3, 9);
     assert_eq!(taken(&mut inputs), [(0, 9)], "it was empty before this batch, and waited for");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_ends_before_more_is_waited_for_is_not_forgotten() {
+    let patience = Duration::from_millis(50);
+    let mut inputs = inputs([(&[1], 0), (&[], 0)], patience);
+    for source in &mut inputs.inputs {
+        source.read = Some(Box::pin(std::future::pending()));
+    }
+    assert_eq!(taken(&mut inputs), []);
+    tokio::time::advance(patience).await;
+    let more = tokio::time::timeout(patience, inputs.more()).await;
+    assert!(more.is_ok(), "nothing is read, and the wait is over");
+    assert_eq!(taken(&mut inputs), [(0, 1)]);
+}
