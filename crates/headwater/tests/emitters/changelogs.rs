@@ -10,9 +10,10 @@ use headwater::core::partitioner::partition_of;
 use headwater::core::record::{Append, Record};
 use headwater::core::store::StateStores;
 use headwater::core::topic::{Offset, TopicPartition};
-use headwater::log::memory::MemoryLog;
+use headwater::log::memory::{MemoryLog, MemoryOptions};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
+use headwater::{Keyed, Processing, Processor, StoreOf, Timers};
 
 use super::{PARTITIONS, SetClock, WITHIN, log, make, produce, start, topic, until_told, visits};
 
@@ -130,4 +131,68 @@ async fn a_change_that_was_compacted_away_is_no_loss() {
     assert_eq!(counted.troubles(&stale).await, "");
     let names = stale.names().unwrap();
     assert!(!names.contains(&"web.counts@quarantined".to_owned()), "{names:?}");
+}
+
+/// Keeps what was said last, and until the second time that there was a first.
+struct Twice(StoreOf<String, u64>);
+
+impl Twice {
+    fn first() -> StoreOf<String, u64> {
+        StoreOf::named("first")
+    }
+
+    fn app() -> App {
+        let mut app = App::new("web").with(|options| options.partitions = PARTITIONS);
+        let visits = app.stream::<String, u64>("visits");
+        let kept = Store::named("last").and(&Self::first());
+        let told = visits.process(kept, Timers::default(), || Self(Self::first()));
+        app.emitter(told.to("told"));
+        app
+    }
+}
+
+impl Processor for Twice {
+    type Key = String;
+    type Value = u64;
+    type OutKey = String;
+    type OutValue = u64;
+    type RowKey = String;
+    type Row = u64;
+
+    fn process(&mut self, item: Keyed<'_, String, u64>, next: &mut Processing<'_, '_, Self>) {
+        next.put(item.key, item.value);
+        let mut first = next.store(&self.0);
+        match first.get(item.key) {
+            None => first.put(item.key, item.value),
+            Some(_) => first.delete(item.key),
+        }
+        next.forward(item.key, item.value);
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_whose_time_is_over_is_no_loss_beside_values_of_its_transaction() {
+    let ahead = SetClock(Arc::default());
+    let clock = Arc::new(ahead.clone());
+    let log = MemoryLog::new(MemoryOptions { seed: 7, clock: clock.clone(), ..MemoryOptions::default() });
+    make(&log, &["visits"]).await;
+    let start = async || {
+        let stores = Arc::new(MemoryStores::new());
+        let headwater = Headwater::with_clock(Arc::new(log.clone()), stores, clock.clone());
+        let running = headwater.start(Twice::app()).await.unwrap();
+        let troubles = running.ready(WITHIN).await.err().unwrap_or_default().join("; ");
+        assert_eq!(troubles, "");
+        running
+    };
+    let running = start().await;
+    for told in 1..=2 {
+        produce(&log, &[("visits", "a".to_owned(), told, 1)]).await;
+        until_told(&log, &[("told", told as usize)]).await;
+    }
+    assert!(running.stop(WITHIN).await);
+    ahead.0.store(8 * 86_400_000, Ordering::SeqCst);
+    log.clean();
+    let kept = super::records(&log, "web.told.changelog").await.concat();
+    assert_eq!(kept.len(), 1, "the value is kept, and the tombstone is not: {kept:?}");
+    assert!(start().await.stop(WITHIN).await);
 }

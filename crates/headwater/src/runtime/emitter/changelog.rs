@@ -67,8 +67,14 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The record of a change.
-    pub(super) fn append(&self, change: &StateChange, now: Timestamp) -> Append {
+    /// The records of changes: the tombstones first, since a log drops them in time, and the head tells of the last record.
+    pub(super) fn appends(&self, changes: &[StateChange], now: Timestamp) -> impl Iterator<Item = Append> {
+        let (values, tombstones): (Vec<_>, Vec<_>) =
+            changes.iter().partition(|change| change.value.is_some());
+        tombstones.into_iter().chain(values).map(move |change| self.append(change, now))
+    }
+
+    fn append(&self, change: &StateChange, now: Timestamp) -> Append {
         let mut key = BytesMut::with_capacity(1 + change.key.len());
         key.put_u8(change.table.0);
         key.put_slice(&change.key);

@@ -528,7 +528,7 @@ impl<'a> Run<'a> {
         let outputs = appends.len();
         if let Some(kept) = &self.kept {
             kept.check(&changes)?;
-            appends.extend(changes.iter().map(|change| kept.append(change, now)));
+            appends.extend(kept.appends(&changes, now));
         }
         let positions = self.inputs.position(&batch.offsets);
         let tie = self.kept.as_ref().and_then(|kept| kept.tie(&appends[outputs..]));

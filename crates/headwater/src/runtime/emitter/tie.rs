@@ -5,16 +5,19 @@
 //! was not flushed. So each transaction's note tells of the last one that changed the state, this one maybe:
 //!
 //! ```text
-//! {"changelog":{"from":<offset>,"count":<records>,"last":"<16 hex digits>"}}
+//! {"changelog":{"from":<offset>,"count":<records>,"last":"<16 hex digits>","values_last":true}}
 //!
-//! from   where the changelog ended before, as far as the shard knew
-//! count  the records of changes: it ends at from + count, or later where the log keeps marks of its own there
-//! last   the content of the last of them
+//! from         where the changelog ended before, as far as the shard knew
+//! count        the records of changes: it ends at from + count, or later where the log keeps marks of its own there
+//! last         the content of the last of them
+//! values_last  that their tombstones stand before their values; missing where they may stand anywhere
 //! ```
 //!
 //! Before a shard goes on, its changelog must reach as far, and end with that record. An empty note was written by a
 //! first start, or by a version that did not say: it is believed. A last record that is not there was a tombstone whose
-//! time is over, since nothing else is compacted at the end.
+//! time is over, since nothing else is compacted at the end. With values last, all of the transaction's records were
+//! tombstones then, of one time, and none of them is there. Before notes said so, a value could stand before the tombstone:
+//! of such a transaction only the very last offset of the changelog proves anything.
 
 use bytes::Bytes;
 use headwater_core::record::Append;
@@ -30,6 +33,8 @@ pub(super) struct Tie {
     from: Offset,
     count: u64,
     last: Mark,
+    #[serde(default)]
+    values_last: bool,
 }
 
 /// A head's note.
@@ -39,10 +44,10 @@ struct Note {
 }
 
 impl Tie {
-    /// That of a transaction with these changes; `None` if there are none.
+    /// That of a transaction with these changes, the tombstones before the values; `None` if there are none.
     pub(super) fn of(changes: &[Append], from: Offset) -> Option<Self> {
         let last = Mark::of(&changes.last()?.record);
-        Some(Self { from, count: changes.len() as u64, last })
+        Some(Self { from, count: changes.len() as u64, last, values_last: true })
     }
 
     /// The content of the last change.
@@ -74,7 +79,8 @@ impl Tie {
                  lost records; restore it, or give the topology another version"
             )));
         }
-        match landmarks.of(changelog).filter(|landmark| landmark.offset >= self.from) {
+        let proves = |at: Offset| at >= self.from && (self.values_last || at.next() >= end);
+        match landmarks.of(changelog).filter(|landmark| proves(landmark.offset)) {
             Some(last) if last.mark != self.last => Err(Stop(format!(
                 "{changelog} offset {} is not the change that the head speaks of: the log has lost records, and went on \
                  with others; restore it, or give the topology another version",
@@ -107,11 +113,25 @@ mod tests {
             // A marker of the log stands behind it.
             (13, Some((11, "2")), None),
             (12, Some((11, "3")), Some("a.counts.changelog-1 offset 11 is not the change")),
+            (12, Some((10, "1")), Some("a.counts.changelog-1 offset 10 is not the change")),
             // What was last was a tombstone, and its time is over.
             (13, Some((9, "0")), None),
             (13, None, None),
         ];
-        for (end, last, refused) in cases {
+        // What was last was a tombstone, and a value before it stays.
+        let unordered = Tie { values_last: false, ..tie.clone() };
+        let note = String::from_utf8(unordered.note().to_vec()).unwrap();
+        let old = note.replace(r#","values_last":false"#, "");
+        assert_eq!((old != note, Tie::told(old.as_bytes())), (true, Some(unordered.clone())));
+        let unordered_cases = [
+            (12, Some((10, "1")), None),
+            (14, Some((11, "1")), None),
+            (12, Some((11, "2")), None),
+            (12, Some((11, "3")), Some("a.counts.changelog-1 offset 11 is not the change")),
+        ];
+        let cases = cases.map(|case| (&tie, case)).into_iter();
+        let cases = cases.chain(unordered_cases.map(|case| (&unordered, case)));
+        for (tie, (end, last, refused)) in cases {
             let mut landmarks = Landmarks::default();
             if let Some((offset, value)) = last {
                 landmarks.set(&at.topic, Offset(offset), Mark::of(&change(value)));
