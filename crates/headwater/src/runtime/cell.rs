@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_core::log::{LogError, LogErrorKind};
+use headwater_core::store::StateStore;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
@@ -280,6 +281,19 @@ impl ShardCell {
 
     pub(crate) fn state(&self) -> Option<Arc<ShardState>> {
         self.state.read().clone()
+    }
+
+    /// Drops the state of a shard that is another's and that nobody has in hand, with the rows that its store has of it.
+    ///
+    /// Nobody gets hold of the state meanwhile; who comes afterwards finds none.
+    pub(crate) fn drop_idle_state(&self, store: &dyn StateStore) {
+        let mut state = self.state.write();
+        let is_idle = self.phase() == Phase::Waiting && !self.is_standby();
+        let Some(idle) = state.take_if(|state| is_idle && Arc::strong_count(state) == 1) else { return };
+        idle.close();
+        if let Err(error) = store.clear(self.shard) {
+            tracing::warn!(shard = self.shard.0, %error, "the rows of a shard that moved away could not be dropped");
+        }
     }
 
     pub(crate) fn set_state(&self, state: Option<Arc<ShardState>>) {

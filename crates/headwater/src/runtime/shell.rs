@@ -299,6 +299,21 @@ impl Shell {
         }
     }
 
+    /// Lets memory that runs short take the rows which a topology keeps of shards that moved away. Until then they are at
+    /// hand for whoever has the shards now.
+    pub(crate) fn spare(&self, definition: &Definition, store: &NamedStore, cells: &Arc<[Arc<ShardCell>]>) {
+        if !definition.in_memory {
+            return;
+        }
+        // The budget must not own what owns it.
+        let (store, cells) = (Arc::downgrade(&store.store), Arc::downgrade(cells));
+        self.flusher.budget().spare(move || {
+            if let (Some(store), Some(cells)) = (store.upgrade(), cells.upgrade()) {
+                cells.iter().for_each(|cell| cell.drop_idle_state(&*store));
+            }
+        });
+    }
+
     /// Whether what a topology keeps may grow.
     ///
     /// # Errors

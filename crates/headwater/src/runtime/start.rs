@@ -318,6 +318,9 @@ impl Starting {
         let store = self.emitter_store(definition)?;
         let group = self.group(definition, shards, sources[0].clone());
         let named = store.as_ref().map(|store| store.named.clone());
+        if let Some(named) = &named {
+            self.shell.spare(definition, named, &cells);
+        }
         let copies = if named.is_some() { self.options.view_standbys } else { 0 };
         let status = TopologyStatus::new(&definition.name, sources[0].clone(), named, cells.clone());
         let parks = self.options.parks(&definition.name).is_some();
@@ -396,6 +399,7 @@ impl Starting {
         let tables = tables_of(definition);
         let store = self.open_store_of(definition, &definition.versioned_name(), &tables)?;
         let cells = self.own_cells();
+        self.shell.spare(definition, &store, &cells);
         let fold = Arc::new(Fold {
             shell: self.shell.clone(),
             definition: definition.clone(),

@@ -1,6 +1,7 @@
 //! One budget for the memory of all stores of a process: of changes that are not flushed yet, and of rows kept in memory
 //! alone.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub struct MemoryBudget {
     room: Notify,
     kept_limit: AtomicUsize,
     kept: AtomicUsize,
+    spares: Spares,
     /// Rung when half of the budget is used, so that a flush begins before it is all used.
     pub(super) bell: Bell,
 }
@@ -35,6 +37,7 @@ impl MemoryBudget {
             room: Notify::new(),
             kept_limit: AtomicUsize::new(KEPT_BYTES),
             kept: AtomicUsize::new(0),
+            spares: Spares::default(),
             bell: Bell::default(),
         }
     }
@@ -59,9 +62,20 @@ impl MemoryBudget {
         self.kept.fetch_add(bytes as usize, Ordering::Relaxed);
     }
 
+    /// Has this called before a store in memory is refused more: it frees what can be spared.
+    ///
+    /// What it captures must not own the budget, nor a store that does.
+    pub(crate) fn spare(&self, free: impl Fn() + Send + Sync + 'static) {
+        self.spares.0.lock().push(Box::new(free));
+    }
+
     /// Why a store in memory that takes so many bytes itself may take no more; `None` while it may.
     pub(crate) fn refusal(&self, store: &str, bytes: u64) -> Option<String> {
-        let (kept, limit) = (self.kept(), self.kept_limit.load(Ordering::Relaxed));
+        let limit = self.kept_limit.load(Ordering::Relaxed);
+        if self.kept() >= limit {
+            self.spares.0.lock().iter().for_each(|free| free());
+        }
+        let kept = self.kept();
         (kept >= limit).then(|| {
             format!(
                 "the store \"{store}\" takes {bytes} bytes of memory, and all that are kept there {kept} of {limit}: keep \
@@ -98,6 +112,16 @@ impl MemoryBudget {
         if before < self.limit / 2 && after >= self.limit / 2 {
             self.bell.ring();
         }
+    }
+}
+
+/// What frees memory where it runs short.
+#[derive(Default)]
+struct Spares(Mutex<Vec<Box<dyn Fn() + Send + Sync>>>);
+
+impl fmt::Debug for Spares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spares").finish_non_exhaustive()
     }
 }
 

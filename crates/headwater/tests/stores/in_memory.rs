@@ -206,3 +206,53 @@ async fn a_store_over_the_memory_budget_stops_by_name_and_nothing_is_lost() {
     assert_eq!(reason(&running, "once"), None);
     stop([running]).await;
 }
+
+#[tokio::test]
+async fn shards_that_moved_away_leave_their_memory_to_those_that_stay() {
+    let app = || {
+        let mut app = App::new("web").with(|options| options.partitions = 2);
+        let notes = app.stream::<u64, String>("notes");
+        let last = app.view(notes.to_table(Store::named("last").in_memory()));
+        (app, last)
+    };
+    let (board, log) = (Switchboard::new(), Arc::new(memory_log()));
+    let first = started(&among(&board, log.clone(), "first").store_memory(320 << 10), app().0).await;
+    let publish = async |running: &Running, wanted: Option<u32>, numbers: std::ops::Range<u64>| {
+        let (notes, mut receipts) = ("notes".into(), BTreeMap::new());
+        for n in numbers {
+            let partition = headwater::core::partitioner::partition_of(n.to_string().as_bytes(), 2).0;
+            if wanted.is_none_or(|wanted| wanted == partition) {
+                let receipt = running.publish::<u64, String>(&notes, &n, &"x".repeat(1_000)).await.unwrap();
+                receipts.insert(receipt.partition.0, receipt);
+            }
+        }
+        for receipt in receipts.values() {
+            let view = running.view(&app().1).unwrap().within(WITHIN).after(receipt);
+            view.get(&0).await.unwrap();
+        }
+        running.flush_states();
+    };
+    publish(&first, None, 0..200).await;
+    let second = started(&among(&board, log.clone(), "second"), app().0).await;
+    let phases = || {
+        let report = first.report().into_iter().find(|report| report.name == "last").unwrap();
+        report.shards.into_iter().map(|shard| shard.phase).collect::<Vec<_>>()
+    };
+    let moved = async {
+        loop {
+            let stays: Vec<_> = (0..2).filter(|at| phases()[*at as usize] == Phase::Running).collect();
+            if let [stays] = stays[..] {
+                return stays;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let stays = tokio::time::timeout(WITHIN, moved).await.expect("a shard moves");
+    // Some 130 more in the shard that stays: with what it had less than there may be, with the other's more.
+    for from in (200..460).step_by(20) {
+        publish(&first, Some(stays), from..from + 20).await;
+    }
+    assert_eq!(reason(&first, "last"), None);
+    assert_eq!(phases()[stays as usize], Phase::Running);
+    stop([first, second]).await;
+}
