@@ -135,7 +135,8 @@ impl Headwater {
     /// The same, where stores that are kept [in memory](crate::Store::in_memory) take so many bytes together at most; half
     /// a gibibyte unless set.
     ///
-    /// A shard whose store would go beyond stops and says so; what it had stays readable, and nothing is lost.
+    /// What is kept of shards that moved to another instance is dropped first. A shard whose store would go beyond stops and
+    /// says so; what it had stays readable, and nothing is lost.
     #[must_use]
     pub fn store_memory(self, bytes: usize) -> Self {
         self.shell.flusher.budget().keep_at_most(bytes);
