@@ -63,7 +63,7 @@ async fn until_told(log: &dyn Log, key: &str, last: &str) {
     .await;
 }
 
-async fn until_letters(running: &Running, count: usize) -> Vec<DeadLetter> {
+pub(super) async fn until_letters(running: &Running, count: usize) -> Vec<DeadLetter> {
     until(&format!("{count} letters"), async || {
         let page = running.dead_letters().list(None, 1_000, None).await.unwrap();
         (page.letters.len() == count).then_some(page.letters)
@@ -220,7 +220,7 @@ fn numbered() -> App {
 }
 
 /// Hands on what its record says, so many times as large.
-fn enlarged() -> App {
+pub(super) fn enlarged() -> App {
     let mut app = parking("web");
     let texts = app.stream::<String, String>("texts");
     app.emitter(texts.map_values(|text| text.repeat(10)).to("out"));
