@@ -230,6 +230,10 @@ impl Taking<'_> {
             }
         };
         let (id, at_most) = (self.parking.id(source, stored), self.parking.at_most);
+        if let Some(there) = self.changed.parked.get(&id) {
+            // Read again, where a head was lost and somebody accepted that.
+            return if there.is_of(&stored.record) { Ok(()) } else { Err(name_is_taken(&why.1, &id)) };
+        }
         if self.changed.parked.len() >= at_most {
             return Err(ProcessError::Record(format!(
                 "{}; and {at_most} dead letters wait already, as many as a shard may have",
@@ -364,6 +368,14 @@ impl Taking<'_> {
             }
         }
     }
+}
+
+/// A letter has the name that a record at another place of an earlier log had: none of them may be lost.
+fn name_is_taken(why: &str, id: &RecordId) -> ProcessError {
+    ProcessError::Record(format!(
+        "{why}; and another dead letter is named {id}, by its place in the log that the app moved here from: retry, edit or \
+         discard that one, and start again"
+    ))
 }
 
 /// The place of a shard's decisions.
