@@ -74,10 +74,11 @@ pub struct AppOptions {
 ///
 /// ```
 /// # use headwater::{App, OnFailure};
-/// let app = App::new("shop").with(|options| {
+/// let mut app = App::new("shop").with(|options| {
 ///     options.on_failure = OnFailure::park();
 ///     options.on_failure_of.insert("invoices".to_owned(), OnFailure::Stop);
 /// });
+/// app.emitter(app.stream::<String, u64>("orders").to("invoices"));
 /// # app.check().unwrap();
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -40,7 +40,7 @@ fn counts() -> (App, [View<Windowed<String>, u64>; 4]) {
 fn visits() -> impl Iterator<Item = (String, Timestamp)> {
     (0..RECORDS).map(|n| {
         let back = n * 37 % 50;
-        (["a", "b", "c"][(n * 7 % 3) as usize].to_owned(), Timestamp((n * 4) as i64 - back as i64))
+        (["a", "b", "c"][(n * 7 % 3) as usize].to_owned(), Timestamp(50 + (n * 4) as i64 - back as i64))
     })
 }
 

@@ -162,7 +162,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let value = prop::option::weighted(0.9, "[a-z]{1,2}");
     let step = prop_oneof![3 => -12_i64..6, 5 => 0_i64..4, 1 => 0_i64..40];
     prop::collection::vec((topic, key, value, step), 0..50).prop_map(|steps| {
-        let mut now = 50;
+        let mut now = 1_000;
         let at = |(topic, key, value, step): (_, _, _, i64)| {
             now += step;
             (topic, key, value, now)

@@ -125,7 +125,7 @@ proptest! {
     ) {
         let mut driven = Driven::new(|app| join(app, None));
         let mut history: BTreeMap<i64, Option<String>> = BTreeMap::new();
-        let (mut now, mut seen) = (50, i64::MIN);
+        let (mut now, mut seen) = (2_000, i64::MIN);
         for ((value, step, restart), back) in steps.into_iter().zip(asked) {
             now += step;
             seen = seen.max(now);
@@ -149,7 +149,7 @@ proptest! {
         let mut app = App::new("test");
         let shown = app.view(versioned(&app, "right"));
         let mut driver = Driver::new(&app);
-        let (mut now, mut seen, mut last) = (50, i64::MIN, None);
+        let (mut now, mut seen, mut last) = (2_000, i64::MIN, None);
         let mut last_at = i64::MIN;
         for (value, step, restart) in steps {
             now += step;

@@ -250,7 +250,7 @@ proptest! {
     ) {
         let app = app();
         let mut driver = Driver::new(&app);
-        let (mut now, mut seen, mut model) = (0, i64::MIN, Model::default());
+        let (mut now, mut seen, mut model) = (20_000, i64::MIN, Model::default());
         for (item, step, price, restart) in changes {
             now += step;
             seen = seen.max(now);
