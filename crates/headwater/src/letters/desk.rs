@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::decision::Made;
 use super::{Decision, Letter, LetterReason, Parked, Raw, RecordId, Verdict};
 use crate::app::App;
+use crate::migrate::map::OffsetMap;
 use crate::topics::decisions;
 use crate::topology::{Kind, TopicRef};
 
@@ -506,12 +507,43 @@ impl IntoFuture for Decide {
     }
 }
 
-/// The offset of a record of a log that the app has moved from, in this log.
-pub(crate) fn moved_offset(
-    moved: Option<&crate::migrate::map::OffsetMap>,
-    at: &TopicPartition,
-    offset: Offset,
-) -> Option<Offset> {
-    let next = moved?.position(at, offset.next())?;
+/// The offset in this log of a record that is named by its offset in the one that the app moved here from.
+///
+/// `None` if it is named by that of yet another log: nobody knows any more where its records lie.
+pub(crate) fn moved_offset(moved: Option<&OffsetMap>, Decision { about, made }: &Decision) -> Option<Offset> {
+    let moved =
+        moved.filter(|moved| moved.begin.as_ref().is_some_and(|it| it.from.to_string() == made.log))?;
+    let next = moved.position(&about.at, about.offset.next())?;
     next.0.checked_sub(1).map(Offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_core::log::LogId;
+    use headwater_core::topic::TopicId;
+
+    use super::*;
+    use crate::migrate::map::{Begin, MigratedTopic, Range, Run};
+
+    #[test]
+    fn a_decision_is_told_in_this_log_only_if_it_is_of_the_one_before() {
+        let about: RecordId = "total/visits-0@42".parse().unwrap();
+        let partitions = vec![Range { start: Offset(40), end: Offset(50) }];
+        let visits = MigratedTopic {
+            name: about.at.topic.clone(),
+            from_id: TopicId(1),
+            to_id: TopicId(2),
+            partitions,
+        };
+        let mut map = OffsetMap::default();
+        map.begin = Some(Begin { from: LogId(7), topics: vec![visits] });
+        map.add(&about.at, &[Run(40, 0, 10)]);
+        for (log, expected) in [(7, Some(Offset(2))), (6, None)] {
+            let (id, log) = ("u1".to_owned(), LogId(log).to_string());
+            let made = Made { id, verdict: Verdict::Skip, log, by: None, note: None };
+            let decision = Decision { about: about.clone(), made };
+            assert_eq!(moved_offset(Some(&map), &decision), expected);
+            assert_eq!(moved_offset(None, &decision), None);
+        }
+    }
 }

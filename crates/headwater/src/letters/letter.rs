@@ -136,6 +136,13 @@ impl Letter {
         StoredRecord { offset: id.offset, record }
     }
 
+    /// Whether it holds this record.
+    pub(crate) fn is_of(&self, record: &Record) -> bool {
+        let Self { key, value, headers, timestamp, .. } =
+            Self::new(record, (self.reason, String::new()), self.since);
+        (&self.key, &self.value, &self.headers, self.timestamp) == (&key, &value, &headers, timestamp)
+    }
+
     fn headers(&self) -> Headers {
         let mut builder = HeadersBuilder::default();
         for (name, value) in &self.headers {

@@ -118,7 +118,7 @@ impl Decided {
             return;
         }
         let here = decision.is_of_log(self.log.id()).then_some(about.offset);
-        let offset = here.or_else(|| moved_offset(self.moved.as_deref(), &about.at, about.offset));
+        let offset = here.or_else(|| moved_offset(self.moved.as_deref(), &decision));
         match offset {
             Some(offset) => self.verdicts.entry(offset).or_default().push(decision.made.verdict),
             None => tracing::warn!(about = %about, "a decision is about a record of another log"),

@@ -12,7 +12,7 @@
 //!
 //! An emitter that begins anew reads all its sources from their beginnings, with an empty state: its changelog, its letters
 //! and the topics of the app that it makes are given up with whatever was lost, and whoever reads those begins anew, too, and so
-//! on. No record is counted a second time over a state that has it. What it appended to a shared topic cannot be taken
+//! on. Decisions that were about its letters are passed by. No record is counted a second time over a state that has it. What it appended to a shared topic cannot be taken
 //! back, and would come a second time: unless the operator gave up its state itself, or names that topic, too, it is
 //! refused.
 //!
@@ -188,6 +188,19 @@ async fn tell(log: &dyn Log, writing: &WritingGroup, begin: Begin) -> Result<(),
             let next = was.unwrap_or(bounds.start).clamp(bounds.start, bounds.end);
             positions.set(source, next);
         }
+        if let Some((decisions, partitions)) = &writing.decisions {
+            let decisions = decisions.partition(shard.0 % partitions);
+            let bounds = log.bounds(&decisions).await?;
+            let next = match begin {
+                // The letters that they were about are gone.
+                Begin::Source => Some(bounds.end),
+                Begin::Events => opened.head.as_ref().and_then(|head| head.positions.get(&decisions)),
+                Begin::Committed { .. } => committed.get(&decisions),
+            };
+            // What nobody knows to be done is done again, rather than left out.
+            let next = next.unwrap_or(bounds.start).clamp(bounds.start, bounds.end);
+            positions.set(decisions, next);
+        }
         // Without a note the state is made of all that there is.
         put(opened, Head { positions, note: Bytes::new() }).await?;
     }
@@ -201,4 +214,79 @@ fn unknown(group: &Group, source: &TopicPartition) -> LogError {
         group.name
     );
     LogError::new(LogErrorKind::Invalid, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use headwater_core::clock::{SystemClock, Timestamp};
+    use headwater_core::log::TopicSettings;
+    use headwater_core::record::{Append, Record};
+    use headwater_core::topic::Offset;
+
+    use super::*;
+    use crate::log::memory::{MemoryLog, MemoryOptions};
+    use crate::prelude::*;
+    use crate::store::memory::MemoryStores;
+
+    const WITHIN: Duration = Duration::from_secs(30);
+
+    fn doubling() -> App {
+        let mut app = App::new("shop").with(|options| {
+            options.partitions = 1;
+            options.on_failure = crate::OnFailure::park();
+        });
+        app.emitter(app.stream::<String, u64>("visits").map_values(|visit| *visit.value * 2).to("twice"));
+        app
+    }
+
+    /// A log on which a letter was set aside, and a decision about it done.
+    async fn with_a_decision() -> MemoryLog {
+        let log = MemoryLog::new(MemoryOptions {
+            seed: 7,
+            clock: Arc::new(SystemClock),
+            ..MemoryOptions::default()
+        });
+        let visits = TopicName::new("visits").unwrap();
+        log.create(&visits, TopicSettings::kept(1)).await.unwrap();
+        let record = Record::new("a", "x", Timestamp(1));
+        log.append(vec![Append { to: visits.partition(0), record }]).await.unwrap();
+        let running = Headwater::on(Arc::new(log.clone()), Arc::new(MemoryStores::new()))
+            .start(doubling())
+            .await
+            .unwrap();
+        let waiting = async |count: usize| {
+            let met = async {
+                loop {
+                    let page = running.dead_letters().list(None, 10, None).await.unwrap();
+                    if page.letters.len() == count {
+                        return page.letters;
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            tokio::time::timeout(WITHIN, met).await.expect("in time")
+        };
+        let letter = waiting(1).await.remove(0).record.id;
+        running.dead_letters().discard(&letter).await.unwrap();
+        waiting(0).await;
+        assert!(running.stop(WITHIN).await);
+        log
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_is_told_where_to_begin_passes_by_decisions_that_are_done() {
+        for (begin, visits) in [(Begin::Committed { or_anew: false }, 1), (Begin::Source, 0)] {
+            let log = with_a_decision().await;
+            let writing = doubling().writing_groups(&Counts::default()).remove(0);
+            tell(&log, &writing, begin).await.unwrap();
+            let owned = own(&log, &writing.group).await.unwrap();
+            let head = owned.claims[0].open().await.unwrap().head.unwrap();
+            let at = |topic: &str| head.positions.get(&TopicName::new(topic).unwrap().partition(0));
+            assert_eq!(at("visits"), Some(Offset(visits)), "{begin:?}");
+            assert_eq!(at("shop.decisions"), Some(Offset(1)), "{begin:?}");
+        }
+    }
 }

@@ -165,6 +165,8 @@ pub(crate) struct WritingGroup {
     pub(crate) letters: Option<TopicName>,
     /// What it reads, the group's topic first.
     pub(crate) sources: Vec<TopicName>,
+    /// What it reads besides, if it sets aside what it cannot process: decisions, and in how many partitions they lie.
+    pub(crate) decisions: Option<(TopicName, u32)>,
 }
 
 impl App {
@@ -255,6 +257,7 @@ impl App {
                 shared_targets: Vec::new(),
                 changelog: None,
                 letters: None,
+                decisions: None,
             }
         });
         let emitters = self.definitions.values().filter_map(|definition| match &definition.kind {
@@ -262,6 +265,7 @@ impl App {
                 let (own, shared): (Vec<_>, Vec<_>) =
                     to.iter().partition(|to| matches!(to, TopicRef::Own(_)));
                 let shards = self.shards_of(definition, counts);
+                let parks = self.options.parks(&definition.name);
                 Some(WritingGroup {
                     group: group(definition.versioned_name(), shards, self.resolve(&definition.sources[0])),
                     events: None,
@@ -269,10 +273,9 @@ impl App {
                     own_targets: own.into_iter().map(|to| self.resolve(to)).collect(),
                     shared_targets: shared.into_iter().map(|to| self.resolve(to)).collect(),
                     changelog: definition.changelog().map(|changelog| self.resolve(&changelog)),
-                    letters: self
-                        .options
-                        .parks(&definition.name)
-                        .map(|_| self.resolve(&definition.letters())),
+                    letters: parks.map(|_| self.resolve(&definition.letters())),
+                    decisions: parks
+                        .map(|_| (decisions(&self.name, &self.options).name, self.options.partitions)),
                     sources: definition.sources.iter().map(|source| self.resolve(source)).collect(),
                 })
             }

@@ -63,7 +63,7 @@ async fn until_told(log: &dyn Log, key: &str, last: &str) {
     .await;
 }
 
-async fn until_letters(running: &Running, count: usize) -> Vec<DeadLetter> {
+pub(super) async fn until_letters(running: &Running, count: usize) -> Vec<DeadLetter> {
     until(&format!("{count} letters"), async || {
         let page = running.dead_letters().list(None, 1_000, None).await.unwrap();
         (page.letters.len() == count).then_some(page.letters)
@@ -196,6 +196,42 @@ async fn one_letter_too_many_stops_the_shard_and_parking_no_more_does_not_pass_t
     assert!(running.stop(WITHIN).await);
 }
 
+#[tokio::test]
+async fn a_letter_never_takes_the_place_of_another_of_its_name() {
+    let log = memory();
+    make(&*log, "visits").await;
+    produce(&*log, "visits", &[("a", "x")]).await;
+    let running = start(&log, &MemoryStores::new(), counts(OnFailure::park())).await;
+    let first = until_letters(&running, 1).await.remove(0).record.id;
+    assert!(running.stop(WITHIN).await);
+    // As a letter of another log, where more records lay before its own.
+    let mut moved = records(&*log, "web.seen.letters").await.remove(0).record;
+    let written = String::from_utf8(moved.value.unwrap().to_vec()).unwrap();
+    let last = RecordId { offset: Offset(1), ..first.clone() };
+    moved.key = Some(last.to_string().into());
+    moved.value = Some(written.replace("\"line\":0", "\"line\":1").into());
+    let to = topic("web.seen.letters").partition(partition("a"));
+    log.append(vec![Append { to, record: moved }]).await.unwrap();
+
+    produce(&*log, "visits", &[("a", "2")]).await;
+    let running = start(&log, &MemoryStores::new(), counts(OnFailure::park())).await;
+    let troubles = running.ready(WITHIN).await.unwrap_err().join("; ");
+    assert!(troubles.contains(&format!("another dead letter is named {last}")), "{troubles}");
+    let letters = running.dead_letters();
+    assert_eq!(letters.letter(&last).await.unwrap().record.value.as_deref(), Some(&b"x"[..]));
+    letters.discard(&last).await.unwrap();
+    assert!(running.stop(WITHIN).await);
+
+    let running = start(&log, &MemoryStores::new(), counts(OnFailure::park())).await;
+    let is_set_aside = async || {
+        let letter = running.dead_letters().letter(&last).await.ok()?;
+        (letter.record.value.as_deref() == Some(b"2")).then_some(())
+    };
+    until("the record has its name", is_set_aside).await;
+    assert_eq!(offsets(&until_letters(&running, 2).await), [0, 1]);
+    assert!(running.stop(WITHIN).await);
+}
+
 /// What goes wrong with one record of a stream, and the reason under which it is set aside.
 struct Case {
     app: fn() -> App,
@@ -220,7 +256,7 @@ fn numbered() -> App {
 }
 
 /// Hands on what its record says, so many times as large.
-fn enlarged() -> App {
+pub(super) fn enlarged() -> App {
     let mut app = parking("web");
     let texts = app.stream::<String, String>("texts");
     app.emitter(texts.map_values(|text| text.repeat(10)).to("out"));

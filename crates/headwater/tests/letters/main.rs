@@ -10,6 +10,7 @@ mod folds;
 mod kills;
 #[cfg(feature = "kafka")]
 mod on_kafka;
+mod too_large;
 
 use std::sync::Arc;
 use std::time::Duration;

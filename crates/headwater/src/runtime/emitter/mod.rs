@@ -383,14 +383,11 @@ impl<'a> Run<'a> {
             waiting.extend([second, first]);
             return Ok(());
         }
-        match &mut self.parking {
-            Some(parking) if !batch.records.is_empty() && !parking.is_refused() => {
-                parking.refuse(why);
-                waiting.push(batch);
-                Ok(())
-            }
-            _ => Err(self.refused(&batch, &why)),
+        if !self.parking.as_mut().is_some_and(|parking| parking.refuse(&batch, &why)) {
+            return Err(self.refused(&batch, &why));
         }
+        waiting.push(batch);
+        Ok(())
     }
 
     async fn take_whole(&mut self, batch: Batch, stop: &CancellationToken) -> Result<Taken, Stop> {

@@ -42,8 +42,19 @@ pub(super) struct Parking {
     at_most: usize,
     parked: Parked,
     /// What the log said of a transaction that held one record alone.
-    refused: Option<String>,
+    refused: Option<Refused>,
 }
+
+/// A transaction of one record was refused, and how often.
+struct Refused {
+    why: String,
+    times: u32,
+}
+
+/// How often a record that failed is tried after the log refused what came of it: once, as its letter.
+const AS_LETTER: u32 = 1;
+/// The same for a decision: it asks for less each time, and in the end for nothing.
+const OF_DECISION: u32 = 3;
 
 /// What became of letters in a batch.
 #[derive(Default)]
@@ -119,13 +130,21 @@ impl Parking {
             })
     }
 
-    /// The log refused a transaction that held one record alone: it is set aside with what the log said.
-    pub(super) fn refuse(&mut self, why: String) {
-        self.refused = Some(why);
+    /// The log refused a transaction that held one record alone: it is set aside with what the log said, or, if it is a
+    /// decision, done without what is too large.
+    ///
+    /// Answers whether there is anything left to try.
+    pub(super) fn refuse(&mut self, batch: &Batch, why: &str) -> bool {
+        let Some((source, _)) = batch.records.first() else { return false };
+        let times = self.refused.as_ref().map_or(0, |refused| refused.times);
+        let most = if *source == self.decisions() { OF_DECISION } else { AS_LETTER };
+        self.refused = Some(Refused { why: why.to_owned(), times: times + 1 });
+        times < most
     }
 
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused.is_some()
+    /// What the log said, if it refused that many times.
+    fn refused(&self, times: u32) -> Option<String> {
+        self.refused.as_ref().filter(|refused| refused.times >= times).map(|refused| refused.why.clone())
     }
 
     /// The records of what became of letters.
@@ -205,12 +224,16 @@ impl Taking<'_> {
             flow.next_input(stored);
             (LetterReason::Behind, "it waits behind a dead letter of its key".to_owned())
         } else {
-            match self.run(source, stored, flow)? {
+            match self.run(source, stored, self.parking.refused(AS_LETTER), flow)? {
                 None => return Ok(()),
                 Some(why) => why,
             }
         };
         let (id, at_most) = (self.parking.id(source, stored), self.parking.at_most);
+        if let Some(there) = self.changed.parked.get(&id) {
+            // Read again, where a head was lost and somebody accepted that.
+            return if there.is_of(&stored.record) { Ok(()) } else { Err(name_is_taken(&why.1, &id)) };
+        }
         if self.changed.parked.len() >= at_most {
             return Err(ProcessError::Record(format!(
                 "{}; and {at_most} dead letters wait already, as many as a shard may have",
@@ -229,10 +252,10 @@ impl Taking<'_> {
         &mut self,
         source: usize,
         record: &StoredRecord,
+        refused: Option<String>,
         flow: &mut Flow<'_>,
     ) -> Result<Option<(LetterReason, String)>, ProcessError> {
-        let refused = || self.parking.refused.clone().map(ProcessError::TooLarge);
-        let run = match refused().or_else(|| (self.bad_time)(record)) {
+        let run = match refused.map(ProcessError::TooLarge).or_else(|| (self.bad_time)(record)) {
             Some(error) => {
                 flow.next_input(record);
                 Err(error)
@@ -248,6 +271,10 @@ impl Taking<'_> {
     }
 
     /// Does what somebody decided, if it is about a letter of this shard.
+    ///
+    /// Where the log refuses what comes of that, no letter can be written for the decision: it asks for less each time
+    /// instead, so that the shard always comes past it. First what is retried counts as refused, and of a line only the
+    /// first is retried; then that one counts as refused, too, and an edit is not kept; then letters stay as they are.
     fn decide(&mut self, stored: &StoredRecord, flow: &mut Flow<'_>) -> Result<(), ProcessError> {
         let Decision { about, made } = Decision::read(&stored.record)
             .map_err(|why| ProcessError::Undecodable(format!("it is no decision: {why}")))?;
@@ -258,23 +285,37 @@ impl Taking<'_> {
         }
         let line = self.changed.parked.line_of(&about);
         let behind = line.iter().position(|id| *id == about).unwrap_or_default();
+        if let Some(why) = self.parking.refused(OF_DECISION) {
+            tracing::warn!(letter = %about, why, "not done what was decided: the log takes nothing that would come of it");
+            return Ok(());
+        }
+        let parking = self.parking;
+        let refused = |times| parking.refused(times);
         match made.verdict {
             Verdict::Skip | Verdict::Replace(_) => {}
             Verdict::Discard => self.discard(&about),
             Verdict::DiscardAll => line[behind..].iter().for_each(|id| self.discard(id)),
-            Verdict::Edit(value) => {
-                self.keep(&about, Letter { edited: Some(vec![value]), ..(*letter).clone() });
-                if behind == 0 {
-                    self.retry(&about, &made.id, flow)?;
+            Verdict::Edit(value) => match refused(2) {
+                Some(why) => {
+                    let (error, decided) = (format!("its edit was refused: {why}"), Some(made.id));
+                    self.keep(&about, Letter { error, decided, ..(*letter).clone() });
+                    self.changed.outcomes.push("failed");
                 }
-            }
+                None => {
+                    self.keep(&about, Letter { edited: Some(vec![value]), ..(*letter).clone() });
+                    if behind == 0 {
+                        self.retry(&about, &made.id, refused(1), flow)?;
+                    }
+                }
+            },
             Verdict::Retry if behind > 0 => {
                 tracing::warn!(letter = %about, first = %line[0], "not retried: others of its key wait before it");
             }
-            Verdict::Retry => drop(self.retry(&about, &made.id, flow)?),
+            Verdict::Retry => drop(self.retry(&about, &made.id, refused(1), flow)?),
             Verdict::RetryAll => {
-                for id in &line {
-                    if !self.retry(id, &made.id, flow)? {
+                let at_once = if refused(1).is_some() { 1 } else { line.len() };
+                for id in line.iter().take(at_once) {
+                    if !self.retry(id, &made.id, refused(2), flow)? {
                         break;
                     }
                 }
@@ -295,14 +336,20 @@ impl Taking<'_> {
     }
 
     /// Processes a letter; one that fails again stays where it is. Answers whether it was processed.
-    fn retry(&mut self, id: &RecordId, decision: &str, flow: &mut Flow<'_>) -> Result<bool, ProcessError> {
+    fn retry(
+        &mut self,
+        id: &RecordId,
+        decision: &str,
+        refused: Option<String>,
+        flow: &mut Flow<'_>,
+    ) -> Result<bool, ProcessError> {
         let Some(letter) = self.changed.parked.get(id).cloned() else { return Ok(true) };
         let Some(source) = self.parking.sources.iter().position(|source| *source == id.at) else {
             tracing::warn!(letter = %id, "not retried: its topology reads that topic no more");
             return Ok(false);
         };
         flow.next_command();
-        let why = self.run(source, &letter.record(id), flow)?;
+        let why = self.run(source, &letter.record(id), refused, flow)?;
         // What the next record belongs to is another command.
         flow.next_command();
         match why {
@@ -321,6 +368,14 @@ impl Taking<'_> {
             }
         }
     }
+}
+
+/// A letter has the name that a record at another place of an earlier log had: none of them may be lost.
+fn name_is_taken(why: &str, id: &RecordId) -> ProcessError {
+    ProcessError::Record(format!(
+        "{why}; and another dead letter is named {id}, by its place in the log that the app moved here from: retry, edit or \
+         discard that one, and start again"
+    ))
 }
 
 /// The place of a shard's decisions.
