@@ -197,12 +197,15 @@ impl Batch {
         self
     }
 
-    /// Two batches of it, each of whole commands where there are several.
-    fn split(self) -> (Self, Self) {
+    /// Where it is to be split: between two commands, as near to the middle as can be; `None` if it is of one alone.
+    fn middle(&self) -> Option<usize> {
         let middle = self.records.len() / 2;
         let starts = |at: &usize| !continues_command(&self.records[*at].1);
-        let at = (1..=middle).rev().find(starts).or_else(|| (middle + 1..self.records.len()).find(starts));
-        let at = at.unwrap_or(middle);
+        (1..=middle).rev().find(starts).or_else(|| (middle + 1..self.records.len()).find(starts))
+    }
+
+    /// Two batches of it.
+    fn split(self, at: usize) -> (Self, Self) {
         let second = Self {
             records: self.records[at..].to_vec(),
             offsets: self.offsets.clone(),
@@ -375,11 +378,14 @@ impl<'a> Run<'a> {
         stopped.map_or(Ok(None), Err)
     }
 
-    /// One of a batch's records is too large for the log, or all together are: it is tried in parts, down to the record.
+    /// One of a batch's records is too large for the log, or all together are: it is tried in parts, down to the command.
+    /// Where the record is set aside, which leaves its command without it anyway, down to the record.
     fn take_apart(&mut self, batch: Batch, why: String, waiting: &mut Vec<Batch>) -> Result<(), Stop> {
-        if batch.records.len() > 1 {
+        let within =
+            || (self.parking.is_some() && batch.records.len() > 1).then_some(batch.records.len() / 2);
+        if let Some(at) = batch.middle().or_else(within) {
             tracing::debug!(%why, records = batch.records.len(), "a transaction is tried in two parts");
-            let (first, second) = batch.split();
+            let (first, second) = batch.split(at);
             waiting.extend([second, first]);
             return Ok(());
         }
