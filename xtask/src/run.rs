@@ -12,7 +12,7 @@ use crate::suites::{Check, Suite};
 use crate::tools::{self, Tools, Variable};
 
 /// A suite that takes longer hangs.
-const SUITE_TIME_MAX: Duration = Duration::from_secs(20 * 60);
+const SUITE_TIME_MAX: Duration = Duration::from_secs(40 * 60);
 
 /// What became of one suite.
 struct Report {

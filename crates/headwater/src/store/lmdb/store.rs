@@ -517,10 +517,17 @@ impl StateStore for LmdbStore {
     }
 
     fn clear(&self, shard: Partition) -> Result<(), StoreError> {
+        let all = (Bound::Included(rows::table_prefix(shard, 0)), Bound::Excluded(rows::shard_end(shard)));
+        let all = (all.0.as_ref().map(|key| &key[..]), all.1.as_ref().map(|key| &key[..]));
+        // A shard begins by being cleared, also where there is no space to write: where nothing is, nothing is written.
+        let is_empty = self.store.read(|txn, rows| {
+            let has_row = rows.range(txn, &all)?.next().transpose()?.is_some();
+            Ok(Ok(!has_row && rows.get(txn, &rows::checkpoint_key(shard))?.is_none()))
+        })?;
+        if is_empty {
+            return Ok(());
+        }
         self.store.write(|writer| {
-            let all =
-                (Bound::Included(rows::table_prefix(shard, 0)), Bound::Excluded(rows::shard_end(shard)));
-            let all = (all.0.as_ref().map(|key| &key[..]), all.1.as_ref().map(|key| &key[..]));
             writer.rows.delete_range(writer.txn, &all)?;
             writer.rows.delete(writer.txn, &rows::checkpoint_key(shard))?;
             Ok(())
