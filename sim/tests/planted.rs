@@ -55,6 +55,7 @@ fn an_acknowledgement_without_a_sync_is_found() {
             "was read at version",
             "answered after a receipt",
             "events are missing",
+            "the rebuilt views are not the fold of the log",
         ],
     );
 }

@@ -34,7 +34,13 @@ pub(crate) fn memory_log(seed: u64) -> MemoryLog {
     MemoryLog::new(options)
 }
 
-/// Lets an app live for a while on a log that answers sip by sip, in one of [`runtime`]'s; it ends with that.
+/// Starts an app on a log that answers sip by sip, in one of [`runtime`]'s; it ends with that.
+pub(crate) async fn begin(log: Arc<dyn Log>, stores: Arc<dyn StateStores>, app: App) -> Running {
+    let headwater = Headwater::by_hand(Arc::new(SippingLog(log)), stores, Arc::new(SystemClock));
+    headwater.start(app).await.unwrap()
+}
+
+/// Lets an app live for a while, as [`begin`] begins it.
 pub(crate) async fn live(
     log: Arc<dyn Log>,
     stores: Arc<dyn StateStores>,
@@ -42,8 +48,7 @@ pub(crate) async fn live(
     dice: &mut Dice,
     faults: impl Fn(bool),
 ) -> Running {
-    let headwater = Headwater::by_hand(Arc::new(SippingLog(log)), stores, Arc::new(SystemClock));
-    let running = headwater.start(app).await.unwrap();
+    let running = begin(log, stores, app).await;
     faults(true);
     for _ in 0..1 + dice.below(4) {
         for _ in 0..dice.below(120) {
