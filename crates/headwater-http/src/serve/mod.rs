@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io as std_io;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,7 +33,8 @@ use metrics::Gauge;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -59,10 +61,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A bound server that does not answer yet.
+///
+/// It answers on threads of its own, one a core: whatever else a program's runtime has to do, such as folding a backlog,
+/// no request waits for it in a queue of tasks.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     limits: Limits,
+    threads: Threads,
 }
 
 /// How a server stopped.
@@ -77,7 +83,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the address is not loopback (see [`Server::bind_exposed`]) or cannot be bound.
+    /// When the address is not loopback (see [`Server::bind_exposed`]), as there otherwise.
     pub async fn bind(address: SocketAddr, limits: Limits) -> std_io::Result<Self> {
         if !address.ip().is_loopback() {
             let refusal =
@@ -91,10 +97,11 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the address cannot be bound.
+    /// When the address cannot be bound, or the operating system gives no threads.
     pub async fn bind_exposed(address: SocketAddr, limits: Limits) -> std_io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, limits })
+        let threads = Threads::start()?;
+        let listener = finished(threads.spawn(TcpListener::bind(address))).await?;
+        Ok(Self { listener, limits, threads })
     }
 
     /// The address that is bound.
@@ -111,11 +118,46 @@ impl Server {
     /// Once stopping, nothing is accepted, idle connections close, event streams end, and requests in flight
     /// get the stop timeout. Route metrics are cached on first use, so install the recorder before.
     pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) -> Stopped {
-        let shared = Shared::new(self.limits);
-        let serving = Serving { sweep: tokio::spawn(sweep(Arc::clone(&shared))), shared };
-        accept_until(&self.listener, &router.layer(MeasureRoutes), &serving.shared, stop).await;
-        drop(self.listener);
-        serving.shared.stop().await
+        let Self { listener, limits, threads } = self;
+        let (go_on, stopped) = oneshot::channel::<()>();
+        let serving = threads.spawn(async move {
+            let shared = Shared::new(limits);
+            let serving = Serving { sweep: tokio::spawn(sweep(Arc::clone(&shared))), shared };
+            let stop = async { drop(stopped.await) };
+            accept_until(&listener, &router.layer(MeasureRoutes), &serving.shared, stop).await;
+            drop(listener);
+            serving.shared.stop().await
+        });
+        stop.await;
+        drop(go_on);
+        finished(serving).await
+    }
+}
+
+/// The threads that a server answers on; what runs on them ends when they are dropped.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> std_io::Result<Self> {
+        Ok(Self(Some(Builder::new_multi_thread().enable_all().thread_name("http").build()?)))
+    }
+
+    /// Begins a task on them.
+    fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.0.as_ref().expect("the threads are given up by dropping them only").spawn(task)
+    }
+}
+
+/// What a task answers; its panic is the caller's.
+async fn finished<T>(task: JoinHandle<T>) -> T {
+    task.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waiting for them would block a thread of the runtime that this is dropped on.
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 
