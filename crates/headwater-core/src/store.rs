@@ -105,6 +105,8 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// How many keys a table of a shard has.
     ///
+    /// Gauges ask for it every few seconds: a store of many rows answers without a look at each.
+    ///
     /// # Errors
     ///
     /// [`StoreErrorKind::Corrupt`].

@@ -77,6 +77,8 @@ metric_names! {
         "Time that it takes to read what is left to restore at the pace so far; NaN until there is one.";
     TOPOLOGY_RECORDS = Counter "headwater_topology_records_total", "records", ["topology", "source"],
         "Records that a topology has processed, by the topic that they came from.";
+    OPERATOR_RECORDS = Counter "headwater_operator_records_total", "records", ["topology", "operator"],
+        "Records that came to an operator which has a name; of one that writes topics that is `to` and their names. A rebuild counts them again.";
     DROPPED_RECORDS = Counter "headwater_topology_dropped_records_total", "records", ["topology", "operator", "reason"],
         "Records that an operator went on without, as its declaration says.";
     DECIDED_RECORDS = Counter "headwater_decided_records_total", "records", ["topology", "decision"],
@@ -95,6 +97,8 @@ metric_names! {
         "Queries that a view has answered.";
     STATE_CHANGES = Counter "headwater_state_changes_total", "rows", ["topology", "table"],
         "Rows that a topology has written or removed in each of its tables.";
+    STATE_ROWS = Gauge "headwater_state_rows", "rows", ["store", "table"],
+        "Rows that a state store has in each table, as of its last flush; counted every ten seconds.";
     STATE_SIZE = Gauge "headwater_state_size_bytes", "bytes", ["store"],
         "Size of a state store on disk.";
     STATE_FLUSH_DURATION = Histogram "headwater_state_flush_duration_seconds", "seconds", ["store"],

@@ -145,6 +145,45 @@ fn what_is_null_is_gone_on_without_where_that_is_declared() {
 }
 
 #[test]
+fn every_operator_that_has_a_name_counts_what_comes_to_it() {
+    let mut app = App::new("test");
+    let maybe = || Topic::<Option<String>, Option<String>>::with("in", Nullable(Text), Nullable(Text));
+    let words = app.stream(maybe()).present("whole");
+    let window = JoinWindow::within(Store::named("pairs"), Duration::from_secs(1));
+    let pairs = words.join(&words, |one, other| format!("{}{other}", one.value), window);
+    app.emitter(pairs.merge(&words).to("all").named("anything"));
+    let counted = words.filter(|w| w.len() > 1).group_by("by-length", |w| w.len().to_string());
+    let lengths = counted.count(Store::named("lengths"));
+    app.view(lengths.clone());
+    app.emitter(lengths.updates().to_chosen(["few", "many"], |count| usize::from(*count.value > 1)));
+    app.observer(lengths.updates().for_each("shown", |_| {}));
+    let mut driver = Driver::new(&app);
+    let input = [(Some("a"), Some("xx")), (None, Some("x")), (Some("b"), Some("yy")), (Some("b"), Some("y"))];
+    for ((key, value), time) in input.into_iter().zip(0..) {
+        driver.pipe(maybe(), key.map(s), value.map(s), Timestamp(time));
+        driver.restart();
+    }
+    let taken = [
+        // Of "anything", where two follow it, and of the repartition.
+        ("whole", 2 * 4),
+        // Three on either side.
+        ("pairs", 2 * 3),
+        // And each pair: `a` with itself, and four of `b`.
+        ("to all", 3 + 5),
+        ("to by-length", 2),
+        // In the view, the emitter and the observer.
+        ("lengths", 3 * 2),
+        ("to few, many", 2),
+        ("shown", 2),
+        ("filter", 0),
+    ];
+    for (operator, records) in taken {
+        assert_eq!(driver.taken(operator), records, "{operator}");
+    }
+    assert_eq!(driver.dropped("whole"), 2, "once in each topology that has it");
+}
+
+#[test]
 fn a_table_without_a_store_is_no_view_before_it_has_a_name() {
     let mut app = App::new("test");
     let names = app.table::<String, String>("names");

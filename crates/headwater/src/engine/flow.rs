@@ -158,18 +158,30 @@ impl DropReason {
 /// How many records each operator went on without, and why.
 pub(crate) type Drops = BTreeMap<(Arc<str>, DropReason), u64>;
 
+/// An operator that has a name: the place of its name among those of its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OperatorId(pub(crate) usize);
+
+/// What the operators of a task have counted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counts {
+    /// The records that came to each, by its id; of those behind the last, none.
+    pub(crate) taken: Vec<u64>,
+    pub(crate) drops: Drops,
+}
+
 /// A batch on its way through one shard of a topology.
 pub(crate) struct Flow<'a> {
     state: Option<Layered<'a>>,
     out: Vec<Emitted>,
     command: u64,
-    drops: Drops,
+    counts: Counts,
 }
 
 /// What a flow had when something was begun that may be taken back.
 pub(crate) struct Savepoint {
     out: usize,
-    drops: Drops,
+    counts: Counts,
 }
 
 /// A record that left the topology, and the command that it comes from.
@@ -181,7 +193,7 @@ struct Emitted {
 impl<'a> Flow<'a> {
     /// A flow over state; `None` for a topology without stores.
     pub(crate) fn new(state: Option<Layered<'a>>) -> Self {
-        Self { state, out: Vec::new(), command: 0, drops: Drops::new() }
+        Self { state, out: Vec::new(), command: 0, counts: Counts::default() }
     }
 
     /// Tells that the next input record is this one.
@@ -225,12 +237,21 @@ impl<'a> Flow<'a> {
 
     /// Tells that an operator goes on without a record.
     pub(crate) fn drop_record(&mut self, operator: &Arc<str>, reason: DropReason) {
-        *self.drops.entry((operator.clone(), reason)).or_default() += 1;
+        *self.counts.drops.entry((operator.clone(), reason)).or_default() += 1;
     }
 
-    /// What was told so since the last call.
-    pub(crate) fn take_drops(&mut self) -> Drops {
-        std::mem::take(&mut self.drops)
+    /// Tells that so many records came to an operator.
+    pub(crate) fn took(&mut self, OperatorId(operator): OperatorId, records: u64) {
+        let taken = &mut self.counts.taken;
+        if taken.len() <= operator {
+            taken.resize(operator + 1, 0);
+        }
+        taken[operator] += records;
+    }
+
+    /// What operators told so since the last call.
+    pub(crate) fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
     /// Tells that what comes next belongs to no record before it.
@@ -243,7 +264,7 @@ impl<'a> Flow<'a> {
         if let Some(state) = &mut self.state {
             state.own().begin();
         }
-        Savepoint { out: self.out.len(), drops: self.drops.clone() }
+        Savepoint { out: self.out.len(), counts: self.counts.clone() }
     }
 
     /// The longest key that was written since the last [`begin`](Self::begin), in bytes.
@@ -257,7 +278,7 @@ impl<'a> Flow<'a> {
             state.own().take_back();
         }
         self.out.truncate(savepoint.out);
-        self.drops = savepoint.drops;
+        self.counts = savepoint.counts;
     }
 
     /// Sends a record out of the topology.

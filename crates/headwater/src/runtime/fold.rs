@@ -214,7 +214,7 @@ impl<'a> FoldRun<'a> {
         let folded = super::observe::view_records(&fold.definition.name);
         let latency = super::observe::topology_latency(&fold.definition.name);
         let sources = std::slice::from_ref(&fold.source);
-        let throughput = Throughput::new(&fold.definition.name, sources, &fold.definition.tables);
+        let throughput = Throughput::new(&fold.definition, sources, &task);
         let mut run = Self {
             fold,
             part,
@@ -292,11 +292,12 @@ impl<'a> FoldRun<'a> {
             let layered = Layered { delta: &mut delta, in_flight: None, committed };
             let mut flow = Flow::new(Some(layered));
             let run = run_batch(&mut self.task, InputRecord::of_one(&decided.records), &mut flow);
-            run.map(|()| flow.take_drops())
+            run.map(|()| flow.take_counts())
         });
         let run = run.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }));
-        let drops = run.map_err(|failure| Failure { at: decided.index(failure.at), ..failure })?;
-        super::observe::dropped(&self.fold.definition.name, drops);
+        let counts = run.map_err(|failure| Failure { at: decided.index(failure.at), ..failure })?;
+        self.throughput.taken(&counts.taken);
+        super::observe::dropped(&self.fold.definition.name, counts.drops);
         Ok(Folded { delta, skipped: decided.skipped, replaced: decided.replaced })
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use headwater_core::clock::Timestamp;
 use headwater_core::log::{CommitError, Log, ReadLimit, Transaction, Wait};
-use headwater_core::store::StateChange;
+use headwater_core::store::{StateChange, TableId};
 use headwater_core::topic::{Offset, Partition, TopicName};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio_util::sync::CancellationToken;
@@ -21,19 +21,24 @@ use super::start::TopologyStatus;
 use crate::aggregate::Aggregate;
 use crate::command::{Outcome, SendError};
 use crate::engine::flow::Drops;
+use crate::engine::operators::Task;
 use crate::letters::LetterReason;
 use crate::metric_names::{
     COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LETTERS,
     LETTERS_DECIDED, LETTERS_PARKED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION,
-    LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS,
+    LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, OPERATOR_RECORDS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS,
     RESTORE_LEFT_SECONDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED, STATE_CHANGES, STATE_FLUSH_DURATION,
-    STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, TOPOLOGY_RECORDS, USER_CODE_PANICS,
-    VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    STATE_ROWS, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, TOPOLOGY_RECORDS,
+    USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
+use crate::topology::Definition;
 
 /// How often gauges are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// How many samples are taken for each one of the rows, which are asked for shard by shard.
+const SAMPLES_PER_COUNT: u64 = 10;
 
 /// Measures a log that tells its size and the bytes of it that are free.
 pub(crate) type LogSize = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
@@ -203,22 +208,39 @@ pub(crate) fn parked(topology: &str, reasons: &[LetterReason], outcomes: &[&'sta
     }
 }
 
-/// What a topology has processed of each of its sources, and changed in each of its tables: told once per batch.
+/// What a topology has processed of each of its sources, what came to each of its operators, and what it changed in each
+/// of its tables: told once per batch.
 pub(crate) struct Throughput {
     records: Vec<Counter>,
+    operators: Vec<Counter>,
     changes: Vec<Counter>,
 }
 
 impl Throughput {
-    pub(crate) fn new(topology: &str, sources: &[TopicName], tables: &[String]) -> Self {
-        let of = |topic: &TopicName| counter!(TOPOLOGY_RECORDS.name, "topology" => topology.to_owned(), "source" => topic.to_string());
-        let to = |table: &String| counter!(STATE_CHANGES.name, "topology" => topology.to_owned(), "table" => table.clone());
-        Self { records: sources.iter().map(of).collect(), changes: tables.iter().map(to).collect() }
+    /// Of a topology with these sources, and the operators of one of its shards.
+    pub(crate) fn new(definition: &Definition, sources: &[TopicName], task: &Task) -> Self {
+        let topology = || definition.name.clone();
+        let of = |topic: &TopicName| counter!(TOPOLOGY_RECORDS.name, "topology" => topology(), "source" => topic.to_string());
+        let at = |operator: &Arc<str>| counter!(OPERATOR_RECORDS.name, "topology" => topology(), "operator" => operator.to_string());
+        let to =
+            |table: &String| counter!(STATE_CHANGES.name, "topology" => topology(), "table" => table.clone());
+        Self {
+            records: sources.iter().map(of).collect(),
+            operators: task.operators().iter().map(at).collect(),
+            changes: definition.tables.iter().map(to).collect(),
+        }
     }
 
     /// So many records of the source of this index were processed.
     pub(crate) fn processed(&self, source: usize, records: usize) {
         self.records[source].increment(records as u64);
+    }
+
+    /// So many records came to each operator, by its id.
+    pub(crate) fn taken(&self, taken: &[u64]) {
+        for (counter, records) in self.operators.iter().zip(taken).filter(|(_, records)| **records > 0) {
+            counter.increment(*records);
+        }
     }
 
     pub(crate) fn changed(&self, changes: &[StateChange]) {
@@ -315,7 +337,7 @@ pub(crate) async fn sample(
     let mut every = tokio::time::interval(SAMPLE_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut paces = Paces::default();
-    loop {
+    for sampled in 0_u64.. {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = every.tick() => {}
@@ -327,6 +349,9 @@ pub(crate) async fn sample(
         }
         for topology in &topologies {
             sample_topology(&*log, &*clock, topology, &mut paces).await;
+            if sampled.is_multiple_of(SAMPLES_PER_COUNT) {
+                sample_rows(topology).await;
+            }
         }
     }
 }
@@ -361,6 +386,24 @@ async fn sample_topology(
         gauge!(RESTORE_LEFT_RECORDS.name, &labels).set(left as f64);
         let seconds = paces.seconds_left(&topology.name, cell.shard, left);
         gauge!(RESTORE_LEFT_SECONDS.name, &labels).set(seconds);
+    }
+}
+
+/// How many rows a topology's store has in each table: it knows without looking at them.
+async fn sample_rows(topology: &TopologyStatus) {
+    let Some(store) = &topology.store else { return };
+    let mut rows = vec![Some(0_u64); store.tables.len()];
+    for cell in topology.cells.iter() {
+        for (table, rows) in (0..=u8::MAX).zip(&mut rows) {
+            // A store that cannot be read says so where its rows are needed.
+            *rows = rows.and_then(|rows| Some(rows + store.count(cell.shard, TableId(table)).ok()?));
+        }
+        tokio::task::yield_now().await;
+    }
+    for (table, rows) in store.tables.iter().zip(rows) {
+        let Some(rows) = rows else { continue };
+        let labels = [("store", store.name.clone()), ("table", table.clone())];
+        gauge!(STATE_ROWS.name, &labels).set(rows as f64);
     }
 }
 

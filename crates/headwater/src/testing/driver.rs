@@ -16,7 +16,7 @@ use headwater_core::store::{Direction, KeyRange, StoreError, TableId, Visit};
 use headwater_core::topic::{Offset, Partition, TopicName};
 
 use crate::app::{App, View};
-use crate::engine::flow::{Drops, Flow};
+use crate::engine::flow::{Counts, Drops, Flow};
 use crate::engine::history::{History, Version};
 use crate::engine::operators::{InputRecord, Task, Windowed, run_batch};
 use crate::engine::row::{Row, RowFormat};
@@ -50,6 +50,8 @@ pub struct Driver {
     /// How far each topic was read by the test.
     taken: BTreeMap<TopicName, usize>,
     topologies: Vec<Running>,
+    /// What came to the operators of each name, and what they went on without.
+    came: BTreeMap<Arc<str>, u64>,
     drops: Drops,
 }
 
@@ -89,6 +91,7 @@ impl Driver {
             topics: BTreeMap::new(),
             taken: BTreeMap::new(),
             topologies: app.definitions.values().map(running).collect(),
+            came: BTreeMap::new(),
             drops: Drops::new(),
         };
         driver.advance_to(Timestamp(0));
@@ -175,7 +178,7 @@ impl Driver {
             let topology = &mut self.topologies[index];
             let name = topology.definition.name.clone();
             let step = topology.tick(now).unwrap_or_else(|error| panic!("\"{name}\" stopped: {error}"));
-            self.take(step);
+            self.take(index, step);
         }
         self.settle();
     }
@@ -236,6 +239,13 @@ impl Driver {
         Rows { state, format: *rows, history, as_of: None, types: std::marker::PhantomData }
     }
 
+    /// How many records came to the operators of this name.
+    ///
+    /// What keeps rows has the name of its store, and what writes a topic is called `to` and the topic's name.
+    pub fn taken(&self, operator: &str) -> u64 {
+        self.came.get(operator).copied().unwrap_or(0)
+    }
+
     /// How many records the operator of this name went on without, for whatever reason.
     pub fn dropped(&self, operator: &str) -> u64 {
         self.drops.iter().filter(|((name, _), _)| **name == *operator).map(|(_, count)| count).sum()
@@ -255,15 +265,15 @@ impl Driver {
     #[track_caller]
     fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
-            let Some((topology, source)) = self.next_input() else { return };
-            let topology = &mut self.topologies[topology];
+            let Some((index, source)) = self.next_input() else { return };
+            let topology = &mut self.topologies[index];
             let at = topology.next[source];
             let stored = self.topics[&topology.sources[source]][at].clone();
             topology.next[source] += 1;
             let (name, topic) = (&topology.definition.name, &topology.sources[source]);
             let place = format!("\"{name}\" stopped at {topic} offset {at}");
             let step = topology.push(source, &stored).unwrap_or_else(|error| panic!("{place}: {error}"));
-            self.take(step);
+            self.take(index, step);
         }
         panic!("the topologies do not come to rest: one of them feeds itself");
     }
@@ -279,8 +289,12 @@ impl Driver {
         waiting.min().map(|(_, topology, source)| (topology, source))
     }
 
-    fn take(&mut self, Step { appends, drops }: Step) {
-        for (name, count) in drops {
+    fn take(&mut self, topology: usize, Step { appends, counts }: Step) {
+        let operators = self.topologies[topology].task.operators();
+        for (name, count) in operators.iter().zip(counts.taken) {
+            *self.came.entry(name.clone()).or_default() += count;
+        }
+        for (name, count) in counts.drops {
             *self.drops.entry(name).or_default() += count;
         }
         for append in appends {
@@ -298,7 +312,7 @@ fn new_task(definition: &Definition, resolve: impl Fn(&TopicRef) -> TopicName) -
 /// What came of one input.
 struct Step {
     appends: Vec<headwater_core::record::Append>,
-    drops: Drops,
+    counts: Counts,
 }
 
 impl Running {
@@ -324,7 +338,7 @@ impl Running {
         let layered = Layered { delta: &mut delta, in_flight: None, committed: &self.state };
         let mut flow = Flow::new(Some(layered));
         run(&mut self.task, &mut flow)?;
-        let step = Step { drops: flow.take_drops(), appends: flow.into_appends(Partition(0)) };
+        let step = Step { counts: flow.take_counts(), appends: flow.into_appends(Partition(0)) };
         for change in delta.into_changes() {
             match change.value {
                 Some(value) => self.state.0.insert((change.table, change.key), value),

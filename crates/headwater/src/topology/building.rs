@@ -1,7 +1,7 @@
 //! Putting a shard's operators together, from the end of a topology back to its sources.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_core::store::TableId;
@@ -9,7 +9,8 @@ use headwater_core::topic::{Partition, TopicPartition};
 
 use super::node::{Node, table_name};
 use super::topic::TopicRef;
-use crate::engine::operators::{Fan, Next, RecordSink, Task, TickSink};
+use crate::engine::flow::OperatorId;
+use crate::engine::operators::{Counted, Fan, Next, RecordSink, Task, TickSink};
 
 /// Attaches what follows a stream or a table to what leads to it.
 pub(crate) type Attach<K, V> = Arc<dyn Fn(&mut Building<'_>, Next<K, V>) + Send + Sync>;
@@ -28,18 +29,24 @@ pub(crate) struct Building<'a> {
     tables: &'a [String],
     heads: Vec<Vec<Box<dyn RecordSink>>>,
     ticks: Vec<Box<dyn TickSink>>,
+    /// The names of operators, by their ids.
+    operators: Vec<Arc<str>>,
     /// The followers of each operator that was put together already, by its node.
     fans: HashMap<*const Node, Box<dyn Any>>,
+    /// The operators that are there once for each that follows them, and of which one counts.
+    counting: HashSet<*const Node>,
 }
 
 impl<'a> Building<'a> {
     pub(crate) fn new(place: &'a ShardPlace, sources: &'a [TopicRef], tables: &'a [String]) -> Self {
         let heads = sources.iter().map(|_| Vec::new()).collect();
-        Self { place, sources, tables, heads, ticks: Vec::new(), fans: HashMap::new() }
+        let (ticks, operators) = (Vec::new(), Vec::new());
+        let (fans, counting) = (HashMap::new(), HashSet::new());
+        Self { place, sources, tables, heads, ticks, operators, fans, counting }
     }
 
     pub(crate) fn finish(self) -> Task {
-        Task::new(self.heads, self.ticks)
+        Task::new(self.heads, self.ticks, self.operators)
     }
 
     /// The shard that is put together.
@@ -73,6 +80,22 @@ impl<'a> Building<'a> {
     /// Adds what is told the time on the wall.
     pub(crate) fn on_tick(&mut self, tick: Box<dyn TickSink>) {
         self.ticks.push(tick);
+    }
+
+    /// An operator, counted under its name; those of one name are counted together, as the two sides of a join are.
+    pub(crate) fn counted<T>(&mut self, name: &str, operator: T) -> Box<Counted<T>> {
+        let known = self.operators.iter().position(|known| **known == *name);
+        let id = known.unwrap_or_else(|| {
+            self.operators.push(name.into());
+            self.operators.len() - 1
+        });
+        Box::new(Counted::new(OperatorId(id), operator))
+    }
+
+    /// Whether the operator of a node is put together for the first of those that follow it: that one counts, since all see
+    /// the same.
+    pub(crate) fn is_first(&mut self, node: &Arc<Node>) -> bool {
+        self.counting.insert(Arc::as_ptr(node))
     }
 
     /// Attaches `next` to the operator of a node, which `build` puts together where nothing follows it yet: what keeps

@@ -112,7 +112,8 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
                 self.keeping(&store, &NEAR_TABLES, lengths, move |building, next| {
                     let [seen, due, time] = NEAR_TABLES.map(|table| building.table(&name, table));
                     let tables = DeduplicateTables { seen, due, time };
-                    Box::new(Deduplicate::new(&name, id.clone(), (within_ms, grace_ms), tables, next))
+                    let once = Deduplicate::new(&name, id.clone(), (within_ms, grace_ms), tables, next);
+                    building.counted(&name, once)
                 })
             }
             Near::Among(count) => {
@@ -122,7 +123,7 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
                 self.keeping(&store, &AMONG_TABLES, lengths, move |building, next| {
                     let [seen, order] = AMONG_TABLES.map(|table| building.table(&name, table));
                     let tables = RepeatTables { seen, order };
-                    Box::new(Repeats::new(&name, id.clone(), count, tables, next))
+                    building.counted(&name, Repeats::new(&name, id.clone(), count, tables, next))
                 })
             }
         }
@@ -134,7 +135,7 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
         store: &Store,
         tables: &'static [&'static str],
         lengths: Lengths,
-        operator: impl Fn(&Building<'_>, Next<K, V>) -> Next<K, V> + Send + Sync + 'static,
+        operator: impl Fn(&mut Building<'_>, Next<K, V>) -> Next<K, V> + Send + Sync + 'static,
     ) -> Self {
         let spec = StoreSpec::of(store, tables);
         let inputs = vec![self.node.clone()];

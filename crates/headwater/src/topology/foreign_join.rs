@@ -131,9 +131,12 @@ impl<K: Key, V: Value, L: Key, W: Value, R: Value> ForeignJoin<K, V, L, W, R> {
         let (rows, look) = (right.attach.clone(), right.look.clone());
         let build = move |building: &mut Building<'_>| {
             let (table, to) = (building.table(&subscriptions, ""), building.target(0));
-            rows(building, Box::new(Answers::<K> { table, to: to.clone(), keys: PhantomData }));
-            let rows = look(building);
-            (asked.attach)(building, Box::new(Subscriptions { table, rows, to }));
+            let answers = Answers::<K> { table, to: to.clone(), keys: PhantomData };
+            let answers = building.counted(&subscriptions, answers);
+            rows(building, answers);
+            let asking = Subscriptions { table, rows: look(building), to };
+            let asking = building.counted(&subscriptions, asking);
+            (asked.attach)(building, asking);
         };
         let kind = Kind::Emitter { to: vec![TopicRef::Own(name.clone())] };
         let definition = Definition::new(name.clone(), kind, node, Arc::new(build));
@@ -155,7 +158,7 @@ impl<K: Key, V: Value, L: Key, W: Value, R: Value> ForeignJoin<K, V, L, W, R> {
         let name = results.name().to_owned();
         let (rows, look, answers) = (left.attach.clone(), left.look.clone(), responses.attach.clone());
         let route = right.route.clone();
-        let operator: Arc<str> = self.name.as_str().into();
+        let (operator, appender): (Arc<str>, _) = (self.name.as_str().into(), TopicRef::appender(&to[..1]));
         let build = move |building: &mut Building<'_>| {
             let subscribe = Subscribe {
                 left: self.left,
@@ -165,14 +168,15 @@ impl<K: Key, V: Value, L: Key, W: Value, R: Value> ForeignJoin<K, V, L, W, R> {
                 route: route.clone(),
                 to: building.target(1),
             };
-            rows(building, Box::new(subscribe));
+            let subscribe = building.counted(&operator, subscribe);
+            rows(building, subscribe);
             let targets = vec![Target { partitions: building.target(0), writes: results.writes() }];
             let choose = Arc::new(|_: Keyed<'_, K, Option<R>>| 0);
             let responses = Responses {
                 left: self.left,
                 rows: look(building),
                 join: self.join.clone(),
-                next: Box::new(AppendTo { targets, choose }),
+                next: building.counted(&appender, AppendTo { targets, choose }),
             };
             answers(building, Box::new(responses));
         };

@@ -42,12 +42,15 @@ impl<K: Key, V: Value> GlobalTable<K, V> {
         let rows: Stream<K, Option<V>> = Stream::of_topic(&topic.with_nulls());
         let copies: Topic<K, Option<V>> = Topic::with(&name, Text, Nullable(Json));
         let (read, attach) = (copies.read(), rows.attach.clone());
+        let to = vec![TopicRef::Own(name.clone())];
+        let operator = TopicRef::appender(&to);
         let build = move |building: &mut Building<'_>| {
             let target = Target { partitions: building.target(0), writes: copies.writes() };
-            attach(building, Box::new(AppendToAll { target }));
+            let append = building.counted(&operator, AppendToAll { target });
+            attach(building, append);
         };
         let node = Node::stateless(TO_ALL, vec![rows.node.clone()]);
-        let kind = Kind::Emitter { to: vec![TopicRef::Own(name.clone())] };
+        let kind = Kind::Emitter { to };
         let definition = Definition::new(name.clone(), kind, node, Arc::new(build));
         let copy = Stream::of(name.clone(), Some(Arc::new(definition)), read);
         Self { name: name.as_str().into(), table: copy.to_table_with_deletes(Store::named(name)) }

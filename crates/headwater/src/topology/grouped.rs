@@ -56,7 +56,8 @@ impl<K: Key, V: Send + Sync + 'static> Grouped<K, V> {
         Table::kept(label, store, spec, &[&node], route, move |building, store, next| {
             let format = if next.is_some() { RowFormat::Timed } else { rows };
             let table = building.table(store, "");
-            attach(building, Box::new(Aggregate::new(table, format, step.clone(), next)));
+            let aggregate = building.counted(store, Aggregate::new(table, format, step.clone(), next));
+            attach(building, aggregate);
         })
     }
 }

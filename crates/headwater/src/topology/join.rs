@@ -186,7 +186,8 @@ fn waiting<K: Key, V: Sent>(
         move |building: &mut Building<'_>, next: Next<K, V>| {
             building.once(&node, next, |building, next| {
                 let tables = WAITING_TABLES.map(|table| building.table(&name, table));
-                attach(building, Box::new(Waiting::new(tables, grace_ms, next)));
+                let waiting = building.counted(&name, Waiting::new(tables, grace_ms, next));
+                attach(building, waiting);
             });
         }
     };

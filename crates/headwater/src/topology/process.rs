@@ -173,7 +173,8 @@ impl<K: 'static, V: 'static, P> Stream<K, V, P> {
                     if schedule.wall_clock.is_some() {
                         building.on_tick(Box::new(process.clone()));
                     }
-                    upstream(building, Box::new(process));
+                    let process = building.counted(&store.name, process);
+                    upstream(building, process);
                 });
             }
         };

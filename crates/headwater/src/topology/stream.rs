@@ -258,14 +258,15 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
         topics: Vec<Topic<K, V>>,
         choose: On<K, V, usize>,
     ) -> Definition {
-        let attach = self.attach.clone();
+        let (attach, operator) = (self.attach.clone(), TopicRef::appender(&to));
         let build = move |building: &mut Building<'_>| {
             let target = |(index, topic): (usize, &Topic<K, V>)| Target {
                 partitions: building.target(index),
                 writes: topic.writes(),
             };
             let targets = topics.iter().enumerate().map(target).collect();
-            attach(building, Box::new(AppendTo { targets, choose: choose.clone() }));
+            let append = building.counted(&operator, AppendTo { targets, choose: choose.clone() });
+            attach(building, append);
         };
         Definition::new(name, Kind::Emitter { to }, self.node.clone(), Arc::new(build))
     }
@@ -279,14 +280,17 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
         name: impl Into<String>,
         effect: impl Fn(Keyed<'_, K, V>) + Send + Sync + 'static,
     ) -> Observer {
+        let name = name.into();
         let effect = Arc::new(effect);
-        let attach = self.attach.clone();
+        let (attach, operator) = (self.attach.clone(), name.clone());
         let build = move |building: &mut Building<'_>| {
             let effect = effect.clone();
-            attach(building, Box::new(ForEach { effect: move |item: Keyed<'_, K, V>| effect(item) }));
+            let effect = ForEach { effect: move |item: Keyed<'_, K, V>| effect(item) };
+            let counted = building.counted(&operator, effect);
+            attach(building, counted);
         };
         let end = Node::stateless("for_each", vec![self.node.clone()]);
-        Observer { definition: Definition::new(name.into(), Kind::Observer, end, Arc::new(build)) }
+        Observer { definition: Definition::new(name, Kind::Observer, end, Arc::new(build)) }
     }
 }
 
@@ -353,7 +357,8 @@ impl<K: Key, V: Value, P> Stream<K, Option<V>, P> {
         Table::kept("table", store, spec, &[&self.node], self.route.clone(), move |building, store, next| {
             let format = if next.is_some() { RowFormat::Timed } else { rows };
             let table = building.table(store, "");
-            attach(building, Box::new(Materialise { table, format, next }));
+            let keep = building.counted(store, Materialise { table, format, next });
+            attach(building, keep);
         })
     }
 }
@@ -366,6 +371,17 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<Option<K>, Option<V>, P> {
         let route = self.route.clone();
         // A key that is there lies where it would lie if it could not be absent.
         let route: Route<K> = Arc::new(move |key: &K| route(&Some(key.clone())));
-        self.leading_to("present", route, move |next| Box::new(Present { operator: operator.clone(), next }))
+        let node = Node::stateless("present", vec![self.node.clone()]);
+        let (attach, present) = (self.attach.clone(), node.clone());
+        let attach = move |building: &mut Building<'_>, next| {
+            if building.is_first(&present) {
+                let counts = Some(operator.clone());
+                let counted = building.counted(&operator, Present { counts, next });
+                attach(building, counted);
+            } else {
+                attach(building, Box::new(Present { counts: None, next }));
+            }
+        };
+        Stream::of_parts(node, route, Arc::new(attach))
     }
 }

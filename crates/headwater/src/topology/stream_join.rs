@@ -145,28 +145,26 @@ impl<K: Key, V: Sent, P> Stream<K, V, P> {
                     let join = join.clone();
                     Arc::new(move |key, right, left, meta| join(key, left, right, meta))
                 };
-                left(
-                    building,
-                    Box::new(StreamJoinSide {
-                        is_left: true,
-                        alone: left_alone,
-                        other_alone: right_alone,
-                        state: state.clone(),
-                        join: join.clone(),
-                        next: Box::new(next.clone()),
-                    }),
-                );
-                right(
-                    building,
-                    Box::new(StreamJoinSide {
-                        is_left: false,
-                        alone: right_alone,
-                        other_alone: left_alone,
-                        state,
-                        join: turned,
-                        next: Box::new(next),
-                    }),
-                );
+                let left_side = StreamJoinSide {
+                    is_left: true,
+                    alone: left_alone,
+                    other_alone: right_alone,
+                    state: state.clone(),
+                    join: join.clone(),
+                    next: Box::new(next.clone()),
+                };
+                let right_side = StreamJoinSide {
+                    is_left: false,
+                    alone: right_alone,
+                    other_alone: left_alone,
+                    state,
+                    join: turned,
+                    next: Box::new(next),
+                };
+                let left_side = building.counted(&name, left_side);
+                left(building, left_side);
+                let right_side = building.counted(&name, right_side);
+                right(building, right_side);
             }
         };
         let attach = {

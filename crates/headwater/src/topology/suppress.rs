@@ -99,7 +99,9 @@ impl<K: Key, V: Value> Table<K, V> {
                 building.once(&node, next, |building, next| {
                     let [rows, order, time] = TABLES.map(|table| building.table(&name, table));
                     let tables = SuppressTables { rows, order, time };
-                    attach(building, Box::new(Suppress::new(&name, rules.clone(), tables, next)));
+                    let suppress = Suppress::new(&name, rules.clone(), tables, next);
+                    let suppress = building.counted(&name, suppress);
+                    attach(building, suppress);
                 });
             }
         };

@@ -131,7 +131,9 @@ impl<K: Key, V: Value> Regrouped<K, V> {
             let format = if next.is_some() { RowFormat::Timed } else { RowFormat::Plain };
             let table = building.table(store, "");
             let (add, subtract) = (add.clone(), subtract.clone());
-            attach(building, Box::new(AggregateChanges { table, format, add, subtract, next }));
+            let combine = AggregateChanges { table, format, add, subtract, next };
+            let combine = building.counted(store, combine);
+            attach(building, combine);
         })
     }
 }

@@ -157,6 +157,19 @@ pub(crate) enum TopicRef {
 }
 
 impl TopicRef {
+    /// The name by which it was given.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Own(name) | Self::Shared(name) => name,
+        }
+    }
+
+    /// What metrics call the operator that appends to these topics: a store may have the name of a topic.
+    pub(crate) fn appender(topics: &[Self]) -> String {
+        let names: Vec<&str> = topics.iter().map(Self::name).collect();
+        format!("to {}", names.join(", "))
+    }
+
     /// The topic's name in the log.
     ///
     /// # Errors

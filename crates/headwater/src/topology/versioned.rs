@@ -38,7 +38,8 @@ pub(super) fn versioned_table<K: Key, V: Value, P: 'static>(
         let format = if next.is_some() { RowFormat::Timed } else { rows };
         let (tables, due) = (versioned_tables(building, name, history_ms), building.table(name, "due"));
         let keep = MaterialiseVersions::new(name.into(), tables, due, format, next);
-        attach(building, Box::new(keep));
+        let keep = building.counted(name, keep);
+        attach(building, keep);
     };
     let table = Table::kept("versioned table", store, spec, &[&input], stream.route.clone(), build);
     let last = table.look.clone();

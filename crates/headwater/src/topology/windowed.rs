@@ -114,12 +114,12 @@ impl<K: Key, V: Send + Sync + 'static> WindowedGroup<K, V> {
         let store = if let Shape::Sliding { .. } = shape { store.timed() } else { store };
         let kept = WindowStore::new(&store, closes_ms, on_close);
         let (spec, route, view) = (kept.spec.clone(), windowed_route(route), store.clone());
-        let table = Table::kept(label, store, spec, &[&node], route, move |building, _, next| {
+        let table = Table::kept(label, store, spec, &[&node], route, move |building, store, next| {
             let (step, rows) = (step.clone(), kept.rows(building, next));
             let aggregate: Next<K, V> = match shape {
-                Shape::Aligned(frames) => Box::new(TimeAggregate::new(frames, step, rows)),
+                Shape::Aligned(frames) => building.counted(store, TimeAggregate::new(frames, step, rows)),
                 Shape::Sliding { difference_ms } => {
-                    Box::new(SlidingAggregate::new(difference_ms, step, rows))
+                    building.counted(store, SlidingAggregate::new(difference_ms, step, rows))
                 }
             };
             attach(building, aggregate);
@@ -211,9 +211,11 @@ impl<K: Key, V: Send + Sync + 'static> SessionGroup<K, V> {
         let Self { stream: Stream { node, route, attach, .. }, gap_ms, closes_ms, on_close } = self.clone();
         let kept = WindowStore::new(&store, closes_ms, on_close);
         let (spec, route, view) = (kept.spec.clone(), windowed_route(route), store.clone());
-        let table = Table::kept(label, store, spec, &[&node], route, move |building, _, next| {
+        let table = Table::kept(label, store, spec, &[&node], route, move |building, store, next| {
             let (step, merge, rows) = (step.clone(), merge.clone(), kept.rows(building, next));
-            attach(building, Box::new(SessionAggregate::new(gap_ms, step, merge, rows)));
+            let aggregate = SessionAggregate::new(gap_ms, step, merge, rows);
+            let aggregate = building.counted(store, aggregate);
+            attach(building, aggregate);
         });
         expiring_everywhere(table, view, closes_ms)
     }
@@ -253,8 +255,10 @@ fn expiring_everywhere<K: Key, S: Value>(
         let Stream { node, route, attach, .. } = told;
         let kept = WindowStore::new(&store, closes_ms, false);
         let spec = kept.spec.clone();
-        Table::kept("windows", store.clone(), spec, &[&node], route, move |building, _, next| {
-            attach(building, Box::new(KeepWindows::new(kept.rows(building, next))));
+        Table::kept("windows", store.clone(), spec, &[&node], route, move |building, store, next| {
+            let keep = KeepWindows::new(kept.rows(building, next));
+            let keep = building.counted(store, keep);
+            attach(building, keep);
         })
     }))
 }

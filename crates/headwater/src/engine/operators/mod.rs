@@ -7,6 +7,7 @@
 mod aggregate;
 mod append;
 mod change;
+mod counted;
 mod deduplicate;
 mod fan;
 mod for_each;
@@ -34,6 +35,7 @@ use super::flow::{Flow, Keyed, ProcessError};
 pub(crate) use aggregate::{Aggregate, Step};
 pub(crate) use append::{AppendTo, Encoded, Target, WriteRecord};
 pub use change::Change;
+pub(crate) use counted::Counted;
 pub(crate) use deduplicate::{Deduplicate, DeduplicateTables, IdOf};
 pub(crate) use fan::{Fan, Shared};
 pub(crate) use for_each::ForEach;

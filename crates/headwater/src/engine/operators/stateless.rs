@@ -117,7 +117,8 @@ impl<K, V> Sink<K, V> for Peek<K, V> {
 
 /// Hands on what is there, and counts what is null: the declared way to go on without it.
 pub(crate) struct Present<K, V> {
-    pub(crate) operator: Arc<str>,
+    /// What it counts under; `None` where another, which sees the same, counts.
+    pub(crate) counts: Option<Arc<str>>,
     pub(crate) next: Next<K, V>,
 }
 
@@ -127,10 +128,13 @@ impl<K, V> Sink<Option<K>, Option<V>> for Present<K, V> {
         item: Keyed<'_, Option<K>, Option<V>>,
         flow: &mut Flow<'_>,
     ) -> Result<(), ProcessError> {
-        match (item.key, item.value) {
-            (Some(key), Some(value)) => self.next.push(Keyed { key, value, meta: item.meta }, flow)?,
-            (None, _) => flow.drop_record(&self.operator, DropReason::NullKey),
-            (Some(_), None) => flow.drop_record(&self.operator, DropReason::NullValue),
+        let reason = match (item.key, item.value) {
+            (Some(key), Some(value)) => return self.next.push(Keyed { key, value, meta: item.meta }, flow),
+            (None, _) => DropReason::NullKey,
+            (Some(_), None) => DropReason::NullValue,
+        };
+        if let Some(operator) = &self.counts {
+            flow.drop_record(operator, reason);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! One shard of a topology, as the engine runs it: what takes the records of its sources.
 
+use std::sync::Arc;
+
 use headwater_core::clock::Timestamp;
 use headwater_core::record::StoredRecord;
 
@@ -12,16 +14,27 @@ pub(crate) trait TickSink: Send {
     fn tick(&mut self, now: Timestamp, flow: &mut Flow<'_>) -> Result<(), ProcessError>;
 }
 
-/// The heads of the chains of each source, by the source's index.
+/// The heads of the chains of each source, by the source's index; and the names of the operators that have one, by their
+/// ids.
 #[derive(Default)]
 pub(crate) struct Task {
     heads: Vec<Vec<Box<dyn RecordSink>>>,
     ticks: Vec<Box<dyn TickSink>>,
+    operators: Vec<Arc<str>>,
 }
 
 impl Task {
-    pub(crate) fn new(heads: Vec<Vec<Box<dyn RecordSink>>>, ticks: Vec<Box<dyn TickSink>>) -> Self {
-        Self { heads, ticks }
+    pub(crate) fn new(
+        heads: Vec<Vec<Box<dyn RecordSink>>>,
+        ticks: Vec<Box<dyn TickSink>>,
+        operators: Vec<Arc<str>>,
+    ) -> Self {
+        Self { heads, ticks, operators }
+    }
+
+    /// The names of its operators, by their ids: the same whenever it is put together.
+    pub(crate) fn operators(&self) -> &[Arc<str>] {
+        &self.operators
     }
 
     /// Takes a record of the source of this index; one from before the epoch has no time that means anything.

@@ -43,7 +43,7 @@ use super::membership::RunShard;
 use super::observe::Throughput;
 use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::continues_command;
-use crate::engine::flow::{Drops, Flow, ProcessError};
+use crate::engine::flow::{Counts, Flow, ProcessError};
 use crate::engine::operators::{Failure, InputRecord, Task, run_batch, run_tick};
 use crate::engine::state::{Delta, Layered};
 use crate::topology::{Definition, ShardPlace};
@@ -230,7 +230,7 @@ impl Batch {
 struct Processed {
     appends: Vec<Append>,
     changes: Vec<StateChange>,
-    drops: Drops,
+    counts: Counts,
     letters: Option<Changed>,
 }
 
@@ -271,6 +271,7 @@ impl<'a> Run<'a> {
         (kept, parking): (Option<Kept>, Option<Parking>),
     ) -> Self {
         let task = emitter.task(cell.shard);
+        let throughput = Throughput::new(&emitter.definition, &emitter.sources, &task);
         let now = Instant::now();
         Self {
             emitter,
@@ -289,11 +290,7 @@ impl<'a> Run<'a> {
             // since the head was written.
             settle_at: emitter.definition.is_global().then_some(now),
             latency: super::observe::topology_latency(&emitter.definition.name),
-            throughput: Throughput::new(
-                &emitter.definition.name,
-                &emitter.sources,
-                &emitter.definition.tables,
-            ),
+            throughput,
         }
     }
 
@@ -452,21 +449,21 @@ impl<'a> Run<'a> {
         }
         let (task, shard) = (&mut self.task, self.cell.shard);
         let Some(kept) = &self.kept else {
-            let (appends, drops) = work(task, batch, Flow::new(None), shard)?;
-            return Ok(Processed { appends, changes: Vec::new(), drops, letters: None });
+            let (appends, counts) = work(task, batch, Flow::new(None), shard)?;
+            return Ok(Processed { appends, changes: Vec::new(), counts, letters: None });
         };
         let mut delta = Delta::default();
         let worked = kept.state.look_up(|committed| {
             let layered = Layered { delta: &mut delta, in_flight: None, committed };
             work(task, batch, Flow::new(Some(layered)), shard)
         });
-        let (appends, drops) = worked.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
+        let (appends, counts) = worked.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?;
         let changes = delta.into_changes();
         if self.parking.is_some() && kept.check(&changes).is_err() {
             let error = ProcessError::KeyTooLong("a key of its state is too long".to_owned());
             return Err(Failure { at: 0, error });
         }
-        Ok(Processed { appends, changes, drops, letters: None })
+        Ok(Processed { appends, changes, counts, letters: None })
     }
 
     fn process_each(&mut self, batch: &Batch) -> Result<Processed, Failure> {
@@ -481,11 +478,11 @@ impl<'a> Run<'a> {
             if let Some(now) = batch.tick {
                 run_tick(task, now, &mut flow).map_err(|error| Failure { at: usize::MAX, error })?;
             }
-            let drops = flow.take_drops();
-            Ok((flow.into_appends(shard), drops, changed))
+            let counts = flow.take_counts();
+            Ok((flow.into_appends(shard), counts, changed))
         };
         let mut delta = Delta::default();
-        let (appends, drops, changed) = match &self.kept {
+        let (appends, counts, changed) = match &self.kept {
             None => take(Flow::new(None))?,
             Some(kept) => {
                 let taken = kept.state.look_up(|committed| {
@@ -494,7 +491,7 @@ impl<'a> Run<'a> {
                 taken.unwrap_or_else(|error| Err(Failure { at: 0, error: error.into() }))?
             }
         };
-        Ok(Processed { appends, changes: delta.into_changes(), drops, letters: Some(changed) })
+        Ok(Processed { appends, changes: delta.into_changes(), counts, letters: Some(changed) })
     }
 
     /// Tells of a record whether its time lies further ahead of the clock than it may.
@@ -520,7 +517,7 @@ impl<'a> Run<'a> {
         processed: Processed,
         stop: &CancellationToken,
     ) -> Result<Option<Committed>, Stop> {
-        let Processed { mut appends, changes, drops, letters } = processed;
+        let Processed { mut appends, changes, counts, letters } = processed;
         if batch.records.is_empty() && !batch.settles && appends.is_empty() && changes.is_empty() {
             return Ok(Some(Committed::Yes(Vec::new())));
         }
@@ -557,7 +554,8 @@ impl<'a> Run<'a> {
             self.committed.clone_from(&batch.offsets);
             self.settle_at = None;
             self.publish(&batch.offsets);
-            super::observe::dropped(&self.emitter.definition.name, drops);
+            self.throughput.taken(&counts.taken);
+            super::observe::dropped(&self.emitter.definition.name, counts.drops);
             if let Some((earliest, latest)) = batch.times() {
                 super::observe::took(&self.latency, now, [earliest, latest]);
             }
@@ -611,12 +609,12 @@ fn work(
     batch: &Batch,
     mut flow: Flow<'_>,
     shard: Partition,
-) -> Result<(Vec<Append>, Drops), Failure> {
+) -> Result<(Vec<Append>, Counts), Failure> {
     let records = batch.records.iter().map(|(source, record)| InputRecord { source: *source, record });
     run_batch(task, records, &mut flow)?;
     if let Some(now) = batch.tick {
         run_tick(task, now, &mut flow).map_err(|error| Failure { at: usize::MAX, error })?;
     }
-    let drops = flow.take_drops();
-    Ok((flow.into_appends(shard), drops))
+    let counts = flow.take_counts();
+    Ok((flow.into_appends(shard), counts))
 }
