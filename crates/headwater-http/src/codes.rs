@@ -83,6 +83,8 @@ codes! {
         "Ask an instance of another role: `query` answers questions, `command` takes commands, `all` does both.";
     INVALID_BODY = 422 "invalid-body", "The body does not fit",
         "Correct the fields named in errors.";
+    NOT_AN_OBJECT = 422 "not-an-object", "The body is no JSON object",
+        "Send one object with named fields, in braces.";
     UNKNOWN_FIELD = 422 "unknown-field", "The body has a field that is not known here",
         "Remove or rename the field; the detail suggests a name where one is near.";
     MISSING_FIELD = 422 "missing-field", "The body lacks a field",

@@ -2,8 +2,8 @@
 //!
 //! A field that the type does not know is refused even if the type forgot `deny_unknown_fields`, since a
 //! misspelt optional field would otherwise be lost in silence. (Types that serde buffers first, such as
-//! internally tagged and flattened ones, have to deny unknown fields themselves.) A body that fits is read once;
-//! only one that does not is read again to find out where.
+//! internally tagged and flattened ones, have to deny unknown fields themselves.) Structs are read from objects,
+//! not from arrays. A body that fits is read once; only one that does not is read again to find out where.
 
 use std::error::Error;
 
@@ -16,6 +16,7 @@ use serde_json::error::Category;
 
 use crate::codes;
 use crate::misfit::Misfit;
+use crate::objects::{Strict, is_object};
 use crate::problem::Problem;
 use crate::serve::BodyTimedOut;
 
@@ -92,7 +93,7 @@ fn unreadable(error: &(dyn Error + 'static)) -> Problem {
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Problem> {
     let mut ignored = None;
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let read = serde_ignored::deserialize(&mut reader, |path| {
+    let read = serde_ignored::deserialize(Strict(&mut reader), |path| {
         ignored.get_or_insert_with(|| ignored_field(&path));
     });
     match read {
@@ -127,13 +128,16 @@ fn diagnosis<T: DeserializeOwned>(json: &[u8]) -> Problem {
         return Problem::new(&codes::JSON_TOO_DEEP, detail);
     }
     let mut reader = serde_json::Deserializer::from_slice(json);
-    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+    match serde_path_to_error::deserialize::<_, T>(Strict(&mut reader)) {
         Ok(_) => malformed(&reader.end().err()),
         Err(error) => match error.inner().classify() {
             Category::Eof if json.trim_ascii().is_empty() => {
                 Problem::new(&codes::TRUNCATED_JSON, "the body is empty")
             }
             Category::Eof => Problem::new(&codes::TRUNCATED_JSON, error.inner().to_string()),
+            Category::Data if is_object::<T>() && !json.trim_ascii_start().starts_with(b"{") => {
+                Problem::new(&codes::NOT_AN_OBJECT, "the body must be a JSON object")
+            }
             Category::Data => {
                 Misfit::from_serde(&error.path().to_string(), &error.inner().to_string()).into_body_problem()
             }

@@ -90,14 +90,56 @@ fn each_misfit_names_its_field() {
             "lines[1].colur",
             "unknown field",
         ),
-        (r#"[]"#, "invalid-value", "", "invalid length 0"),
-        (r#""text""#, "invalid-value", "", "expected struct Order"),
+        (
+            r#"{"customerId": "c", "lines": [[5, "red", 2, {}]]}"#,
+            "invalid-value",
+            "lines[0]",
+            "invalid type: sequence, expected struct Line",
+        ),
+        (r#"[]"#, "not-an-object", "", "the body must be a JSON object"),
+        (r#" ["c", []]"#, "not-an-object", "", "the body must be a JSON object"),
+        (r#"[1, 2"#, "not-an-object", "", "the body must be a JSON object"),
+        (r#""text""#, "not-an-object", "", "the body must be a JSON object"),
+        ("null", "not-an-object", "", "the body must be a JSON object"),
     ];
     for (json, code, field, detail) in cases {
         let wrong = wrong(json);
         assert_eq!((wrong.0, wrong.1.as_str()), (code, field), "{json}: {}", wrong.2);
         assert!(wrong.2.contains(detail), "{json}: {}", wrong.2);
         assert!(!wrong.2.contains(" at line "), "{json}: {}", wrong.2);
+    }
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Shape {
+    Nothing,
+    Circle { radius: u8 },
+    Pair(u8, u8),
+    Named(Name),
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Name(String);
+
+#[test]
+fn arrays_are_read_where_they_belong_and_never_as_fields() {
+    let read = |json: &str| {
+        parse::<Vec<Option<Shape>>>(json.as_bytes()).map_err(|problem| {
+            assert_eq!(problem.code().name, "invalid-value", "{json}");
+            problem.offending_field().unwrap_or_default().to_owned()
+        })
+    };
+    let all = r#"["nothing", {"circle": {"radius": 5}}, {"pair": [1, 2]}, {"named": "n"}, null]"#;
+    let shapes =
+        [Shape::Nothing, Shape::Circle { radius: 5 }, Shape::Pair(1, 2), Shape::Named(Name("n".into()))];
+    assert_eq!(read(all), Ok(shapes.into_iter().map(Some).chain([None]).collect()));
+    assert_eq!(read(r#"[{"circle": [5]}]"#), Err("[0].circle".into()));
+    for (json, told) in [("[]", true), ("{}", false)] {
+        let list = parse::<Vec<u8>>(json.as_bytes()).map_err(|problem| problem.code().name);
+        assert_eq!(list, if told { Ok(Vec::new()) } else { Err("invalid-value") });
+        let map = parse::<BTreeMap<String, u8>>(json.as_bytes()).map_err(|problem| problem.code().name);
+        assert_eq!(map, if told { Err("not-an-object") } else { Ok(BTreeMap::new()) });
     }
 }
 

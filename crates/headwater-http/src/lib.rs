@@ -44,6 +44,7 @@ pub mod logs;
 pub mod metric_names;
 pub mod metrics;
 mod misfit;
+mod objects;
 pub mod openapi;
 pub mod peers;
 pub mod position;

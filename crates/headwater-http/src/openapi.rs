@@ -84,6 +84,7 @@ impl Operation {
             &codes::MALFORMED_JSON,
             &codes::BODY_TOO_LARGE,
             &codes::UNSUPPORTED_MEDIA_TYPE,
+            &codes::NOT_AN_OBJECT,
             &codes::UNKNOWN_FIELD,
             &codes::MISSING_FIELD,
             &codes::INVALID_VALUE,

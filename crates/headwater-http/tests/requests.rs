@@ -84,6 +84,7 @@ async fn bodies_that_do_not_fit_are_refused_by_field() {
         (json, r#"{"customerId": "c1"}"#, 422, "missing-field", "itemPrice"),
         (json, r#"{"customerId": 7, "itemPrice": 5}"#, 422, "invalid-value", "customerId"),
         (json, r#"{"customerId": "c1", "itemPrice": null}"#, 422, "invalid-value", "itemPrice"),
+        (json, r#"["c1", 5]"#, 422, "not-an-object", ""),
         (json, "nonsense", 400, "malformed-json", ""),
     ];
     for (kind, body, status, code, field) in cases {

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use crate::connection::Connection;
 use crate::errors::{code_of, failed_to, kind_of};
 use crate::names::OwnName;
+use crate::operation::Operation;
 use crate::record::outgoing;
 use crate::topics::{Topics, unknown};
 use crate::transaction::{self, Failure, offset_of};
@@ -72,10 +73,10 @@ impl Appender {
     }
 
     async fn one(&self, append: &Append) -> Result<Offset, AppendError> {
-        let what = format!("append to {}", append.to);
-        let producer = self.producer(&what).await.map_err(AppendError::NotWritten)?;
+        let what = Operation::Append(&append.to);
+        let producer = self.producer(what).await.map_err(AppendError::NotWritten)?;
         let queued = producer.enqueue(outgoing(append)).await;
-        let queued = queued.map_err(|error| AppendError::NotWritten(failed_to(&what, error)))?;
+        let queued = queued.map_err(|error| AppendError::NotWritten(failed_to(what, error)))?;
         let written = queued.await.and_then(|written| offset_of(written.offset));
         match written {
             Ok(offset) => Ok(offset),
@@ -85,15 +86,15 @@ impl Appender {
                     self.producer.lock().await.take();
                 }
                 Err(if is_surely_lost(&error) {
-                    AppendError::NotWritten(failed_to(&what, error))
+                    AppendError::NotWritten(failed_to(what, error))
                 } else {
-                    AppendError::Unknown(failed_to(&what, error))
+                    AppendError::Unknown(failed_to(what, error))
                 })
             }
         }
     }
 
-    async fn producer(&self, what: &str) -> Result<Arc<Producer>, LogError> {
+    async fn producer(&self, what: Operation<'_>) -> Result<Arc<Producer>, LogError> {
         let (kafka, age) = self.connection.current();
         let mut current = self.producer.lock().await;
         match &*current {
@@ -202,17 +203,17 @@ impl Committer {
     /// Tried once more where it was another life of this instance, or the cluster, that ended the transaction.
     async fn commit(&mut self, appends: Vec<Append>) -> Answer {
         let what = match appends.first() {
-            Some(first) => format!("append {} records to {} and beside", appends.len(), first.to),
+            Some(first) => Operation::AppendTogether { records: appends.len(), first: &first.to },
             None => return Ok(Vec::new()),
         };
-        match self.try_commit(&what, &appends).await {
+        match self.try_commit(what, &appends).await {
             Err(Failure::Fenced) => {}
-            other => return other.map_err(|failure| told(&what, failure)),
+            other => return other.map_err(|failure| told(what, failure)),
         }
-        self.try_commit(&what, &appends).await.map_err(|failure| told(&what, failure))
+        self.try_commit(what, &appends).await.map_err(|failure| told(what, failure))
     }
 
-    async fn try_commit(&mut self, what: &str, appends: &[Append]) -> Result<Vec<Offset>, Failure> {
+    async fn try_commit(&mut self, what: Operation<'_>, appends: &[Append]) -> Result<Vec<Offset>, Failure> {
         if self.producer.is_none() {
             self.producer = Some(self.open().await.map_err(Failure::Refused)?);
         }
@@ -222,7 +223,7 @@ impl Committer {
         if let Err(failure) = &committed
             && !matches!(failure, Failure::Refused(_) | Failure::Withdrawn(_))
         {
-            tracing::debug!(?failure, what, "the producer of appends is made anew");
+            tracing::debug!(?failure, %what, "the producer of appends is made anew");
             self.producer = None;
         }
         committed
@@ -242,7 +243,7 @@ impl Committer {
     }
 }
 
-fn told(what: &str, failure: Failure) -> AppendError {
+fn told(what: Operation<'_>, failure: Failure) -> AppendError {
     match failure {
         Failure::Refused(error) | Failure::Abandoned(error) => {
             debug_assert!(kind_of(&error) != LogErrorKind::Fenced, "a fenced producer is told as such");

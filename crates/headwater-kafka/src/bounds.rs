@@ -13,6 +13,7 @@ use krafka::admin::{self, ListOffsetsOptions, OffsetForLeaderEpochOptions, Offse
 
 use crate::connection::Connection;
 use crate::errors::failed_to;
+use crate::operation::Operation;
 use crate::topics::Topics;
 
 /// Asks partitions' leaders for offsets.
@@ -36,9 +37,9 @@ impl Places {
     /// As [`Log::offset_at`](headwater_core::log::Log::offset_at).
     pub(crate) async fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<Offset, LogError> {
         self.topics.partition(at).await?;
-        let what = format!("find a time in {at}");
+        let what = Operation::FindTime(at);
         let consumer = self.connection.kafka().consumer_without_group().metrics_push(false).build().await;
-        let consumer = consumer.map_err(|error| failed_to(&what, error))?;
+        let consumer = consumer.map_err(|error| failed_to(what, error))?;
         let place = (at.topic.as_str(), partition_id(at));
         let patience = self.connection.settings().patience;
         let found = tokio::time::timeout(patience, consumer.offsets_for_times(&[place], time.0)).await;
@@ -48,8 +49,8 @@ impl Places {
                 Ok(offset) => Ok(Offset(offset)),
                 Err(_) => self.ask(at, OffsetSpec::Latest).await,
             },
-            Ok(Some(Err(error))) => Err(self.failed(at, &what, error)),
-            Ok(None) | Err(_) => Err(self.failed(at, &what, KrafkaError::timeout("looking for a time"))),
+            Ok(Some(Err(error))) => Err(self.failed(at, what, error)),
+            Ok(None) | Err(_) => Err(self.failed(at, what, KrafkaError::timeout("looking for a time"))),
         }
     }
 
@@ -62,7 +63,7 @@ impl Places {
         next: Offset,
         epoch: u32,
     ) -> Result<Option<Offset>, LogError> {
-        let what = format!("ask where leader epoch {epoch} ends in {at}");
+        let what = Operation::FindEpochEnd { epoch, at };
         let place = admin::TopicPartition::new(at.topic.as_str(), partition_id(at));
         let asked = [(place, i32::try_from(epoch).unwrap_or(i32::MAX))];
         let options = OffsetForLeaderEpochOptions::default();
@@ -70,13 +71,13 @@ impl Places {
         match ends.map(|ends| ends.into_values().next()) {
             // An epoch that the leader cannot place says nothing.
             Ok(Some(Ok(end))) => Ok(u64::try_from(end.end_offset).ok().map(Offset).filter(|end| *end < next)),
-            Ok(Some(Err(error))) | Err(error) => Err(self.failed(at, &what, error)),
-            Ok(None) => Err(self.failed(at, &what, KrafkaError::timeout("asking for an epoch's end"))),
+            Ok(Some(Err(error))) | Err(error) => Err(self.failed(at, what, error)),
+            Ok(None) => Err(self.failed(at, what, KrafkaError::timeout("asking for an epoch's end"))),
         }
     }
 
     async fn ask(&self, at: &TopicPartition, spec: OffsetSpec) -> Result<Offset, LogError> {
-        let what = format!("ask for the bounds of {at}");
+        let what = Operation::FindBounds(at);
         let place = admin::TopicPartition::new(at.topic.as_str(), partition_id(at));
         let listed =
             self.connection.admin().list_offsets([(place, spec)], ListOffsetsOptions::default()).await;
@@ -85,12 +86,12 @@ impl Places {
             Ok(Some(Ok(listed))) => {
                 Ok(Offset(u64::try_from(listed.offset).expect("the client answers no negative offset")))
             }
-            Ok(Some(Err(error))) | Err(error) => Err(self.failed(at, &what, error)),
-            Ok(None) => Err(self.failed(at, &what, KrafkaError::timeout("listing offsets"))),
+            Ok(Some(Err(error))) | Err(error) => Err(self.failed(at, what, error)),
+            Ok(None) => Err(self.failed(at, what, KrafkaError::timeout("listing offsets"))),
         }
     }
 
-    fn failed(&self, at: &TopicPartition, what: &str, error: KrafkaError) -> LogError {
+    fn failed(&self, at: &TopicPartition, what: Operation<'_>, error: KrafkaError) -> LogError {
         let error = failed_to(what, error);
         if error.kind() == LogErrorKind::UnknownTopic {
             self.topics.forget(&at.topic);

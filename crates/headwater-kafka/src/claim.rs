@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use crate::connection::Connection;
 use crate::errors::failed_to;
 use crate::heads::Heads;
+use crate::operation::{Operation, ShardOf};
 use crate::topics::Topics;
 use crate::turns::Turns;
 use crate::writer::KafkaWriter;
@@ -71,8 +72,8 @@ impl Hold {
         &self.means.group.name
     }
 
-    pub(crate) fn shard(&self) -> Partition {
-        self.shard
+    pub(crate) fn shard(&self) -> ShardOf<'_> {
+        ShardOf { group: self.group(), shard: self.shard }
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -141,12 +142,12 @@ async fn open(hold: &Arc<Hold>) -> Result<Opened, LogError> {
 /// Takes the transactional ids over: fences whoever had it, and settles what that one left open.
 async fn open_producers(hold: &Hold) -> Result<Turns, LogError> {
     let connection = &hold.means.connection;
-    let what = format!("open the writer of shard {} of {}", hold.shard, hold.group());
+    let what = Operation::OpenWriter(hold.shard());
     let kafka = connection.dedicated().await?;
     let name = format!("{}.{}", hold.group(), hold.shard);
     let producers = Turns::open(connection, &kafka, &name, connection.settings().transaction_timeout)
         .await
-        .map_err(|error| failed_to(&what, error))?;
+        .map_err(|error| failed_to(what, error))?;
     if !producers.have_epochs() {
         // The cluster has it, as was found when connecting; a broker could not be asked.
         let message = format!("could not {what}: not every broker answers; it is tried again");
@@ -157,7 +158,7 @@ async fn open_producers(hold: &Hold) -> Result<Turns, LogError> {
 
 /// Answers an error unless the group still counts this member, and does not count the shard as another's.
 async fn ask_the_coordinator(hold: &Hold) -> Result<(), LogError> {
-    let what = format!("ask who has shard {} of {}", hold.shard, hold.group());
+    let what = Operation::FindHolder(hold.shard());
     let Some(place) = hold.place() else {
         return Err(hold.uncounted());
     };
@@ -168,7 +169,7 @@ async fn ask_the_coordinator(hold: &Hold) -> Result<(), LogError> {
         let lost = || krafka::KrafkaError::timeout("the coordinator told nothing of the group");
         groups.into_values().next().unwrap_or_else(|| Err(lost()))
     });
-    let group = group.map_err(|error| failed_to(&what, error))?;
+    let group = group.map_err(|error| failed_to(what, error))?;
     let me = |member: &&ConsumerGroupMember| member.member_id == place.member_id();
     if !group.members.iter().any(|member| me(&member)) {
         return Err(hold.uncounted());

@@ -12,6 +12,7 @@ use krafka::admin::{
 use crate::connecting::explain;
 use crate::connection::Connection;
 use crate::errors::{KafkaError, KafkaErrorKind, failed_to};
+use crate::operation::Operation;
 use crate::topics::Topics;
 
 /// The feature by which every transaction of a producer has an epoch of its own (KIP-890): without it, a commit whose
@@ -75,12 +76,12 @@ pub(crate) async fn committed(
     topics: &Topics,
     group: &str,
 ) -> Result<Position, LogError> {
-    let what = format!("ask for the positions of {group}");
+    let what = Operation::FindPositions(group);
     let options = ListConsumerGroupOffsetsOptions::default().require_stable(true);
     let offsets = connection.admin().list_consumer_group_offsets(group, options).await;
     let mut found: BTreeMap<TopicName, Vec<(TopicPartition, Offset)>> = BTreeMap::new();
-    for (at, offset) in offsets.map_err(|error| failed_to(&what, error))? {
-        let offset = offset.map_err(|error| failed_to(&what, error))?.offset;
+    for (at, offset) in offsets.map_err(|error| failed_to(what, error))? {
+        let offset = offset.map_err(|error| failed_to(what, error))?.offset;
         let (Ok(topic), Ok(partition)) = (TopicName::new(&at.topic), u32::try_from(at.partition)) else {
             continue;
         };

@@ -9,6 +9,8 @@ use headwater_core::log::{LogError, LogErrorKind};
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
 
+use crate::operation::Operation;
+
 /// Why a cluster cannot be used.
 #[derive(Debug)]
 pub struct KafkaError {
@@ -69,17 +71,17 @@ impl From<KafkaError> for LogError {
     }
 }
 
-/// A call that failed: `what` names the thing and what was to be done with it, as in "create the topic orders".
-pub(crate) fn failed_to(what: &str, error: KrafkaError) -> LogError {
+/// An operation that failed.
+pub(crate) fn failed_to(what: Operation<'_>, error: KrafkaError) -> LogError {
     let kind = kind_of(&error);
     LogError::new(kind, format!("could not {what}: {}", advice(kind, what, &error))).with_source(error)
 }
 
-fn advice(kind: LogErrorKind, what: &str, error: &KrafkaError) -> String {
+fn advice(kind: LogErrorKind, what: Operation<'_>, error: &KrafkaError) -> String {
     match kind {
         LogErrorKind::UnknownTopic => "the cluster has no such topic or partition".to_owned(),
         LogErrorKind::TopicExists => "a topic of that name exists".to_owned(),
-        LogErrorKind::Denied => denied(what, code_of(error)),
+        LogErrorKind::Denied => denied(what, error),
         LogErrorKind::Unavailable => "the cluster does not answer, or not yet; it is tried again".to_owned(),
         LogErrorKind::Fenced => "somebody else has taken over".to_owned(),
         LogErrorKind::Invalid => reason(error),
@@ -87,43 +89,12 @@ fn advice(kind: LogErrorKind, what: &str, error: &KrafkaError) -> String {
     }
 }
 
-/// The right that a call needs: by what the cluster denies it on, and by the first words of what it was to do. A name
-/// takes the place of `{}`.
-const RIGHTS: [(ErrorCode, &str, &str); 16] = [
-    (ErrorCode::TopicAuthorizationFailed, "create", "Create on topic {}"),
-    (ErrorCode::TopicAuthorizationFailed, "alter", "AlterConfigs on topic {}"),
-    (ErrorCode::TopicAuthorizationFailed, "delete", "Delete on topic {}"),
-    (ErrorCode::TopicAuthorizationFailed, "describe", "Describe and DescribeConfigs on topic {}"),
-    (ErrorCode::TopicAuthorizationFailed, "append", "Write on the topic of {}"),
-    (ErrorCode::TopicAuthorizationFailed, "read", "Read on the topic of {}"),
-    (ErrorCode::TopicAuthorizationFailed, "find", "Describe on the topic of {}"),
-    (ErrorCode::TopicAuthorizationFailed, "ask", "Describe on the topic of {}"),
-    (
-        ErrorCode::TopicAuthorizationFailed,
-        "",
-        "Write on every topic that it appends to, and Read on those it reads",
-    ),
-    (ErrorCode::GroupAuthorizationFailed, "ask", "Describe on group {}"),
-    (ErrorCode::GroupAuthorizationFailed, "", "Read on group {}"),
-    (
-        ErrorCode::TransactionalIdAuthorizationFailed,
-        "append",
-        "Write and Describe on transactional ids headwater-append.*",
-    ),
-    (ErrorCode::TransactionalIdAuthorizationFailed, "", "Write and Describe on transactional ids {}.*"),
-    (ErrorCode::ClusterAuthorizationFailed, "create", "Create on the cluster"),
-    (ErrorCode::ClusterAuthorizationFailed, "alter", "Alter on the cluster, to add replicas"),
-    (ErrorCode::ClusterAuthorizationFailed, "", "Write on the topic, or IdempotentWrite on the cluster"),
-];
-
 /// What is missing, in the words of access control lists.
-pub(crate) fn denied(what: &str, code: Option<ErrorCode>) -> String {
-    let right = RIGHTS.iter().find(|(of, verb, _)| Some(*of) == code && what.starts_with(verb));
-    let Some((.., right)) = right else {
-        return "the cluster refuses this process; check its credentials".to_owned();
-    };
-    let name = what.rsplit(' ').next().unwrap_or_default();
-    format!("the cluster denies it to this process's user; grant it {}", right.replace("{}", name))
+fn denied(what: Operation<'_>, error: &KrafkaError) -> String {
+    match code_of(error).and_then(|denial| what.right(denial)) {
+        Some(right) => format!("the cluster denies it to this process's user; grant it {right}"),
+        None => "the cluster refuses this process; check its credentials".to_owned(),
+    }
 }
 
 /// Why the cluster refuses for good, in words where it says only a code.

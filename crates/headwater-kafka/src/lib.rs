@@ -35,6 +35,7 @@ mod heads;
 mod log;
 mod membership;
 mod names;
+mod operation;
 mod outage;
 mod reader;
 mod record;

@@ -37,6 +37,7 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::connection::Connection;
 use crate::errors::{code_of, failed_to};
 use crate::heads::Place;
+use crate::operation::Operation;
 use crate::reader::Reader;
 use crate::replicas::{Assignment, assignment_of, raise};
 use crate::settings::KafkaSettings;
@@ -109,7 +110,7 @@ impl Topics {
     pub(crate) async fn all(&self) -> Result<Vec<TopicDescription>, LogError> {
         let admin = self.connection.admin();
         let names = admin.list_topics(ListTopicsOptions::default()).await;
-        let names = names.map_err(|error| failed_to("list the topics", error))?;
+        let names = names.map_err(|error| failed_to(Operation::ListTopics, error))?;
         if names.is_empty() {
             return Ok(Vec::new());
         }
@@ -118,22 +119,23 @@ impl Topics {
 
     /// Those that are there, in order of their names.
     async fn look_at_all(&self, names: Vec<String>) -> Result<Vec<Found>, LogError> {
-        let what = || format!("describe {}", names.join(", "));
+        let what = Operation::DescribeTopics(&names);
         let admin = self.connection.admin();
         let resources: Vec<_> = names.iter().map(ConfigResource::topic).collect();
         let (described, configs) = tokio::join!(
             admin.describe_topics(&names, DescribeTopicsOptions::default()),
             self.configs(&admin, resources),
         );
-        let described = described.map_err(|error| failed_to(&what(), error))?;
-        let mut configs = configs.map_err(|error| failed_to(&what(), error))?;
+        let described = described.map_err(|error| failed_to(what, error))?;
+        let mut configs = configs.map_err(|error| failed_to(what, error))?;
         let mut found = Vec::with_capacity(described.len());
         for (name, description) in described {
-            let Some(description) = there(description).map_err(|error| failed_to(&what(), error))? else {
+            let what = Operation::DescribeTopics(std::slice::from_ref(&name));
+            let Some(description) = there(description).map_err(|error| failed_to(what, error))? else {
                 continue;
             };
             let entries = configs.remove(&ConfigResource::topic(&*name)).unwrap_or_else(|| Ok(Vec::new()));
-            let Some(entries) = there(entries).map_err(|error| failed_to(&what(), error))? else {
+            let Some(entries) = there(entries).map_err(|error| failed_to(what, error))? else {
                 continue;
             };
             found.extend(self.told(&description, &entries));
@@ -183,13 +185,13 @@ impl Topics {
         name: &TopicName,
         settings: TopicSettings,
     ) -> Result<TopicDescription, LogError> {
-        let what = format!("create the topic {name}");
-        let topic = self.new_topic(name, settings).map_err(|error| failed_to(&what, error))?;
+        let what = Operation::CreateTopic(name);
+        let topic = self.new_topic(name, settings).map_err(|error| failed_to(what, error))?;
         let deadline = Instant::now() + MAKING_TIME_MAX;
         loop {
             let topic = [topic.clone()];
             let made = self.connection.admin().create_topics(topic, CreateTopicsOptions::default()).await;
-            match only(made).map_err(|error| failed_to(&what, error)) {
+            match only(made).map_err(|error| failed_to(what, error)) {
                 Ok(_) => break,
                 Err(error) if error.kind() == LogErrorKind::Unavailable && Instant::now() < deadline => {
                     sleep(LOOK_EVERY).await;
@@ -204,9 +206,9 @@ impl Topics {
 
     /// Waits until the brokers have heard of a topic that somebody has made, and it can be written to.
     pub(crate) async fn await_made(&self, name: &TopicName) -> Result<TopicDescription, LogError> {
-        let what = format!("create the topic {name}");
+        let what = Operation::CreateTopic(name);
         self.forget(name);
-        self.wait_for(&what, name, |found| found.filter(|found| found.led).map(|found| found.topic)).await
+        self.wait_for(what, name, |found| found.filter(|found| found.led).map(|found| found.topic)).await
     }
 
     fn new_topic(&self, name: &TopicName, settings: TopicSettings) -> Result<NewTopic, KrafkaError> {
@@ -227,7 +229,7 @@ impl Topics {
         name: &TopicName,
         settings: TopicSettings,
     ) -> Result<TopicDescription, LogError> {
-        let what = format!("alter the topic {name}");
+        let what = Operation::AlterTopic(name);
         let Some(Found { topic: before, assignment, .. }) = self.look(name).await? else {
             return Err(unknown(name.as_str()));
         };
@@ -245,29 +247,29 @@ impl Topics {
         let admin = self.connection.admin();
         let factor = usize::try_from(replication_factor).unwrap_or(1);
         // First: the cluster may have too few brokers, and then nothing is altered.
-        raise(&admin, name.as_str(), &assignment, factor).await.map_err(|error| failed_to(&what, error))?;
+        raise(&admin, name.as_str(), &assignment, factor).await.map_err(|error| failed_to(what, error))?;
         let changed = admin
             .incremental_alter_configs(
                 [(ConfigResource::topic(name.as_str()), changes)],
                 IncrementalAlterConfigsOptions::default(),
             )
             .await;
-        only(changed).map_err(|error| failed_to(&what, error))?;
+        only(changed).map_err(|error| failed_to(what, error))?;
         let is_kept = |found: &Found| found.assignment.values().all(|replicas| replicas.len() >= factor);
         let altered = |found: Found| {
             let done = found.topic.settings == settings && is_kept(&found);
             done.then_some(found.topic)
         };
-        self.wait_for(&what, name, |found| found.and_then(altered)).await
+        self.wait_for(what, name, |found| found.and_then(altered)).await
     }
 
     /// As [`Log::delete`](headwater_core::log::Log::delete); answers when the brokers have heard of it.
     pub(crate) async fn delete(&self, name: &TopicName) -> Result<(), LogError> {
-        let what = format!("delete the topic {name}");
+        let what = Operation::DeleteTopic(name);
         let gone =
             self.connection.admin().delete_topics([name.as_str()], DeleteTopicsOptions::default()).await;
-        only(gone).map_err(|error| failed_to(&what, error))?;
-        self.wait_for(&what, name, |found| found.is_none().then_some(())).await?;
+        only(gone).map_err(|error| failed_to(what, error))?;
+        self.wait_for(what, name, |found| found.is_none().then_some(())).await?;
         self.lives.lock().remove(name);
         // What the shared client remembers of the topic would be taken for another one of that name.
         Ok(self.connection.rebuild().await?)
@@ -318,7 +320,7 @@ impl Topics {
     /// Looks at a topic until it is as it should be, for as long as making one may take.
     async fn wait_for<T>(
         &self,
-        what: &str,
+        what: Operation<'_>,
         name: &TopicName,
         is_so: impl Fn(Option<Found>) -> Option<T> + Send,
     ) -> Result<T, LogError> {

@@ -31,6 +31,7 @@ use crate::bounds::partition_id;
 use crate::claim::Hold;
 use crate::errors::{code_of, failed_to};
 use crate::heads::{self, StoredHead};
+use crate::operation::Operation;
 use crate::record::{outgoing, plain};
 use crate::topics::Topics;
 use crate::transaction::{self, Failure};
@@ -78,7 +79,7 @@ impl KafkaWriter {
 impl Writer for KafkaWriter {
     fn commit(&mut self, transaction: Transaction) -> BoxFuture<'static, Result<Vec<Offset>, CommitError>> {
         let shard = self.0.clone();
-        let what = shard.what();
+        let what = shard.what().to_string();
         let committing = tokio::spawn(async move { shard.commit(transaction).await });
         Box::pin(async move {
             committing.await.unwrap_or_else(|ended| {
@@ -91,8 +92,8 @@ impl Writer for KafkaWriter {
 }
 
 impl Shard {
-    fn what(&self) -> String {
-        format!("commit for shard {} of {}", self.hold.shard(), self.hold.group())
+    fn what(&self) -> Operation<'_> {
+        Operation::Commit(self.hold.shard())
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<Vec<Offset>, CommitError> {
@@ -222,7 +223,7 @@ impl Shard {
                 CommitError::Fenced
             }
             Failure::Refused(error) => {
-                let error = failed_to(&what, error);
+                let error = failed_to(what, error);
                 if error.kind() == LogErrorKind::UnknownTopic {
                     transaction.appends.iter().for_each(|append| self.topics.forget(&append.to.topic));
                     transaction.positions.iter().for_each(|(at, _)| self.topics.forget(&at.topic));
@@ -232,11 +233,11 @@ impl Shard {
             Failure::Withdrawn(error) => refused(error),
             Failure::Abandoned(error) => {
                 self.die();
-                refused(failed_to(&what, error))
+                refused(failed_to(what, error))
             }
             Failure::Unknown(error) => {
                 self.die();
-                CommitError::Unknown(failed_to(&what, error))
+                CommitError::Unknown(failed_to(what, error))
             }
         }
     }

@@ -145,6 +145,12 @@ async fn topics_and_appends(guarded: &Guarded, orders: &Orders) {
     denied(append.map_err(not_written), "grant it Write on the topic of shop.orders-0");
     guarded.grant("--topic", &["Write"]);
     guarded.granted(|| log.append(orders.record())).await;
+    // Several records are one transaction, of an id that all instances have in common.
+    let two = [orders.record(), orders.record()].concat();
+    denied(
+        log.append(two).await.map_err(not_written),
+        "grant it Write and Describe on transactional ids headwater-append.*",
+    );
 }
 
 async fn reads_and_groups(guarded: &Guarded, orders: &Orders) {

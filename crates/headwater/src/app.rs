@@ -206,6 +206,30 @@ impl App {
     /// let shown = app.view(customers.filter(|_, name| !name.is_empty()).stored(Store::named("named")));
     /// # app.check().unwrap();
     /// ```
+    ///
+    /// To remove a key is to publish a null under it, a tombstone, which the codec [`Nullable`] writes for `None`:
+    ///
+    /// [`Nullable`]: crate::core::codec::Nullable
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use headwater::config::{Config, LogChoice};
+    /// # let config = Config { log: LogChoice::Memory, ..Config::default() };
+    /// use headwater::core::codec::{Json, Nullable, Text};
+    ///
+    /// let mut app = App::new("shop");
+    /// let prices = app.view(app.table::<String, u64>("prices"));
+    ///
+    /// let shop = Headwater::open(&config).await?.start(app).await?;
+    /// let topic: Topic<String, Option<u64>> = Topic::with("prices", Text, Nullable(Json));
+    /// let kettle = "kettle".to_owned();
+    /// let told = shop.publish(&topic, &kettle, &Some(20)).await?;
+    /// assert_eq!(shop.view(&prices)?.after(&told).get(&kettle).await?.value, Some(20));
+    /// let gone = shop.publish(&topic, &kettle, &None).await?;
+    /// assert_eq!(shop.view(&prices)?.after(&gone).get(&kettle).await?.value, None);
+    /// # Ok(()) }
+    /// ```
     pub fn table<K: Key, V: Value>(&self, topic: impl Into<Topic<K, V>>) -> Table<K, V> {
         let topic = topic.into();
         let store = Store::named(topic.name());

@@ -203,8 +203,8 @@ async fn a_body_that_is_no_order_is_refused_by_what_is_wrong_with_it() {
         (json, "{} {}", 400, "malformed-json"),
         (json, &deep, 400, "json-too-deep"),
         (json, &deep_and_whole, 422, "invalid-body"),
-        (json, "[]", 422, "invalid-value"),
-        (json, "null", 422, "invalid-value"),
+        (json, "[]", 422, "not-an-object"),
+        (json, "null", 422, "not-an-object"),
         (json, &long, 413, "body-too-large"),
     ];
     for (kind, body, status, code) in cases {

@@ -192,5 +192,10 @@ async fn every_field_that_does_not_fit_is_told_at_once() {
     ] {
         assert_eq!(shortener.post(link.clone()).await.problem().0, 422, "{link}");
     }
+    for link in [json!([1, 2]), json!([ok, null, null, null, null]), json!([]), json!(ok), json!(null)] {
+        let refused = shortener.post(link.clone()).await;
+        assert_eq!(refused.problem(), (422, "not-an-object".to_owned()), "{link}");
+        assert_eq!(refused.json()["detail"], "the body must be a JSON object");
+    }
     shortener.stop().await;
 }

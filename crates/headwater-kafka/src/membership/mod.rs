@@ -34,6 +34,7 @@ use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 use crate::claim::{Hold, KafkaClaim, Means, Standing};
 use crate::errors::failed_to;
 use crate::names::OwnName;
+use crate::operation::Operation;
 use crate::settings::KafkaSettings;
 use crate::topics::unknown;
 
@@ -78,14 +79,13 @@ impl Member {
     }
 
     async fn tell(&self, positions: Position) -> Result<(), LogError> {
-        let group = &self.means.group.name;
-        let what = format!("tell how far {group} has come");
+        let what = Operation::TellPositions(&self.means.group.name);
         let Some(place) = self.standing.get() else {
             let message = format!("could not {what}: the group does not know this member now");
             return Err(LogError::new(LogErrorKind::Unavailable, message));
         };
         let place = Place { id: place.member_id().to_owned(), generation: place.generation_id() };
-        self.wire.commit(&place, &positions).await.map_err(|refused| failed_to(&what, refused.error))
+        self.wire.commit(&place, &positions).await.map_err(|refused| failed_to(what, refused.error))
     }
 }
 
@@ -392,7 +392,7 @@ impl Driver {
 
     /// Tells the group that the member leaves, for as long as a call may try.
     async fn tell_the_group(&mut self, id: &str) -> Result<(), LogError> {
-        let what = format!("leave the group {}", self.means.group.name);
+        let what = Operation::LeaveGroup(&self.means.group.name);
         let deadline = Instant::now() + self.means.connection.settings().patience;
         loop {
             let left = timeout(deadline.saturating_duration_since(Instant::now()), self.wire.leave(id)).await;
@@ -402,7 +402,7 @@ impl Driver {
                 Err(_) => KrafkaError::timeout("the group's coordinator did not answer").into(),
             };
             if refusal == Refusal::Final || Instant::now() + PAUSE >= deadline {
-                return Err(failed_to(&what, error));
+                return Err(failed_to(what, error));
             }
             self.wire.find_anew();
             sleep(PAUSE).await;
@@ -424,7 +424,7 @@ impl Driver {
                 );
                 LogError::new(LogErrorKind::Fenced, message).with_source(said)
             }
-            End::Refused => failed_to(&format!("be a member of the group {group}"), said),
+            End::Refused => failed_to(Operation::BeMember(group), said),
         };
         let told = self.told.clone();
         // Whoever hears of the end and joins again finds the name free.

@@ -302,7 +302,8 @@ impl Running {
 
     /// Appends a record to a topic by its own name that the app reads or feeds: durable once this is answered.
     ///
-    /// The receipt lets a view be asked for an answer that includes the record.
+    /// The receipt lets a view be asked for an answer that includes the record. How a null is published, which removes a
+    /// key from a [table](crate::App::table), is shown there.
     ///
     /// ```
     /// # use headwater::prelude::*;

@@ -280,6 +280,39 @@ impl<A: Aggregate> Send<A> {
     }
 
     /// Sends it under this id: sent again under it, it has the same outcome and no second effect.
+    ///
+    /// Whoever gets no answer, or [`Unknown`](Outcome::Unknown), sends the same command again under the same id. Another
+    /// command under it is refused as [`IdConflict`](SendError::IdConflict).
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Clone, Default, Serialize, Deserialize)] struct Account { pence: u64 }
+    /// # #[derive(Serialize, Deserialize)] enum Command { PayIn(u64) }
+    /// # #[derive(Debug, Serialize, Deserialize)] enum Event { PaidIn(u64) }
+    /// # #[derive(Debug, Serialize, Deserialize)] enum Rejection { Nothing }
+    /// # impl Aggregate for Account {
+    /// #     const NAME: &'static str = "account";
+    /// #     type Id = String; type Command = Command; type Event = Event; type Rejection = Rejection;
+    /// #     fn decide(&self, Command::PayIn(pence): Command, _: &Context) -> Result<Vec<Event>, Rejection> {
+    /// #         if pence == 0 { Err(Rejection::Nothing) } else { Ok(vec![Event::PaidIn(pence)]) }
+    /// #     }
+    /// #     fn evolve(&mut self, Event::PaidIn(pence): &Event) { self.pence += pence; }
+    /// # }
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use headwater::config::{Config, LogChoice};
+    /// # let config = Config { log: LogChoice::Memory, ..Config::default() };
+    /// # let mut app = App::new("bank");
+    /// # let accounts = app.aggregate::<Account>();
+    /// # let bank = Headwater::open(&config).await?.start(app).await?;
+    /// let (ada, id) = ("ada".to_owned(), CommandId::new("transfer-4711")?);
+    /// let pay_in = || bank.send(&accounts, &ada, Command::PayIn(500)).command_id(id.clone());
+    /// let receipt = pay_in().await?.accepted().ok_or("refused")?;
+    /// let again = pay_in().await?.accepted().ok_or("refused")?;
+    /// assert_eq!(again.version, receipt.version);
+    /// assert_eq!(bank.state(&accounts, &ada).await?.1.pence, 500, "it took effect once");
+    /// # Ok(()) }
+    /// ```
     pub fn command_id(mut self, id: CommandId) -> Self {
         self.incoming.command_id = id;
         self

@@ -199,6 +199,29 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     /// Nothing is held between pages: each is made of the state at its own position. A row that stays is seen exactly
     /// once.
     ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use headwater::config::{Config, LogChoice};
+    /// # let config = Config { log: LogChoice::Memory, ..Config::default() };
+    /// let prices: Topic<String, u64> = "prices".into();
+    /// # // One shard: the last receipt is for all three records then.
+    /// # let mut app = App::new("shop").with(|options| options.partitions = 1);
+    /// let view = app.view(app.table(prices.clone()));
+    ///
+    /// let shop = Headwater::open(&config).await?.start(app).await?;
+    /// shop.publish(&prices, &"kettle".to_owned(), &20).await?;
+    /// shop.publish(&prices, &"lamp".to_owned(), &35).await?;
+    /// let receipt = shop.publish(&prices, &"mug".to_owned(), &8).await?;
+    ///
+    /// let first = shop.view(&view)?.after(&receipt).scan(2, None).await?.value;
+    /// assert_eq!(first.rows, [("kettle".to_owned(), 20), ("lamp".to_owned(), 35)]);
+    /// let second = shop.view(&view)?.scan(2, first.next.as_ref()).await?.value;
+    /// assert_eq!(second.rows, [("mug".to_owned(), 8)]);
+    /// assert_eq!(second.next, None, "that was the last page");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`QueryError::Token`] if the token is none of this view's.
