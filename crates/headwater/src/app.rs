@@ -10,6 +10,7 @@ use headwater_core::topic::InvalidTopicName;
 
 use crate::aggregate::Aggregate;
 use crate::event;
+use crate::letters::LettersMax;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
 use crate::topology::{
     Definition, Description, Emitter, GlobalTable, Kind, Observer, Route, Store, Stream, Table, Topic,
@@ -91,22 +92,27 @@ pub enum OnFailure {
     Park {
         /// How many dead letters a shard may have: at the next one it stops.
         at_most: usize,
+        /// How many bytes they may hold together: at the letter that would be too much the shard stops.
+        ///
+        /// What counts is what a shard keeps in memory: keys, values, headers, errors, and what values were edited to;
+        /// an edit is never refused for it.
+        bytes_max: usize,
     },
 }
 
 impl OnFailure {
-    /// Sets records aside, 10,000 of a shard at most.
+    /// Sets records aside, 10,000 of a shard at most, and 64 MiB of them.
     pub const fn park() -> Self {
-        Self::Park { at_most: 10_000 }
+        Self::Park { at_most: 10_000, bytes_max: 64 << 20 }
     }
 }
 
 impl AppOptions {
-    /// How many dead letters a shard of a topology may have; `None` if it stops.
-    pub(crate) fn parks(&self, topology: &str) -> Option<usize> {
-        match self.on_failure_of.get(topology).unwrap_or(&self.on_failure) {
+    /// How many dead letters a shard of a topology may have, and how large; `None` if it stops.
+    pub(crate) fn parks(&self, topology: &str) -> Option<LettersMax> {
+        match *self.on_failure_of.get(topology).unwrap_or(&self.on_failure) {
             OnFailure::Stop => None,
-            OnFailure::Park { at_most } => Some(*at_most),
+            OnFailure::Park { at_most, bytes_max } => Some(LettersMax { count: at_most, bytes: bytes_max }),
         }
     }
 }

@@ -83,6 +83,8 @@ metric_names! {
         "Records that a fold went on without (skip) or folded with another value (replace), as somebody decided; a rebuild counts them again.";
     LETTERS = Gauge "headwater_dead_letters", "records", ["topology"],
         "Records that an emitter has set aside and that wait for a decision, of the shards of this instance.";
+    LETTERS_BYTES = Gauge "headwater_dead_letters_bytes", "bytes", ["topology"],
+        "Bytes that these records hold in memory, with their errors and what they were edited to.";
     LETTERS_PARKED = Counter "headwater_dead_letters_parked_total", "records", ["topology", "reason"],
         "Records set aside, by reason: undecodable, unencodable, panicked, bad_time, key_too_long, too_large, failed, or behind another of their key.";
     LETTERS_DECIDED = Counter "headwater_dead_letters_decided_total", "records", ["topology", "outcome"],

@@ -102,8 +102,10 @@ pub(crate) struct Letter {
 
 impl Letter {
     /// A record, set aside at a time; its line is given where it is put among the others.
+    ///
+    /// It shares no bytes with the record, which may be a small part of a large read.
     pub(crate) fn new(record: &Record, (reason, error): (LetterReason, String), now: Timestamp) -> Self {
-        let raw = |bytes: &Option<Bytes>| bytes.clone().map(Raw);
+        let raw = |bytes: &Option<Bytes>| bytes.as_deref().map(|bytes| Raw(Bytes::copy_from_slice(bytes)));
         let header = |(name, value): (&str, Option<&[u8]>)| {
             (name.to_owned(), value.map(|value| Raw(Bytes::copy_from_slice(value))))
         };
@@ -143,6 +145,14 @@ impl Letter {
         (&self.key, &self.value, &self.headers, self.timestamp) == (&key, &value, &headers, timestamp)
     }
 
+    /// The bytes that it holds in memory, but for what every letter has alike.
+    fn bytes(&self) -> usize {
+        let of = |raw: &Option<Raw>| raw.as_ref().map_or(0, |Raw(bytes)| bytes.len());
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + of(value)).sum();
+        let edited: usize = self.edited.iter().flatten().map(of).sum();
+        of(&self.key) + of(&self.value) + headers + edited + self.error.len()
+    }
+
     fn headers(&self) -> Headers {
         let mut builder = HeadersBuilder::default();
         for (name, value) in &self.headers {
@@ -157,12 +167,40 @@ impl Letter {
     }
 }
 
+/// How many letters a shard may have, and how many bytes they may hold together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LettersMax {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+}
+
+impl LettersMax {
+    /// Why a letter may not come to these, if it may not.
+    pub(crate) fn refuses(self, parked: &Parked, letter: &Letter) -> Option<String> {
+        let Self { count, bytes } = self;
+        if parked.len() >= count {
+            return Some(format!(
+                "{count} dead letters wait already, as many as a shard may have (`at_most` of `OnFailure::Park`)"
+            ));
+        }
+        let (there, more) = (parked.bytes(), letter.bytes());
+        (there.saturating_add(more) > bytes).then(|| {
+            format!(
+                "a dead letter of {more} bytes beside {there} bytes of those that wait already is more than the {bytes} \
+                 that a shard may have (`bytes_max` of `OnFailure::Park`)"
+            )
+        })
+    }
+}
+
 /// The letters of one shard, and the lines in which those of one key wait.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parked {
     letters: BTreeMap<RecordId, Arc<Letter>>,
     lines: HashMap<Bytes, BTreeMap<u64, RecordId>>,
     next_line: u64,
+    /// What the letters hold together.
+    bytes: usize,
 }
 
 impl Parked {
@@ -172,6 +210,11 @@ impl Parked {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.letters.is_empty()
+    }
+
+    /// The bytes that the letters hold in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn get(&self, id: &RecordId) -> Option<&Arc<Letter>> {
@@ -203,6 +246,7 @@ impl Parked {
         if let Some(Raw(key)) = &letter.key {
             self.lines.entry(key.clone()).or_default().insert(letter.line, id.clone());
         }
+        self.bytes += letter.bytes();
         let letter = Arc::new(letter);
         self.letters.insert(id, letter.clone());
         letter
@@ -210,6 +254,7 @@ impl Parked {
 
     pub(crate) fn remove(&mut self, id: &RecordId) -> Option<Arc<Letter>> {
         let letter = self.letters.remove(id)?;
+        self.bytes -= letter.bytes();
         if let Some(Raw(key)) = &letter.key
             && let Some(line) = self.lines.get_mut(key)
         {
@@ -281,6 +326,40 @@ mod tests {
             let order: Vec<_> = parked.into_letters().into_iter().map(|(id, _)| id.offset.0).collect();
             assert_eq!(order, [5, 9, 7]);
         }
+    }
+
+    #[test]
+    fn the_bytes_of_letters_rise_and_fall_with_them_and_bound_them() {
+        // A key of 1 byte, a value of 2, a header of 1 and 1, and an error of 9.
+        let max = LettersMax { count: 3, bytes: 30 };
+        let mut parked = Parked::default();
+        let edited = Letter { edited: Some(vec![Some(Raw(Bytes::from_static(b"abc")))]), ..letter("a") };
+        let steps: [(fn(&mut Parked, Letter), usize, Option<&str>); 6] = [
+            (|parked, _| drop(parked.append(id(1), letter("a"))), 14, None),
+            (|parked, edited| drop(parked.put(id(1), edited)), 17, Some("14 bytes beside 17 bytes")),
+            (|parked, _| drop(parked.put(id(1), letter("a"))), 14, None),
+            (|parked, _| drop(parked.append(id(2), letter("b"))), 28, Some("is more than the 30")),
+            (|parked, _| drop(parked.append(id(3), letter("b"))), 42, Some("3 dead letters wait")),
+            (|parked, _| [1, 2, 3].map(|n| parked.remove(&id(n))).into_iter().for_each(drop), 0, None),
+        ];
+        for (step, bytes, refused) in steps {
+            step(&mut parked, edited.clone());
+            assert_eq!(parked.bytes(), bytes);
+            let told = max.refuses(&parked, &letter("c"));
+            match refused {
+                None => assert_eq!(told, None),
+                Some(why) => assert!(told.as_ref().is_some_and(|told| told.contains(why)), "{told:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_letter_keeps_nothing_of_the_read_that_its_record_was_part_of() {
+        let read = Bytes::from(vec![b'7'; 1_000]);
+        let record = Record::new(read.slice(..1), read.slice(1..3), Timestamp(3));
+        let letter = Letter::new(&record, (LetterReason::Undecodable, "no number".to_owned()), Timestamp(9));
+        drop(record);
+        assert!(read.is_unique(), "{letter:?} shares its bytes");
     }
 
     #[test]

@@ -23,6 +23,6 @@ pub use self::desk::{
 };
 pub(crate) use self::desk::{Facts, decision_of, moved_offset};
 pub use self::letter::LetterReason;
-pub(crate) use self::letter::{Letter, Parked};
+pub(crate) use self::letter::{Letter, LettersMax, Parked};
 pub(crate) use self::raw::Raw;
 pub use self::record_id::{InvalidRecordId, RecordId};

@@ -93,8 +93,9 @@ pub(crate) struct ShardCell {
     state: RwLock<Option<Arc<ShardState>>>,
     /// The record at which it stopped, and waits for a decision.
     stopped_at: Mutex<Option<(TopicPartition, Offset)>>,
-    /// Records that it has set aside.
+    /// Records that it has set aside, and the bytes that they hold.
     letters: AtomicU64,
+    letters_bytes: AtomicU64,
     pub(crate) changes: ChangeRing,
 }
 
@@ -114,6 +115,7 @@ impl ShardCell {
             state: RwLock::new(None),
             stopped_at: Mutex::new(None),
             letters: AtomicU64::new(0),
+            letters_bytes: AtomicU64::new(0),
             changes: ChangeRing::default(),
         }
     }
@@ -275,8 +277,14 @@ impl ShardCell {
         self.letters.load(Ordering::Acquire)
     }
 
-    pub(crate) fn set_letters(&self, count: usize) {
+    /// The bytes that these hold.
+    pub(crate) fn letters_bytes(&self) -> u64 {
+        self.letters_bytes.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_letters(&self, count: usize, bytes: usize) {
         self.letters.store(count as u64, Ordering::Release);
+        self.letters_bytes.store(bytes as u64, Ordering::Release);
     }
 
     pub(crate) fn state(&self) -> Option<Arc<ShardState>> {

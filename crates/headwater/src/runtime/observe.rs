@@ -24,11 +24,11 @@ use crate::engine::flow::Drops;
 use crate::letters::LetterReason;
 use crate::metric_names::{
     COMMAND_DURATION, COMMANDS, DECIDED_RECORDS, DROPPED_RECORDS, FORWARD_DURATION, FORWARDED, LETTERS,
-    LETTERS_DECIDED, LETTERS_PARKED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE, LOG_FSYNC_DURATION,
-    LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS, RESTORE_LEFT_RECORDS,
-    RESTORE_LEFT_SECONDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED, STATE_CHANGES, STATE_FLUSH_DURATION,
-    STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, TOPOLOGY_RECORDS, USER_CODE_PANICS,
-    VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
+    LETTERS_BYTES, LETTERS_DECIDED, LETTERS_PARKED, LOG_BYTES_APPENDED, LOG_COMMIT_DURATION, LOG_FREE,
+    LOG_FSYNC_DURATION, LOG_RECORDS_APPENDED, LOG_SIZE, LOG_TRANSACTIONS, PEER_QUESTIONS,
+    RESTORE_LEFT_RECORDS, RESTORE_LEFT_SECONDS, SHARDS_GAINED, SHARDS_REFUSED, SHARDS_STOPPED, STATE_CHANGES,
+    STATE_FLUSH_DURATION, STATE_SIZE, STATES_QUARANTINED, STATES_TAKEN, TOPOLOGY_LATENCY, TOPOLOGY_RECORDS,
+    USER_CODE_PANICS, VIEW_LAG_RECORDS, VIEW_LAG_SECONDS, VIEW_READS, VIEW_RECORDS,
 };
 use crate::store::FlushReport;
 
@@ -345,9 +345,10 @@ async fn sample_topology(
     let stopped = count(|phase| matches!(phase, Phase::Stopped { .. }));
     gauge!(SHARDS_STOPPED.name, "topology" => topology.name.clone()).set(stopped as f64);
     let refused = count(|phase| matches!(phase, Phase::Refused { .. }));
-    let letters: u64 = topology.cells.iter().map(|cell| cell.letters()).sum();
     if topology.parks {
-        gauge!(LETTERS.name, "topology" => topology.name.clone()).set(letters as f64);
+        let sum = |of: fn(&ShardCell) -> u64| topology.cells.iter().map(|cell| of(cell)).sum::<u64>() as f64;
+        gauge!(LETTERS.name, "topology" => topology.name.clone()).set(sum(ShardCell::letters));
+        gauge!(LETTERS_BYTES.name, "topology" => topology.name.clone()).set(sum(ShardCell::letters_bytes));
     }
     gauge!(SHARDS_REFUSED.name, "topology" => topology.name.clone()).set(refused as f64);
     for cell in topology.cells.iter() {

@@ -344,11 +344,11 @@ impl Starting {
 
     /// Where an emitter sets aside what it cannot process; `None` if it does not, and never did.
     fn parks(&self, definition: &Definition) -> Option<Parks> {
-        let at_most = self.options.parks(&definition.name);
+        let max = self.options.parks(&definition.name);
         let letters = self.resolve(&definition.letters());
-        let parks = at_most.is_some() || self.known.contains(letters.as_str());
+        let parks = max.is_some() || self.known.contains(letters.as_str());
         let decision_partitions = self.options.partitions;
-        parks.then(|| Parks { letters, decisions: self.decisions(), decision_partitions, at_most })
+        parks.then(|| Parks { letters, decisions: self.decisions(), decision_partitions, max })
     }
 
     fn decisions(&self) -> TopicName {

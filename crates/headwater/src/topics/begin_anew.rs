@@ -222,16 +222,19 @@ mod tests {
     use std::time::Duration;
 
     use headwater_core::clock::{SystemClock, Timestamp};
-    use headwater_core::log::TopicSettings;
+    use headwater_core::log::{ReadLimit, TopicSettings, Wait};
     use headwater_core::record::{Append, Record};
     use headwater_core::topic::Offset;
 
+    use super::super::prepare::{Prepared, Reach, prepare};
     use super::*;
+    use crate::letters::DeadLetter;
     use crate::log::memory::{MemoryLog, MemoryOptions};
     use crate::prelude::*;
     use crate::store::memory::MemoryStores;
 
     const WITHIN: Duration = Duration::from_secs(30);
+    const DECISIONS: &str = "shop.decisions";
 
     fn doubling() -> App {
         let mut app = App::new("shop").with(|options| {
@@ -242,39 +245,48 @@ mod tests {
         app
     }
 
-    /// A log on which a letter was set aside, and a decision about it done; one more was made since.
+    async fn start(log: &MemoryLog) -> Running {
+        let headwater = Headwater::on(Arc::new(log.clone()), Arc::new(MemoryStores::new()));
+        headwater.start(doubling()).await.unwrap()
+    }
+
+    async fn visit(log: &MemoryLog, key: &'static str, value: &'static str) {
+        let to = TopicName::new("visits").unwrap().partition(0);
+        log.append(vec![Append { to, record: Record::new(key, value, Timestamp(1)) }]).await.unwrap();
+    }
+
+    /// The letters, once there are so many.
+    async fn letters(running: &Running, count: usize) -> Vec<DeadLetter> {
+        let met = async {
+            loop {
+                let page = running.dead_letters().list(None, 10, None).await.unwrap();
+                if page.letters.len() == count {
+                    return page.letters;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(WITHIN, met).await.expect("in time")
+    }
+
+    async fn discard_the_only_letter(running: &Running) {
+        let letter = letters(running, 1).await.remove(0).record.id;
+        running.dead_letters().discard(&letter).await.unwrap();
+        letters(running, 0).await;
+    }
+
+    /// A log on which a letter was set aside, and a decision about it done.
     async fn with_a_decision() -> MemoryLog {
         let log = MemoryLog::new(MemoryOptions {
             seed: 7,
             clock: Arc::new(SystemClock),
             ..MemoryOptions::default()
         });
-        let visits = TopicName::new("visits").unwrap();
-        log.create(&visits, TopicSettings::kept(1)).await.unwrap();
-        let record = Record::new("a", "x", Timestamp(1));
-        log.append(vec![Append { to: visits.partition(0), record }]).await.unwrap();
-        let running = Headwater::on(Arc::new(log.clone()), Arc::new(MemoryStores::new()))
-            .start(doubling())
-            .await
-            .unwrap();
-        let waiting = async |count: usize| {
-            let met = async {
-                loop {
-                    let page = running.dead_letters().list(None, 10, None).await.unwrap();
-                    if page.letters.len() == count {
-                        return page.letters;
-                    }
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            };
-            tokio::time::timeout(WITHIN, met).await.expect("in time")
-        };
-        let letter = waiting(1).await.remove(0).record.id;
-        running.dead_letters().discard(&letter).await.unwrap();
-        waiting(0).await;
+        log.create(&TopicName::new("visits").unwrap(), TopicSettings::kept(1)).await.unwrap();
+        visit(&log, "a", "x").await;
+        let running = start(&log).await;
+        discard_the_only_letter(&running).await;
         assert!(running.stop(WITHIN).await);
-        let to = TopicName::new("shop.decisions").unwrap().partition(0);
-        log.append(vec![Append { to, record: Record::new("b", "{}", Timestamp(2)) }]).await.unwrap();
         log
     }
 
@@ -283,13 +295,47 @@ mod tests {
         for (begin, visits, decisions) in [(Begin::Committed { or_anew: false }, 1, 1), (Begin::Source, 0, 2)]
         {
             let log = with_a_decision().await;
+            let one_more = TopicName::new(DECISIONS).unwrap().partition(0);
+            let record = Record::new("b", "{}", Timestamp(2));
+            log.append(vec![Append { to: one_more, record }]).await.unwrap();
             let writing = doubling().writing_groups(&Counts::default()).remove(0);
             tell(&log, &writing, begin).await.unwrap();
             let owned = own(&log, &writing.group).await.unwrap();
             let head = owned.claims[0].open().await.unwrap().head.unwrap();
             let at = |topic: &str| head.positions.get(&TopicName::new(topic).unwrap().partition(0));
             assert_eq!(at("visits"), Some(Offset(visits)), "{begin:?}");
-            assert_eq!(at("shop.decisions"), Some(Offset(decisions)), "{begin:?}");
+            assert_eq!(at(DECISIONS), Some(Offset(decisions)), "{begin:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_after_decisions_were_lost_is_done_and_letters_wait_for_it() {
+        for is_there_again in [false, true] {
+            let log = with_a_decision().await;
+            visit(&log, "b", "y").await;
+            let running = start(&log).await;
+            letters(&running, 1).await;
+            assert!(running.stop(WITHIN).await);
+            let decisions = log.describe(&TopicName::new(DECISIONS).unwrap()).await.unwrap().unwrap();
+            log.delete(&decisions.name).await.unwrap();
+            if is_there_again {
+                log.create(&decisions.name, decisions.settings).await.unwrap();
+            }
+            let word = Word { accept_loss: [DECISIONS.to_owned()].into(), ..Word::default() };
+            let reach = (Reach::Alter, &word);
+            let applied = prepare(&log, &SystemClock, &doubling(), &Place::default(), reach).await.unwrap();
+            assert!(matches!(applied, Prepared::Ready(_)));
+
+            // Its decision has the place of the one before, in the topic that was lost.
+            let running = start(&log).await;
+            discard_the_only_letter(&running).await;
+            visit(&log, "b", "2").await;
+            let twice = TopicName::new("twice").unwrap().partition(0);
+            let told = log.read(&twice, Offset::ZERO, ReadLimit::default(), Wait::UntilMore);
+            let told = tokio::time::timeout(WITHIN, told).await.expect("in time").unwrap();
+            let told: Vec<_> = told.records.into_iter().filter_map(|stored| stored.record.value).collect();
+            assert_eq!(told, ["4"]);
+            assert!(running.stop(WITHIN).await);
         }
     }
 }

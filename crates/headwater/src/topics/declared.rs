@@ -94,7 +94,10 @@ impl Purpose {
             }
             Self::Folded(_) | Self::Shared(_) => "what was made of them stays",
             Self::Letters(_) => "what was set aside is lost",
-            Self::Decisions => "folds stop again at what was decided about, whenever they are built anew",
+            Self::Decisions => {
+                "folds stop again at what was decided about, whenever they are built anew, and letters wait until \
+                 somebody decides again"
+            }
             Self::Heads(_) => "the shards go on from what their group has committed",
             Self::Definitions | Self::Instances => "it is made anew, and nothing is lost",
         }

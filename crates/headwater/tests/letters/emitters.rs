@@ -167,7 +167,7 @@ async fn one_letter_too_many_stops_the_shard_and_parking_no_more_does_not_pass_t
     make(&*log, "visits").await;
     produce(&*log, "visits", &[("a", "x"), ("a", "2"), ("a", "3"), ("a", "4")]).await;
     let place = format!("visits-{}", partition("a"));
-    let two = OnFailure::Park { at_most: 2 };
+    let two = OnFailure::Park { at_most: 2, bytes_max: 1 << 20 };
     let cases = [
         (
             two,
@@ -193,6 +193,42 @@ async fn one_letter_too_many_stops_the_shard_and_parking_no_more_does_not_pass_t
     let running = start(&log, &MemoryStores::new(), counts(OnFailure::Stop)).await;
     produce(&*log, "visits", &[("a", "5")]).await;
     until_told(&*log, "a", "[5]").await;
+    assert!(running.stop(WITHIN).await);
+}
+
+#[tokio::test]
+async fn letters_of_too_many_bytes_stop_the_shard_until_some_are_gone_or_more_may_wait() {
+    let log = memory();
+    make(&*log, "visits").await;
+    let large = "x".repeat(400);
+    produce(&*log, "visits", &[("a", &large), ("a", "2"), ("a", &large), ("a", "4")]).await;
+    let place = format!("\"seen\" stopped at visits-{} offset", partition("a"));
+    let within = |bytes_max| OnFailure::Park { at_most: 10, bytes_max };
+    let stops = async |bytes_max, offset| {
+        let running = start(&log, &MemoryStores::new(), counts(within(bytes_max))).await;
+        let troubles = running.ready(WITHIN).await.unwrap_err().join("; ");
+        let more =
+            format!("is more than the {bytes_max} that a shard may have (`bytes_max` of `OnFailure::Park`)");
+        for told in [format!("{place} {offset}: "), more] {
+            assert!(troubles.contains(&told), "{told} is not in {troubles}");
+        }
+        running
+    };
+    // The first is too large already; with more room two wait, and the third is too much, here and with less room again.
+    for (bytes_max, offset) in [(300, 0), (700, 2), (300, 2)] {
+        assert!(stops(bytes_max, offset).await.stop(WITHIN).await);
+    }
+    let running = stops(700, 2).await;
+    let letters = until_letters(&running, 2).await;
+    running.dead_letters().discard_all(&letters[0].record.id).await.unwrap();
+    assert!(running.stop(WITHIN).await);
+    let running = start(&log, &MemoryStores::new(), counts(within(700))).await;
+    until("there is room for the others", async || {
+        let page = running.dead_letters().list(None, 10, None).await.unwrap();
+        (offsets(&page.letters) == [2, 3]).then_some(())
+    })
+    .await;
+    running.ready(WITHIN).await.unwrap();
     assert!(running.stop(WITHIN).await);
 }
 

@@ -89,7 +89,11 @@ impl RunShard for Emitter {
             let ended = self.emit(cell, &*claim, &stop).await;
             cell.set_left(0);
             match ended {
-                Ok(()) => cell.set_phase(Phase::Waiting),
+                Ok(()) => {
+                    // Whoever has the shard next counts them.
+                    cell.set_letters(0, 0);
+                    cell.set_phase(Phase::Waiting);
+                }
                 Err(Stop(reason)) => cell.set_phase(Phase::Stopped { reason }),
             }
         })

@@ -1,8 +1,8 @@
 //! Records that a shard of an emitter could not process, set aside in order.
 //!
 //! Letters are kept in memory and in the compacted topic `<app>.<topology>.letters`, in the shard's own partition and in the
-//! transaction of whatever else came of their batch; a shard reads them back before it begins. How many there may be is
-//! bounded: one more stops the shard, since what fails all the time is no matter of records.
+//! transaction of whatever else came of their batch; a shard reads them back before it begins. How many there may be, and how
+//! many bytes they may hold, is bounded: one more stops the shard, since what fails all the time is no matter of records.
 //!
 //! Where a batch meets a bad record, a key that is set aside, or a decision, it is processed record by record: each that
 //! fails leaves state and outputs as they were before it, and the others go on. Decisions are an input of the shard like any
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Batch, Emitter};
 use crate::engine::flow::{Flow, ProcessError};
 use crate::engine::operators::{Failure, InputRecord, Task, run_alone};
-use crate::letters::{Decision, Letter, LetterReason, Parked, RecordId, Verdict};
+use crate::letters::{Decision, Letter, LetterReason, LettersMax, Parked, RecordId, Verdict};
 use crate::runtime::cell::ShardCell;
 use crate::runtime::shell::{Stop, pause_after};
 
@@ -30,8 +30,8 @@ pub(crate) struct Parks {
     pub(crate) decisions: TopicName,
     /// How many partitions that topic has: the app's count, which need not be that of the emitter's shards.
     pub(crate) decision_partitions: u32,
-    /// How many letters a shard may have; none may be added where the emitter parks no more.
-    pub(crate) at_most: Option<usize>,
+    /// What a shard may set aside; nothing where the emitter parks no more.
+    pub(crate) max: Option<LettersMax>,
 }
 
 /// What one shard has set aside.
@@ -39,7 +39,7 @@ pub(super) struct Parking {
     topology: String,
     sources: Vec<TopicPartition>,
     letters: TopicPartition,
-    at_most: usize,
+    max: LettersMax,
     parked: Parked,
     /// What the log said of a transaction that held one record alone.
     refused: Option<Refused>,
@@ -75,13 +75,13 @@ impl Emitter {
         let Some(parks) = &self.parks else { return Ok(None) };
         let letters = parks.letters.partition(cell.shard.0);
         let parked = self.parked(&letters, cell, stop).await?;
-        cell.set_letters(parked.len());
-        let Some(at_most) = parks.at_most else {
+        cell.set_letters(parked.len(), parked.bytes());
+        let Some(max) = parks.max else {
             return if parked.is_empty() { Ok(None) } else { Err(self.left_behind(&letters, parked.len())) };
         };
         let sources = self.sources.iter().map(|source| source.partition(cell.shard.0)).collect();
         let topology = self.definition.versioned_name();
-        Ok(Some(Parking { topology, sources, letters, at_most, parked, refused: None }))
+        Ok(Some(Parking { topology, sources, letters, max, parked, refused: None }))
     }
 
     async fn parked(
@@ -170,7 +170,7 @@ impl Parking {
         crate::runtime::observe::parked(&self.topology, &changed.reasons, &changed.outcomes);
         self.refused = None;
         self.parked = changed.parked;
-        cell.set_letters(self.parked.len());
+        cell.set_letters(self.parked.len(), self.parked.bytes());
     }
 
     /// Takes a batch record by record.
@@ -229,19 +229,17 @@ impl Taking<'_> {
                 Some(why) => why,
             }
         };
-        let (id, at_most) = (self.parking.id(source, stored), self.parking.at_most);
+        let id = self.parking.id(source, stored);
         if let Some(there) = self.changed.parked.get(&id) {
             // Read again, where a head was lost and somebody accepted that.
             return if there.is_of(&stored.record) { Ok(()) } else { Err(name_is_taken(&why.1, &id)) };
         }
-        if self.changed.parked.len() >= at_most {
-            return Err(ProcessError::Record(format!(
-                "{}; and {at_most} dead letters wait already, as many as a shard may have",
-                why.1
-            )));
+        let letter = Letter::new(&stored.record, why, self.now);
+        if let Some(full) = self.parking.max.refuses(&self.changed.parked, &letter) {
+            return Err(ProcessError::Record(format!("{}; and {full}", letter.error)));
         }
-        let reason = why.0;
-        let letter = self.changed.parked.append(id.clone(), Letter::new(&stored.record, why, self.now));
+        let reason = letter.reason;
+        let letter = self.changed.parked.append(id.clone(), letter);
         self.changed.changes.push((id, Some(letter)));
         self.changed.reasons.push(reason);
         Ok(())
@@ -380,5 +378,5 @@ fn name_is_taken(why: &str, id: &RecordId) -> ProcessError {
 
 /// The place of a shard's decisions.
 pub(super) fn decisions_of(parks: &Parks, shard: Partition) -> Option<TopicPartition> {
-    parks.at_most.map(|_| parks.decisions.partition(shard.0 % parks.decision_partitions))
+    parks.max.map(|_| parks.decisions.partition(shard.0 % parks.decision_partitions))
 }
