@@ -3,15 +3,13 @@
 //! Whatever was under way when the instance is killed has the outcome that the log gives it; the instance hears of
 //! none, and nothing that it does afterwards reaches the log. Its memberships end, as those of a dead process do.
 
-use headwater::core::BoxFuture;
-use headwater::core::clock::Timestamp;
+use headwater::core::conformance::log::wrapper::{Answer, LogWrapper, wrap_claims};
 use headwater::core::log::{
-    AppendError, Bounds, Claim, CommitError, Group, Log, LogError, LogErrorKind, LogId, Membership, Opened,
-    ReadBatch, ReadLimit, ShardChange, TopicDescription, TopicSettings, Transaction, Wait, Writer,
+    AppendError, Claim, CommitError, Group, Log, LogError, LogErrorKind, Membership, Opened, ShardChange,
+    Transaction, Writer,
 };
-use headwater::core::position::Position;
 use headwater::core::record::Append;
-use headwater::core::topic::{Offset, TopicName, TopicPartition};
+use headwater::core::topic::Offset;
 use headwater::log::memory::MemoryLog;
 use tokio_util::sync::CancellationToken;
 
@@ -39,80 +37,30 @@ async fn alive<T, E>(
     }
 }
 
-impl InstanceLog {
-    fn alive<'a, T: 'a>(
-        &'a self,
-        call: BoxFuture<'a, Result<T, LogError>>,
-    ) -> BoxFuture<'a, Result<T, LogError>> {
+impl LogWrapper for InstanceLog {
+    fn inner(&self) -> &dyn Log {
+        &self.log
+    }
+
+    fn call<'a, T: Send + 'a>(&'a self, call: Answer<'a, T>) -> Answer<'a, T> {
         Box::pin(alive(&self.killed, |error| error, call))
     }
-}
 
-impl Log for InstanceLog {
-    fn id(&self) -> LogId {
-        self.log.id()
-    }
-
-    fn describe<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicDescription>, LogError>> {
-        self.alive(self.log.describe(topic))
-    }
-
-    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicDescription>, LogError>> {
-        self.alive(self.log.topics())
-    }
-
-    fn create<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        settings: TopicSettings,
-    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
-        self.alive(self.log.create(topic, settings))
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
-        self.alive(self.log.delete(topic))
-    }
-
-    fn read<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        from: Offset,
-        limit: ReadLimit,
-        wait: Wait,
-    ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
-        self.alive(self.log.read(partition, from, limit, wait))
-    }
-
-    fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
-        self.alive(self.log.bounds(partition))
-    }
-
-    fn offset_at<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        time: Timestamp,
-    ) -> BoxFuture<'a, Result<Offset, LogError>> {
-        self.alive(self.log.offset_at(partition, time))
-    }
-
-    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Offset>, AppendError>> {
+    fn append(&self, appends: Vec<Append>) -> Answer<'_, Vec<Offset>, AppendError> {
         Box::pin(alive(&self.killed, AppendError::Unknown, self.log.append(appends)))
     }
 
-    fn join<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Box<dyn Membership>, LogError>> {
+    fn join<'a>(&'a self, group: &'a Group) -> Answer<'a, Box<dyn Membership>> {
+        let killed = self.killed.clone();
+        let joining = wrap_claims(self.log.join(group), move |_, claim| {
+            Box::new(InstanceClaim { claim, killed: killed.clone() })
+        });
         Box::pin(async move {
-            let member = self.alive(self.log.join(group)).await?;
+            let member = Some(self.call(joining).await?);
             let member: Box<dyn Membership> =
-                Box::new(InstanceMember { member: Some(member), killed: self.killed.clone() });
+                Box::new(InstanceMember { member, killed: self.killed.clone() });
             Ok(member)
         })
-    }
-
-    fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
-        self.alive(self.log.committed(group))
     }
 }
 
@@ -123,7 +71,7 @@ struct InstanceMember {
 }
 
 impl Membership for InstanceMember {
-    fn next(&mut self) -> BoxFuture<'_, Result<ShardChange, LogError>> {
+    fn next(&mut self) -> Answer<'_, ShardChange> {
         Box::pin(async move {
             let Some(member) = &mut self.member else { return Err(dead()) };
             let change = alive(&self.killed, |error| error, member.next()).await;
@@ -131,16 +79,11 @@ impl Membership for InstanceMember {
                 self.member = None;
                 return Err(dead());
             }
-            change.map(|change| match change {
-                ShardChange::Gained(shard, claim) => {
-                    ShardChange::Gained(shard, Box::new(InstanceClaim { claim, killed: self.killed.clone() }))
-                }
-                other => other,
-            })
+            change
         })
     }
 
-    fn leave(self: Box<Self>) -> BoxFuture<'static, Result<(), LogError>> {
+    fn leave(self: Box<Self>) -> Answer<'static, ()> {
         match self.member {
             Some(member) => member.leave(),
             None => Box::pin(std::future::ready(Err(dead()))),
@@ -154,7 +97,7 @@ struct InstanceClaim {
 }
 
 impl Claim for InstanceClaim {
-    fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>> {
+    fn open(&self) -> Answer<'_, Opened> {
         Box::pin(async move {
             let Opened { writer, head } = alive(&self.killed, |error| error, self.claim.open()).await?;
             let writer = Box::new(InstanceWriter { writer, killed: self.killed.clone() });
@@ -169,7 +112,7 @@ struct InstanceWriter {
 }
 
 impl Writer for InstanceWriter {
-    fn commit(&mut self, transaction: Transaction) -> BoxFuture<'static, Result<Vec<Offset>, CommitError>> {
+    fn commit(&mut self, transaction: Transaction) -> Answer<'static, Vec<Offset>, CommitError> {
         if self.killed.is_cancelled() {
             return Box::pin(std::future::ready(Err(CommitError::Fenced)));
         }

@@ -12,14 +12,9 @@ use std::time::Duration;
 
 use common::{Command, Order, Shop, shop};
 use headwater::Parts;
-use headwater::core::BoxFuture;
-use headwater::core::clock::{SystemClock, Timestamp};
-use headwater::core::log::{
-    AppendError, Bounds, Group, Log, LogError, LogId, Membership, ReadBatch, ReadLimit, TopicDescription,
-    TopicSettings, Wait,
-};
-use headwater::core::position::Position;
-use headwater::core::record::Append;
+use headwater::core::clock::SystemClock;
+use headwater::core::conformance::log::wrapper::{Answer, LogWrapper, Read};
+use headwater::core::log::{Log, ReadBatch};
 use headwater::core::topic::{Offset, TopicName, TopicPartition};
 use headwater::log::embedded::{EmbeddedLog, Options};
 use headwater::log::memory::{MemoryLog, MemoryOptions};
@@ -69,77 +64,24 @@ impl GatedLog {
     }
 }
 
-impl Log for GatedLog {
-    fn id(&self) -> LogId {
-        self.log.id()
+impl LogWrapper for GatedLog {
+    fn inner(&self) -> &dyn Log {
+        &*self.log
     }
 
-    fn describe<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicDescription>, LogError>> {
-        self.log.describe(topic)
-    }
-
-    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicDescription>, LogError>> {
-        self.log.topics()
-    }
-
-    fn create<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        settings: TopicSettings,
-    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
-        self.log.create(topic, settings)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
-        self.log.delete(topic)
-    }
-
-    fn read<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        from: Offset,
-        limit: ReadLimit,
-        wait: Wait,
-    ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
+    fn read<'a>(&'a self, read: Read<'a>) -> Answer<'a, ReadBatch> {
         Box::pin(async move {
-            if partition.topic.as_str() != OUTCOMES {
-                return self.log.read(partition, from, limit, wait).await;
+            if read.at.topic.as_str() != OUTCOMES {
+                return read.of(self.inner()).await;
             }
-            if from.0 + OLD < self.log.bounds(partition).await?.end.0 {
-                self.held.send_replace(from);
+            if read.from.0 + OLD < self.log.bounds(read.at).await?.end.0 {
+                self.held.send_replace(read.from);
                 self.old_reads.acquire().await.unwrap().forget();
             }
-            let read = self.log.read(partition, from, limit, wait).await?;
+            let read = read.of(self.inner()).await?;
             self.outcomes_read.fetch_add(read.records.len(), Ordering::SeqCst);
             Ok(read)
         })
-    }
-
-    fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
-        self.log.bounds(partition)
-    }
-
-    fn offset_at<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        time: Timestamp,
-    ) -> BoxFuture<'a, Result<Offset, LogError>> {
-        self.log.offset_at(partition, time)
-    }
-
-    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Offset>, AppendError>> {
-        self.log.append(appends)
-    }
-
-    fn join<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Box<dyn Membership>, LogError>> {
-        self.log.join(group)
-    }
-
-    fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
-        self.log.committed(group)
     }
 }
 

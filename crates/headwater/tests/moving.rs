@@ -10,16 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Command, Fixture};
-use headwater::core::BoxFuture;
-use headwater::core::clock::Timestamp;
 use headwater::core::clock::{Clock, SystemClock};
-use headwater::core::log::{
-    AppendError, Bounds, Claim, Group, Log, LogError, LogId, Membership, Opened, ReadBatch, ReadLimit,
-    ShardChange, TopicDescription, TopicSettings, Wait,
-};
+use headwater::core::conformance::log::wrapper::{Answer, LogWrapper, wrap_claims};
+use headwater::core::log::{Claim, Group, Log, Membership, Opened, ShardChange};
 use headwater::core::position::Position;
 use headwater::core::record::{Append, Record};
-use headwater::core::topic::{Offset, Partition, TopicName, TopicPartition};
+use headwater::core::topic::{Offset, Partition, TopicName};
 use headwater::log::memory::{Faults, MemoryLog, MemoryOptions};
 use headwater::peers::Switchboard;
 use headwater::prelude::*;
@@ -155,96 +151,25 @@ async fn state_of_records_that_the_log_lost_before_it_went_on_is_kept_aside() {
 /// A log that has lost every head, and nothing else.
 struct Headless(MemoryLog);
 
-struct HeadlessMember(Box<dyn Membership>);
-
 struct HeadlessClaim(Box<dyn Claim>);
 
 impl Claim for HeadlessClaim {
-    fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>> {
+    fn open(&self) -> Answer<'_, Opened> {
         Box::pin(async { Ok(Opened { head: None, ..self.0.open().await? }) })
     }
 }
 
-impl Membership for HeadlessMember {
-    fn next(&mut self) -> BoxFuture<'_, Result<ShardChange, LogError>> {
-        Box::pin(async {
-            Ok(match self.0.next().await? {
-                ShardChange::Gained(shard, claim) => {
-                    ShardChange::Gained(shard, Box::new(HeadlessClaim(claim)))
-                }
-                other => other,
-            })
-        })
+impl LogWrapper for Headless {
+    fn inner(&self) -> &dyn Log {
+        &self.0
     }
 
-    fn leave(self: Box<Self>) -> BoxFuture<'static, Result<(), LogError>> {
-        self.0.leave()
-    }
-}
-
-impl Log for Headless {
-    fn id(&self) -> LogId {
-        self.0.id()
-    }
-
-    fn describe<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicDescription>, LogError>> {
-        self.0.describe(topic)
-    }
-
-    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicDescription>, LogError>> {
-        self.0.topics()
-    }
-
-    fn create<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        settings: TopicSettings,
-    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
-        self.0.create(topic, settings)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
-        self.0.delete(topic)
-    }
-
-    fn read<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        from: Offset,
-        limit: ReadLimit,
-        wait: Wait,
-    ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
-        self.0.read(partition, from, limit, wait)
-    }
-
-    fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
-        self.0.bounds(partition)
-    }
-
-    fn offset_at<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        time: Timestamp,
-    ) -> BoxFuture<'a, Result<Offset, LogError>> {
-        self.0.offset_at(partition, time)
-    }
-
-    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Offset>, AppendError>> {
-        self.0.append(appends)
-    }
-
-    fn join<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Box<dyn Membership>, LogError>> {
-        Box::pin(async {
-            let member: Box<dyn Membership> = Box::new(HeadlessMember(self.0.join(group).await?));
-            Ok(member)
-        })
+    fn join<'a>(&'a self, group: &'a Group) -> Answer<'a, Box<dyn Membership>> {
+        wrap_claims(self.0.join(group), |_, claim| Box::new(HeadlessClaim(claim)))
     }
 
     /// Those of an emitter have expired, too.
-    fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
+    fn committed<'a>(&'a self, group: &'a str) -> Answer<'a, Position> {
         Box::pin(async move {
             let expired = group == "shop.items-by-customer";
             if expired { Ok(Position::default()) } else { self.0.committed(group).await }

@@ -2,29 +2,18 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, before, test } from "node:test";
-import { closeWindow, launch, openWindow } from "../../browser.js";
-import { startServer } from "../../server.js";
+import { test } from "node:test";
+import { withApp } from "../../app.js";
+import { closeWindow, openWindow } from "../../browser.js";
 import { complains, eventually, fillOrder, order, shopOf, showsItems, submit } from "../shop-page.js";
 
 const PHONE = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true };
 const AXE = await readFile(new URL("../../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 
-let browser;
-let server;
-
-before(async () => {
-  server = await startServer("ordering");
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
+const running = withApp("ordering");
 
 test("a customer is chosen and an order placed by keyboard alone", async () => {
-  const page = await openWindow(browser, server.url);
+  const page = await openWindow(running.browser, running.server.url);
   const press = async (...keys) => {
     for (const key of keys) await page.keyboard.press(key);
   };
@@ -60,7 +49,7 @@ test("a customer is chosen and an order placed by keyboard alone", async () => {
 
 test("on a phone nothing is wider than the window, whatever the labels", async () => {
   const customer = "W".repeat(100);
-  const page = await openWindow(browser, shopOf(server, customer), PHONE);
+  const page = await openWindow(running.browser, shopOf(running.server, customer), PHONE);
   await assertNoSidewaysScroll(page, "empty");
   await order(page, "W".repeat(200), "4.99");
   await order(page, "إبريق".repeat(40), "12345678.90");
@@ -74,7 +63,7 @@ test("on a phone nothing is wider than the window, whatever the labels", async (
 });
 
 test("touch targets are large enough for a thumb", async () => {
-  const page = await openWindow(browser, shopOf(server, "thumbs"), PHONE);
+  const page = await openWindow(running.browser, shopOf(running.server, "thumbs"), PHONE);
   await showsItems(page, {});
   for (const box of await page.locator("button, input").evaluateAll((all) => all.map((one) => one.getBoundingClientRect().height))) {
     assert.ok(box >= 44, `a control is ${box} px high`);
@@ -85,7 +74,7 @@ test("touch targets are large enough for a thumb", async () => {
 test("the page is dark where the system is", async () => {
   const brightness = {};
   for (const colorScheme of ["light", "dark"]) {
-    const page = await openWindow(browser, shopOf(server, "shades"), { colorScheme });
+    const page = await openWindow(running.browser, shopOf(running.server, "shades"), { colorScheme });
     brightness[colorScheme] = await page.evaluate(() => {
       const channels = (element, name) => getComputedStyle(element)[name].match(/[\d.]+/g).slice(0, 3).map(Number);
       const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
@@ -100,7 +89,7 @@ test("the page is dark where the system is", async () => {
 test("nothing moves where the system asks for less motion", async () => {
   const timing = {};
   for (const reducedMotion of ["no-preference", "reduce"]) {
-    const page = await openWindow(browser, shopOf(server, "motion"), { reducedMotion });
+    const page = await openWindow(running.browser, shopOf(running.server, "motion"), { reducedMotion });
     await order(page, "Fan", "30");
     await page.locator("li.changed").waitFor();
     timing[reducedMotion] = await page.locator("li.changed").evaluate((row) => getComputedStyle(row).animationTimingFunction);
@@ -148,8 +137,8 @@ const looks = [
 for (const [look, options] of looks) {
   for (const [state, customer, reach] of states) {
     test(`axe finds nothing serious: ${state}, ${look}`, async () => {
-      const address = customer && shopOf(server, `${customer} ${look}`);
-      const page = await openWindow(browser, address || server.url, { reducedMotion: "reduce", ...options });
+      const address = customer && shopOf(running.server, `${customer} ${look}`);
+      const page = await openWindow(running.browser, address || running.server.url, { reducedMotion: "reduce", ...options });
       await reach(page);
       await page.evaluate(AXE);
       const { violations, passes } = await page.evaluate(() => globalThis.axe.run());
@@ -162,23 +151,23 @@ for (const [look, options] of looks) {
 }
 
 test("every file comes with a policy that allows nothing inline and nothing from elsewhere", async () => {
-  const page = await openWindow(browser, "about:blank");
+  const page = await openWindow(running.browser, "about:blank");
   const responses = [];
   page.on("response", (response) => responses.push(response));
-  await page.goto(shopOf(server, "policy"));
+  await page.goto(shopOf(running.server, "policy"));
   await showsItems(page, {});
   const document = responses.find((response) => response.request().resourceType() === "document");
   const policy = document.headers()["content-security-policy"];
   assert.match(policy, /default-src 'self'/);
   assert.doesNotMatch(policy, /unsafe|\*/);
-  for (const response of responses) assert.ok(response.url().startsWith(server.url), response.url());
+  for (const response of responses) assert.ok(response.url().startsWith(running.server.url), response.url());
   const files = responses.filter((response) => ["document", "script", "stylesheet", "image"].includes(response.request().resourceType()));
   assert.deepEqual(files.filter((response) => !response.ok()).map((response) => response.url()), []);
   await closeWindow(page);
 });
 
 test("the policy is in force: a script put into the page does not run, and is noticed", async () => {
-  const page = await openWindow(browser, shopOf(server, "policy"));
+  const page = await openWindow(running.browser, shopOf(running.server, "policy"));
   await page.evaluate(() => {
     const script = document.createElement("script");
     script.textContent = "document.title = 'taken over'";

@@ -1,28 +1,17 @@
 // Ordering and seeing: grouping, live changes, what is refused, and that nothing is ordered twice.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { closeWindow, launch, openWindow } from "../../browser.js";
-import { startServer } from "../../server.js";
+import { test } from "node:test";
+import { withApp } from "../../app.js";
+import { closeWindow, openWindow } from "../../browser.js";
 import { complains, eventually, fillOrder, order, shopOf, showsItems, showsSpent, submit } from "../shop-page.js";
 
-let browser;
-let server;
-
-before(async () => {
-  server = await startServer("ordering");
-  browser = await launch();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
+const running = withApp("ordering");
 
 /** Runs a test in a window of a customer of its own. */
 function inShop(name, customer, body) {
   test(name, async () => {
-    const page = await openWindow(browser, shopOf(server, customer));
+    const page = await openWindow(running.browser, shopOf(running.server, customer));
     await body(page, customer);
     await closeWindow(page);
   });
@@ -42,7 +31,7 @@ inShop("orders appear in the group of their price, with quantities and money", "
 });
 
 inShop("a second window sees each order at once", "two windows", async (page, customer) => {
-  const second = await openWindow(browser, shopOf(server, customer));
+  const second = await openWindow(running.browser, shopOf(running.server, customer));
   await showsItems(second, {});
   await order(page, "Kettle", "39");
   await showsItems(second, { affordable: { Kettle: 1 } });
@@ -63,7 +52,7 @@ inShop("money that is counted later than the items is still shown", "late money"
 });
 
 inShop("another customer's orders are not shown", "one of two", async (page) => {
-  const other = await openWindow(browser, shopOf(server, "two of two"));
+  const other = await openWindow(running.browser, shopOf(running.server, "two of two"));
   await order(other, "Hat", "20");
   await order(page, "Scarf", "20");
   await showsItems(page, { affordable: { Scarf: 1 } });
@@ -180,7 +169,7 @@ for (const [name, act] of doubles) {
 }
 
 test("an overloaded shop is asked again, and the input stays until it answers", async () => {
-  const page = await openWindow(browser, shopOf(server, "overload"));
+  const page = await openWindow(running.browser, shopOf(running.server, "overload"));
   let refused = 0;
   await page.route("**/orders", (route) =>
     refused++ > 1 ? route.continue() : route.fulfill({ status: 503, headers: { "Retry-After": "1" }, json: {} }));
@@ -194,7 +183,7 @@ test("an overloaded shop is asked again, and the input stays until it answers", 
 });
 
 test("a customer is asked for once, kept in the address, and remembered", async () => {
-  const page = await openWindow(browser, server.url);
+  const page = await openWindow(running.browser, running.server.url);
   await page.getByRole("button", { name: "Continue" }).click();
   await complains(page, { Customer: /Enter a customer/ });
   await page.getByLabel("Customer").fill("  Zoë & Co ");
@@ -203,7 +192,7 @@ test("a customer is asked for once, kept in the address, and remembered", async 
   assert.equal(new URL(page.url()).searchParams.get("customer"), "Zoë & Co");
   await order(page, "Pen", "1.20");
 
-  await page.goto(server.url);
+  await page.goto(running.server.url);
   await showsItems(page, { cheap: { Pen: 1 } });
   assert.equal(new URL(page.url()).searchParams.get("customer"), "Zoë & Co");
 
@@ -227,21 +216,21 @@ const noCustomers = [["too long", "x".repeat(101)], ["with a control character",
 
 for (const [name, customer] of noCustomers) {
   test(`an address with a customer that cannot be is answered beside the field: ${name}`, async () => {
-    const page = await openWindow(browser, shopOf(server, customer));
+    const page = await openWindow(running.browser, shopOf(running.server, customer));
     await complains(page, { Customer: /./ });
     await page.getByLabel("Customer").fill("Ada");
     await page.getByRole("button", { name: "Continue" }).click();
     await showsItems(page, {});
-    await page.goto(server.url);
+    await page.goto(running.server.url);
     await eventually(() => page.title(), "Ada · Ordering");
     await closeWindow(page);
   });
 }
 
 test("many items stay usable: the first are shown, the rest on request", async () => {
-  const page = await openWindow(browser, shopOf(server, "many"));
+  const page = await openWindow(running.browser, shopOf(running.server, "many"));
   const posts = Array.from({ length: 230 }, (_, i) => ({ customerId: "many", itemLabel: `Bead ${i}`, itemPrice: 1 }));
-  for (const body of posts) await page.request.post(`${server.url}orders`, { data: body });
+  for (const body of posts) await page.request.post(`${running.server.url}orders`, { data: body });
   await page.getByRole("button", { name: "Show all 230" }).click();
   await eventually(() => page.locator("[data-group=cheap] li").count(), 230);
   await showsSpent(page, "£230.00", "£0.00", "£0.00");

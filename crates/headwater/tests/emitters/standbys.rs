@@ -6,52 +6,105 @@ use std::time::Duration;
 
 use headwater::core::clock::{Clock, SystemClock};
 use headwater::core::log::Log;
-use headwater::core::topic::Partition;
+use headwater::core::topic::{Offset, Partition, TopicPartition};
+use headwater::log::memory::MemoryLog;
 use headwater::peers::{PeerAddress, Switchboard};
 use headwater::prelude::*;
 use headwater::store::memory::MemoryStores;
 use headwater::{AppOptions, Phase};
 
 use super::{
-    Outcome, PARTITIONS, SetClock, Visits, WITHIN, log, make, produce, topic, until_told, visits, written,
+    Outcome, PARTITIONS, SetClock, Visits, WITHIN, Written, log, make, produce, topic, until_told, visits,
+    written,
 };
 use crate::told;
 
-/// An instance under its own name.
-async fn instance(
-    board: &Switchboard,
-    log: &headwater::log::memory::MemoryLog,
-    name: &str,
-    change: fn(&mut AppOptions),
-) -> Running {
-    instance_at(board, log, name, change, Arc::new(SystemClock)).await
-}
-
-/// The same, by another clock.
-async fn instance_at(
-    board: &Switchboard,
-    log: &headwater::log::memory::MemoryLog,
-    name: &str,
-    change: fn(&mut AppOptions),
+/// Visits of which one instance counts a half, and another one goes on.
+struct Counting {
+    board: Switchboard,
+    log: MemoryLog,
     clock: Arc<dyn Clock>,
-) -> Running {
-    let address = PeerAddress::new(name);
-    let stores = Arc::new(MemoryStores::new());
-    let headwater = Headwater::with_clock(Arc::new(log.clone()), stores, clock).among(
-        name,
-        address.clone(),
-        Arc::new(board.clone()),
-    );
-    board.connect(address, headwater.peer_service().unwrap());
-    let Visits { app, .. } = visits();
-    let running = headwater.start(app.with(change)).await.unwrap();
-    running.ready(WITHIN).await.unwrap();
-    running
+    visits: Vec<Written>,
 }
 
-fn phases(running: &Running, topology: &str) -> Vec<Phase> {
-    let report = running.report().into_iter().find(|report| report.name == topology).unwrap();
+impl Counting {
+    /// An instance that has counted one half.
+    async fn half(records: u64, clock: Arc<dyn Clock>) -> (Self, Running) {
+        let visits = written(records).into_iter().filter(|(topic, ..)| *topic == "visits").collect();
+        let counting = Self { board: Switchboard::new(), log: log(), clock, visits };
+        make(&counting.log, &["visits", "clicks"]).await;
+        let first = counting.instance("first", |_| {}).await;
+        let half = &counting.visits[..counting.visits.len() / 2];
+        produce(&counting.log, half).await;
+        until_told(&counting.log, &[("counts", half.len())]).await;
+        (counting, first)
+    }
+
+    /// The same and a second one, each with a copy of the other's shard.
+    async fn half_copied(records: u64, clock: Arc<dyn Clock>) -> (Self, Running, Running) {
+        let (counting, first) = Self::half(records, clock).await;
+        let second = counting.instance("second", |_| {}).await;
+        let both = [&first, &second];
+        for running in both {
+            running.keep_copies("web.counts", (0..PARTITIONS).map(Partition));
+        }
+        until("each has the other's shard as a copy", || both.iter().all(|running| has_one_copy(running)))
+            .await;
+        (counting, first, second)
+    }
+
+    /// An instance under its own name.
+    async fn instance(&self, name: &str, change: fn(&mut AppOptions)) -> Running {
+        let address = PeerAddress::new(name);
+        let stores = Arc::new(MemoryStores::new());
+        let headwater = Headwater::with_clock(Arc::new(self.log.clone()), stores, self.clock.clone()).among(
+            name,
+            address.clone(),
+            Arc::new(self.board.clone()),
+        );
+        self.board.connect(address, headwater.peer_service().unwrap());
+        let Visits { app, .. } = visits();
+        let running = headwater.start(app.with(change)).await.unwrap();
+        running.ready(WITHIN).await.unwrap();
+        running
+    }
+
+    /// The second counts the other half alone, from its copies: nobody can read any more what the changelog held.
+    async fn go_on_from_copies(&self, first: Running, second: Running) {
+        for partition in changelog() {
+            let bounds = self.log.bounds(&partition).await.unwrap();
+            for offset in bounds.start.0..bounds.end.0 {
+                self.log.damage(&partition, Offset(offset)).unwrap();
+            }
+        }
+        assert!(first.stop(WITHIN).await);
+        let all_run = || phases(&second).iter().all(|phase| *phase == Phase::Running);
+        until("the second has all shards", all_run).await;
+        self.other_half().await;
+        assert!(second.stop(WITHIN).await);
+    }
+
+    /// Whoever runs counts the other half, too.
+    async fn other_half(&self) {
+        produce(&self.log, &self.visits[self.visits.len() / 2..]).await;
+        until_told(&self.log, &[("counts", self.visits.len())]).await;
+        assert_eq!(told(&self.log, "counts").await, Outcome::expected(&self.visits).counts);
+    }
+}
+
+fn changelog() -> impl Iterator<Item = TopicPartition> {
+    (0..PARTITIONS).map(|partition| topic("web.counts.changelog").partition(partition))
+}
+
+/// The phases of the shards that count.
+fn phases(running: &Running) -> Vec<Phase> {
+    let report = running.report().into_iter().find(|report| report.name == "counts").unwrap();
     report.shards.into_iter().map(|shard| shard.phase).collect()
+}
+
+fn has_one_copy(running: &Running) -> bool {
+    let is_copy = |phase: &&Phase| matches!(phase, Phase::Standby { behind: 0 });
+    phases(running).iter().filter(is_copy).count() == 1
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -65,99 +118,31 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn a_standby_has_the_state_and_goes_on_with_it() {
-    let (board, log) = (Switchboard::new(), log());
-    make(&log, &["visits", "clicks"]).await;
-    let all: Vec<_> = written(300).into_iter().filter(|(topic, ..)| *topic == "visits").collect();
-    let (before, after) = all.split_at(all.len() / 2);
-    let first = instance(&board, &log, "first", |_| {}).await;
-    produce(&log, before).await;
-    until_told(&log, &[("counts", before.len())]).await;
-    let second = instance(&board, &log, "second", |_| {}).await;
-    for running in [&first, &second] {
-        running.keep_copies("web.counts", (0..PARTITIONS).map(Partition));
-    }
-    let is_copy = |phase: &Phase| matches!(phase, Phase::Standby { behind: 0 });
-    until("each has the other's shard as a copy", || {
-        [&first, &second]
-            .iter()
-            .all(|running| phases(running, "counts").iter().filter(|p| is_copy(p)).count() == 1)
-    })
-    .await;
-    // What the changelog held so far can be read by nobody any more: who goes on, goes on from its copy.
-    for partition in (0..PARTITIONS).map(|p| topic("web.counts.changelog").partition(p)) {
-        let bounds = log.bounds(&partition).await.unwrap();
-        for offset in bounds.start.0..bounds.end.0 {
-            log.damage(&partition, headwater::core::topic::Offset(offset)).unwrap();
-        }
-    }
-    assert!(first.stop(WITHIN).await);
-    until("the second has all shards", || phases(&second, "counts").iter().all(|p| *p == Phase::Running))
-        .await;
-    produce(&log, after).await;
-    until_told(&log, &[("counts", all.len())]).await;
-    assert_eq!(told(&log, "counts").await, Outcome::expected(&all).counts);
-    assert!(second.stop(WITHIN).await);
+    let (counting, first, second) = Counting::half_copied(300, Arc::new(SystemClock)).await;
+    counting.go_on_from_copies(first, second).await;
 }
 
 #[tokio::test]
 async fn a_copy_of_a_shard_that_is_idle_for_days_is_as_new_as_ever() {
-    let (board, log) = (Switchboard::new(), log());
-    make(&log, &["visits", "clicks"]).await;
-    let all: Vec<_> = written(120).into_iter().filter(|(topic, ..)| *topic == "visits").collect();
-    let (before, after) = all.split_at(all.len() / 2);
     let ahead = SetClock(Arc::default());
-    let start = async |name| instance_at(&board, &log, name, |_| {}, Arc::new(ahead.clone())).await;
-    let first = start("first").await;
-    produce(&log, before).await;
-    until_told(&log, &[("counts", before.len())]).await;
-    let second = start("second").await;
-    for running in [&first, &second] {
-        running.keep_copies("web.counts", (0..PARTITIONS).map(Partition));
-    }
-    let is_copy = |phase: &Phase| matches!(phase, Phase::Standby { behind: 0 });
-    until("each has the other's shard as a copy", || {
-        [&first, &second]
-            .iter()
-            .all(|running| phases(running, "counts").iter().filter(|p| is_copy(p)).count() == 1)
-    })
-    .await;
+    let (counting, first, second) = Counting::half_copied(120, Arc::new(ahead.clone())).await;
     // More than half of the time that tombstones are kept, of which a copy lives to see an hour.
     ahead.0.store(4 * 86_400_000, Ordering::SeqCst);
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(61 * 60)).await;
     tokio::time::resume();
-    for partition in (0..PARTITIONS).map(|p| topic("web.counts.changelog").partition(p)) {
-        let bounds = log.bounds(&partition).await.unwrap();
-        for offset in bounds.start.0..bounds.end.0 {
-            log.damage(&partition, headwater::core::topic::Offset(offset)).unwrap();
-        }
-    }
-    assert!(first.stop(WITHIN).await);
-    until("the second has all shards", || phases(&second, "counts").iter().all(|p| *p == Phase::Running))
-        .await;
-    produce(&log, after).await;
-    until_told(&log, &[("counts", all.len())]).await;
-    assert_eq!(told(&log, "counts").await, Outcome::expected(&all).counts);
-    assert!(second.stop(WITHIN).await);
+    counting.go_on_from_copies(first, second).await;
 }
 
 #[tokio::test]
 async fn a_new_owner_takes_the_state_of_an_emitter_from_the_one_that_has_it() {
-    let (board, log) = (Switchboard::new(), log());
-    make(&log, &["visits", "clicks"]).await;
-    let all: Vec<_> = written(300).into_iter().filter(|(topic, ..)| *topic == "visits").collect();
-    let (before, after) = all.split_at(all.len() / 2);
-    let first = instance(&board, &log, "first", |_| {}).await;
-    produce(&log, before).await;
-    until_told(&log, &[("counts", before.len())]).await;
-    for partition in (0..PARTITIONS).map(|p| topic("web.counts.changelog").partition(p)) {
-        log.damage(&partition, log.bounds(&partition).await.unwrap().start).unwrap();
+    let (counting, first) = Counting::half(300, Arc::new(SystemClock)).await;
+    for partition in changelog() {
+        counting.log.damage(&partition, counting.log.bounds(&partition).await.unwrap().start).unwrap();
     }
-    let second = instance(&board, &log, "second", |options| options.copy_from_records = 0).await;
-    until("the second has a shard", || phases(&second, "counts").contains(&Phase::Running)).await;
-    produce(&log, after).await;
-    until_told(&log, &[("counts", all.len())]).await;
-    assert_eq!(told(&log, "counts").await, Outcome::expected(&all).counts);
+    let second = counting.instance("second", |options| options.copy_from_records = 0).await;
+    until("the second has a shard", || phases(&second).contains(&Phase::Running)).await;
+    counting.other_half().await;
     assert!(first.stop(WITHIN).await);
     assert!(second.stop(WITHIN).await);
 }

@@ -7,15 +7,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use headwater::core::BoxFuture;
 use headwater::core::clock::Timestamp;
+use headwater::core::conformance::log::wrapper::{Answer, LogWrapper, wrap_claims};
 use headwater::core::log::{
-    AppendError, Bounds, Claim, CommitError, Group, Log, LogError, LogId, Membership, Opened, ReadBatch,
-    ReadLimit, ShardChange, TopicDescription, TopicSettings, Transaction, Wait, Writer,
+    AppendError, Claim, CommitError, Group, Log, Membership, Opened, Transaction, Writer,
 };
-use headwater::core::position::Position;
 use headwater::core::record::Append;
-use headwater::core::topic::{Offset, TopicName, TopicPartition};
+use headwater::core::topic::Offset;
 use tokio::sync::Notify;
 
 /// Alters what is copied to the events.
@@ -71,49 +69,13 @@ impl Killing {
     }
 }
 
-type Answer<'a, T, E = LogError> = BoxFuture<'a, Result<T, E>>;
-
-impl Log for Killing {
-    fn id(&self) -> LogId {
-        self.log.id()
+impl LogWrapper for Killing {
+    fn inner(&self) -> &dyn Log {
+        &*self.log
     }
 
-    fn describe<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, Option<TopicDescription>> {
-        Box::pin(self.clone().live(self.log.describe(topic)))
-    }
-
-    fn topics(&self) -> Answer<'_, Vec<TopicDescription>> {
-        Box::pin(self.clone().live(self.log.topics()))
-    }
-
-    fn create<'a>(&'a self, topic: &'a TopicName, settings: TopicSettings) -> Answer<'a, TopicDescription> {
-        Box::pin(self.clone().live(self.log.create(topic, settings)))
-    }
-
-    fn alter<'a>(&'a self, topic: &'a TopicName, settings: TopicSettings) -> Answer<'a, TopicDescription> {
-        Box::pin(self.clone().live(self.log.alter(topic, settings)))
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, ()> {
-        Box::pin(self.clone().live(self.log.delete(topic)))
-    }
-
-    fn read<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        from: Offset,
-        limit: ReadLimit,
-        wait: Wait,
-    ) -> Answer<'a, ReadBatch> {
-        Box::pin(self.clone().live(self.log.read(partition, from, limit, wait)))
-    }
-
-    fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> Answer<'a, Bounds> {
-        Box::pin(self.clone().live(self.log.bounds(partition)))
-    }
-
-    fn offset_at<'a>(&'a self, partition: &'a TopicPartition, time: Timestamp) -> Answer<'a, Offset> {
-        Box::pin(self.clone().live(self.log.offset_at(partition, time)))
+    fn call<'a, T: Send + 'a>(&'a self, call: Answer<'a, T>) -> Answer<'a, T> {
+        Box::pin(self.clone().live(call))
     }
 
     fn append(&self, appends: Vec<Append>) -> Answer<'_, Vec<Offset>, AppendError> {
@@ -121,37 +83,9 @@ impl Log for Killing {
     }
 
     fn join<'a>(&'a self, group: &'a Group) -> Answer<'a, Box<dyn Membership>> {
-        let joined = async move {
-            let member = self.log.join(group).await?;
-            Ok(Box::new(Member { member, log: self.clone() }) as Box<dyn Membership>)
-        };
-        Box::pin(self.clone().live(joined))
-    }
-
-    fn committed<'a>(&'a self, group: &'a str) -> Answer<'a, Position> {
-        Box::pin(self.clone().live(self.log.committed(group)))
-    }
-}
-
-struct Member {
-    member: Box<dyn Membership>,
-    log: Killing,
-}
-
-impl Membership for Member {
-    fn next(&mut self) -> Answer<'_, ShardChange> {
-        Box::pin(async {
-            Ok(match self.member.next().await? {
-                ShardChange::Gained(shard, claim) => {
-                    ShardChange::Gained(shard, Box::new(Claimed { claim, log: self.log.clone() }))
-                }
-                other => other,
-            })
-        })
-    }
-
-    fn leave(self: Box<Self>) -> Answer<'static, ()> {
-        self.member.leave()
+        let log = self.clone();
+        let claimed = move |_, claim| -> Box<dyn Claim> { Box::new(Claimed { claim, log: log.clone() }) };
+        self.call(wrap_claims(self.log.join(group), claimed))
     }
 }
 

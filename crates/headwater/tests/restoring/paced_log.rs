@@ -3,15 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use headwater::core::BoxFuture;
-use headwater::core::clock::Timestamp;
+use headwater::core::conformance::log::wrapper::{Answer, LogWrapper, Read, wrap_claims};
 use headwater::core::log::{
-    AppendError, Bounds, Claim, Group, Log, LogError, LogErrorKind, LogId, Membership, Opened, ReadBatch,
-    ReadLimit, ShardChange, TopicDescription, TopicSettings, Wait,
+    Bounds, Claim, Group, Log, LogError, LogErrorKind, Membership, Opened, ReadBatch, ReadLimit, Wait,
 };
-use headwater::core::position::Position;
-use headwater::core::record::Append;
-use headwater::core::topic::{Offset, TopicName, TopicPartition};
+use headwater::core::topic::{TopicName, TopicPartition};
 use headwater::log::memory::MemoryLog;
 use tokio::sync::Semaphore;
 
@@ -75,103 +71,36 @@ impl PacedLog {
     }
 }
 
-impl Log for PacedLog {
-    fn id(&self) -> LogId {
-        self.log.id()
+impl LogWrapper for PacedLog {
+    fn inner(&self) -> &dyn Log {
+        &self.log
     }
 
-    fn describe<'a>(
-        &'a self,
-        topic: &'a TopicName,
-    ) -> BoxFuture<'a, Result<Option<TopicDescription>, LogError>> {
-        self.log.describe(topic)
-    }
-
-    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicDescription>, LogError>> {
-        self.log.topics()
-    }
-
-    fn create<'a>(
-        &'a self,
-        topic: &'a TopicName,
-        settings: TopicSettings,
-    ) -> BoxFuture<'a, Result<TopicDescription, LogError>> {
-        self.log.create(topic, settings)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), LogError>> {
-        self.log.delete(topic)
-    }
-
-    fn read<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        from: Offset,
-        limit: ReadLimit,
-        wait: Wait,
-    ) -> BoxFuture<'a, Result<ReadBatch, LogError>> {
+    fn read<'a>(&'a self, read: Read<'a>) -> Answer<'a, ReadBatch> {
         Box::pin(async move {
-            let has_more = from < self.log.bounds(partition).await?.end;
-            let is_held = wait != Wait::No || self.pace.holds_all.load(Ordering::SeqCst);
-            if partition.topic != self.paced || !is_held || !has_more {
-                return self.log.read(partition, from, limit, wait).await;
+            let has_more = read.from < self.log.bounds(read.at).await?.end;
+            let is_held = read.wait != Wait::No || self.pace.holds_all.load(Ordering::SeqCst);
+            if read.at.topic != self.paced || !is_held || !has_more {
+                return read.of(&self.log).await;
             }
             self.pace.reads.acquire().await.unwrap().forget();
-            let limit = ReadLimit { records: self.pace.records, ..limit };
-            self.log.read(partition, from, limit, wait).await
+            let limit = ReadLimit { records: self.pace.records, ..read.limit };
+            Read { limit, ..read }.of(&self.log).await
         })
     }
 
-    fn bounds<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Bounds, LogError>> {
+    fn bounds<'a>(&'a self, at: &'a TopicPartition) -> Answer<'a, Bounds> {
         Box::pin(async move {
-            if partition.topic == self.paced && self.pace.is_silent.load(Ordering::SeqCst) {
+            if at.topic == self.paced && self.pace.is_silent.load(Ordering::SeqCst) {
                 return Err(LogError::new(LogErrorKind::Unavailable, "the log is silent"));
             }
-            self.log.bounds(partition).await
+            self.log.bounds(at).await
         })
     }
 
-    fn offset_at<'a>(
-        &'a self,
-        partition: &'a TopicPartition,
-        time: Timestamp,
-    ) -> BoxFuture<'a, Result<Offset, LogError>> {
-        self.log.offset_at(partition, time)
-    }
-
-    fn append(&self, appends: Vec<Append>) -> BoxFuture<'_, Result<Vec<Offset>, AppendError>> {
-        self.log.append(appends)
-    }
-
-    fn join<'a>(&'a self, group: &'a Group) -> BoxFuture<'a, Result<Box<dyn Membership>, LogError>> {
-        Box::pin(async move {
-            let member = PacedMember { member: self.log.join(group).await?, pace: self.pace.clone() };
-            let member: Box<dyn Membership> = Box::new(member);
-            Ok(member)
-        })
-    }
-
-    fn committed<'a>(&'a self, group: &'a str) -> BoxFuture<'a, Result<Position, LogError>> {
-        self.log.committed(group)
-    }
-}
-
-struct PacedMember {
-    member: Box<dyn Membership>,
-    pace: Arc<Pace>,
-}
-
-impl Membership for PacedMember {
-    fn next(&mut self) -> BoxFuture<'_, Result<ShardChange, LogError>> {
-        Box::pin(async move {
-            let change = self.member.next().await?;
-            let ShardChange::Gained(shard, claim) = change else { return Ok(change) };
-            Ok(ShardChange::Gained(shard, Box::new(PacedClaim { claim, pace: self.pace.clone() })))
-        })
-    }
-
-    fn leave(self: Box<Self>) -> BoxFuture<'static, Result<(), LogError>> {
-        self.member.leave()
+    fn join<'a>(&'a self, group: &'a Group) -> Answer<'a, Box<dyn Membership>> {
+        let pace = self.pace.clone();
+        wrap_claims(self.log.join(group), move |_, claim| Box::new(PacedClaim { claim, pace: pace.clone() }))
     }
 }
 
@@ -181,7 +110,7 @@ struct PacedClaim {
 }
 
 impl Claim for PacedClaim {
-    fn open(&self) -> BoxFuture<'_, Result<Opened, LogError>> {
+    fn open(&self) -> Answer<'_, Opened> {
         Box::pin(async move {
             if self.pace.refuses_writers.load(Ordering::SeqCst) {
                 self.pace.openings.fetch_add(1, Ordering::SeqCst);

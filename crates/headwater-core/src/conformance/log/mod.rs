@@ -34,7 +34,7 @@
 //! ```
 //!
 //! That the suite can tell a good log from a bad one is proved by [`broken`]: logs with one defect each, made from any
-//! sound log, and the rule that must reject each.
+//! sound log, and the rule that must reject each. They are made by a [`wrapper`], as other tests may make theirs.
 
 mod appending;
 pub mod broken;
@@ -49,6 +49,7 @@ mod retention;
 mod topics;
 mod transactions;
 mod waiting;
+pub mod wrapper;
 mod writers;
 
 use std::sync::Arc;

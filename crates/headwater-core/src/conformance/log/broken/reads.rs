@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::super::future::yield_now;
-use super::wrap::{Answer, Flaw, Read, Target, lock};
+use super::super::wrapper::{Answer, Read};
+use super::wrap::{Flaw, Target, lock};
 use crate::log::{Bounds, CommitError, Log, ReadBatch, Transaction, Wait};
 use crate::record::{Append, StoredRecord};
 use crate::topic::{Offset, TopicPartition};

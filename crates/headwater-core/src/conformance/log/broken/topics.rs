@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::wrap::{Answer, Flaw, lock};
+use super::super::wrapper::Answer;
+use super::wrap::{Flaw, lock};
 use crate::log::{Log, TopicDescription, TopicSettings};
 use crate::topic::{TopicId, TopicName};
 

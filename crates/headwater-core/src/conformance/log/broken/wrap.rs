@@ -2,18 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::BoxFuture;
-use crate::clock::Timestamp;
+use super::super::wrapper::{Answer, LogWrapper, Read, wrap_claims};
 use crate::log::{
-    AppendError, Bounds, Claim, CommitError, Group, Log, LogError, LogId, Membership, Opened, ReadBatch,
-    ReadLimit, Replicas, ShardChange, TopicDescription, TopicSettings, Transaction, Wait, Writer,
+    AppendError, Bounds, Claim, CommitError, Group, Log, Membership, Opened, ReadBatch, TopicDescription,
+    TopicSettings, Transaction, Writer,
 };
-use crate::position::Position;
 use crate::record::Append;
 use crate::topic::{Offset, Partition, TopicName, TopicPartition};
-
-/// What a call answers, or why not.
-pub(super) type Answer<'a, T, E = LogError> = BoxFuture<'a, Result<T, E>>;
 
 /// What a broken log does in another way than the sound one under it: nothing, unless told.
 pub(super) trait Flaw: Send + Sync + 'static {
@@ -53,21 +48,6 @@ pub(super) trait Flaw: Send + Sync + 'static {
     fn described(&self, _topic: &mut TopicDescription) {}
 }
 
-/// The arguments of a read.
-#[derive(Clone, Copy)]
-pub(super) struct Read<'a> {
-    pub(super) at: &'a TopicPartition,
-    pub(super) from: Offset,
-    pub(super) limit: ReadLimit,
-    pub(super) wait: Wait,
-}
-
-impl<'a> Read<'a> {
-    pub(super) fn of(self, log: &'a dyn Log) -> Answer<'a, ReadBatch> {
-        log.read(self.at, self.from, self.limit, self.wait)
-    }
-}
-
 /// A shard of a group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shard {
@@ -104,17 +84,9 @@ impl BrokenLog {
     }
 }
 
-impl Log for BrokenLog {
-    fn id(&self) -> LogId {
-        self.sound.id()
-    }
-
-    fn replicas_wanted(&self) -> Option<Replicas> {
-        self.sound.replicas_wanted()
-    }
-
-    fn topics_of(&self, group: &Group) -> Vec<(TopicName, TopicSettings)> {
-        self.sound.topics_of(group)
+impl LogWrapper for BrokenLog {
+    fn inner(&self) -> &dyn Log {
+        &*self.sound
     }
 
     fn describe<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, Option<TopicDescription>> {
@@ -136,26 +108,12 @@ impl Log for BrokenLog {
         Box::pin(async move { Ok(self.described(self.flaw.alter(&*self.sound, topic, settings).await?)) })
     }
 
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, ()> {
-        self.sound.delete(topic)
-    }
-
-    fn read<'a>(
-        &'a self,
-        at: &'a TopicPartition,
-        from: Offset,
-        limit: ReadLimit,
-        wait: Wait,
-    ) -> Answer<'a, ReadBatch> {
-        self.flaw.read(&*self.sound, Read { at, from, limit, wait })
+    fn read<'a>(&'a self, read: Read<'a>) -> Answer<'a, ReadBatch> {
+        self.flaw.read(&*self.sound, read)
     }
 
     fn bounds<'a>(&'a self, at: &'a TopicPartition) -> Answer<'a, Bounds> {
         self.flaw.bounds(&*self.sound, at)
-    }
-
-    fn offset_at<'a>(&'a self, at: &'a TopicPartition, time: Timestamp) -> Answer<'a, Offset> {
-        self.sound.offset_at(at, time)
     }
 
     fn append(&self, appends: Vec<Append>) -> Answer<'_, Vec<Offset>, AppendError> {
@@ -163,46 +121,11 @@ impl Log for BrokenLog {
     }
 
     fn join<'a>(&'a self, group: &'a Group) -> Answer<'a, Box<dyn Membership>> {
-        Box::pin(async move {
-            let sound = self.sound.join(group).await?;
-            let (log, flaw, group) = (self.sound.clone(), self.flaw.clone(), group.name.clone());
-            let member: Box<dyn Membership> = Box::new(BrokenMember { sound, log, flaw, group });
-            Ok(member)
+        let (log, flaw, name) = (self.sound.clone(), self.flaw.clone(), group.name.clone());
+        wrap_claims(self.sound.join(group), move |shard, sound| {
+            let of = Shard { group: name.clone(), shard };
+            Box::new(BrokenClaim { sound, log: log.clone(), flaw: flaw.clone(), of })
         })
-    }
-
-    fn committed<'a>(&'a self, group: &'a str) -> Answer<'a, Position> {
-        self.sound.committed(group)
-    }
-}
-
-struct BrokenMember {
-    sound: Box<dyn Membership>,
-    log: Arc<dyn Log>,
-    flaw: Arc<dyn Flaw>,
-    group: String,
-}
-
-impl Membership for BrokenMember {
-    fn next(&mut self) -> Answer<'_, ShardChange> {
-        Box::pin(async {
-            Ok(match self.sound.next().await? {
-                ShardChange::Gained(shard, sound) => {
-                    let of = Shard { group: self.group.clone(), shard };
-                    let (log, flaw) = (self.log.clone(), self.flaw.clone());
-                    ShardChange::Gained(shard, Box::new(BrokenClaim { sound, log, flaw, of }))
-                }
-                other => other,
-            })
-        })
-    }
-
-    fn leave(self: Box<Self>) -> Answer<'static, ()> {
-        self.sound.leave()
-    }
-
-    fn processed(&self, positions: Position) -> Answer<'_, ()> {
-        self.sound.processed(positions)
     }
 }
 

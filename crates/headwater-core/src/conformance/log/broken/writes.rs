@@ -5,7 +5,8 @@ use std::mem::take;
 use std::sync::{Arc, Mutex};
 
 use super::super::future::yield_now;
-use super::wrap::{Answer, Flaw, Read, Shard, Target, lock};
+use super::super::wrapper::{Answer, Read};
+use super::wrap::{Flaw, Shard, Target, lock};
 use crate::log::{AppendError, Bounds, CommitError, Log, LogError, Opened, ReadBatch, Transaction};
 use crate::position::Position;
 use crate::record::Append;
