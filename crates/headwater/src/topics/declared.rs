@@ -293,8 +293,8 @@ impl App {
 
     /// What each topology is, by its name: what may not change under that name.
     ///
-    /// Names, sources, partition counts, and codecs where a topic has others than text and JSON; operators without state
-    /// are no part of it.
+    /// Names, sources, partition counts, codecs where a topic has others than text and JSON, and what keeps state with the
+    /// windows before it; operators without state, functions, and for how long something is kept are no part of it.
     pub(crate) fn fixed_definitions(&self) -> BTreeMap<String, Value> {
         let partitions = self.options.partitions;
         let aggregates = self.aggregates.iter().map(|aggregate| {
@@ -318,6 +318,9 @@ impl App {
             }
             if !definition.targets().is_empty() && !definition.tables.is_empty() {
                 fixed["tables"] = json!(definition.tables);
+            }
+            if !definition.tables.is_empty() {
+                fixed["operators"] = json!(definition.operators());
             }
             let codecs = definition.codecs.iter();
             let codecs = codecs

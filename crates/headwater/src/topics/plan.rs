@@ -227,10 +227,11 @@ impl DefinitionConflict {
     }
 }
 
-/// Whether one definition may take the other's place: not where an emitter keeps state, which is of the old one.
+/// Whether one definition may take the other's place: not where an emitter keeps state, which is of the old one, nor where
+/// instances have rows that another operator would go on with.
 pub(crate) fn is_replaceable(recorded: &Value, defined: &Value) -> bool {
     let keeps_state = |fixed: &Value| fixed["tables"].is_array();
-    !keeps_state(recorded) && !keeps_state(defined)
+    !keeps_state(recorded) && !keeps_state(defined) && recorded["operators"] == defined["operators"]
 }
 
 fn step(app: &str, place: &Place, known: Known) -> Step {

@@ -17,6 +17,7 @@ use super::{Action, Place, Plan};
 use crate::log::memory::{FaultKind, MemoryLog, MemoryOptions, Op};
 use crate::prelude::*;
 use crate::store::memory::MemoryStores;
+use crate::{Grouped, hours};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Order;
@@ -454,6 +455,40 @@ async fn another_codec_under_one_name_is_refused_with_both_shown() {
     let log = memory();
     has_run(&log, sensors(BigEndian, Json)).await;
     has_run(&log, sensors(BigEndian, Json)).await;
+}
+
+/// An app that keeps a store of one name, made of one topic in this way.
+fn keeping(keep: impl Fn(&mut App, Grouped<String, u64>)) -> App {
+    let mut app = App::new("shop").with(|options| options.partitions = 2);
+    let paid = app.stream(Topic::<String, u64>::from("paid"));
+    keep(&mut app, paid.group_by_key());
+    app
+}
+
+#[tokio::test]
+async fn rows_of_another_operator_or_of_other_windows_are_not_gone_on_with() {
+    let n = || Store::named("n");
+    let count = || keeping(|app, paid| drop(app.view(paid.count(n()))));
+    let sum = || keeping(|app, paid| drop(app.view(paid.reduce(n(), |sum, item| sum + item.value))));
+    let by = |windows: Tumbling| keeping(move |app, paid| drop(app.view(paid.window(windows).count(n()))));
+    let (days, minutes) = ("count in tumbling windows of 86400s", "count in tumbling windows of 60s");
+    let cases = [
+        (count(), sum(), "count", "reduce"),
+        (count(), by(Tumbling::days(1)), "count", days),
+        (by(Tumbling::days(1)), by(Tumbling::minutes(1)), days, minutes),
+    ];
+    for (before, after, was, is) in cases {
+        let log = memory();
+        has_run(&log, before).await;
+        let error = start(&log, after).await.err().expect("it is refused").to_string();
+        for told in [was, is].map(|operator| format!("\"{operator}\"")) {
+            assert!(error.contains(&told), "{told} is not in: {error}");
+        }
+        assert!(!error.contains("--replace"), "rows of the old one would be gone on with: {error}");
+    }
+    let log = memory();
+    has_run(&log, by(Tumbling::days(1))).await;
+    has_run(&log, by(Tumbling::days(1).grace(hours(1)))).await;
 }
 
 #[tokio::test]

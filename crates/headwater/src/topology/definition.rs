@@ -1,5 +1,6 @@
 //! What a topology is, apart from the types that flow through it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,16 @@ impl Definition {
         let mut building = Building::new(place, &self.sources, &self.tables);
         (self.build)(&mut building);
         building.finish()
+    }
+
+    /// What its stores are made by, by their names.
+    pub(crate) fn operators(&self) -> BTreeMap<String, String> {
+        let nodes = self.end.all().into_iter();
+        let told = |node: Arc<Node>| {
+            let told = node.told();
+            node.own_stores().iter().map(|store| (store.name.clone(), told.clone())).collect::<Vec<_>>()
+        };
+        nodes.flat_map(told).collect()
     }
 
     /// Where the table that is asked for keeps its versions, if it does.

@@ -18,6 +18,8 @@ pub(crate) struct Node {
     pub(crate) mistakes: Vec<String>,
     /// Of windows: from a window's end to the stream time at which it closes.
     pub(crate) closes_ms: Option<i64>,
+    /// Of windows: which ones they are, in words.
+    pub(crate) shape: Option<String>,
 }
 
 pub(crate) enum NodeKind {
@@ -85,10 +87,11 @@ impl Node {
         label: &'static str,
         input: Arc<Self>,
         closes_ms: i64,
+        shape: String,
         mistakes: Vec<String>,
     ) -> Arc<Self> {
-        let (kind, closes_ms) = (NodeKind::Stateless, Some(closes_ms));
-        Arc::new(Self { label, kind, inputs: vec![input], mistakes, closes_ms })
+        let (kind, closes_ms, shape) = (NodeKind::Stateless, Some(closes_ms), Some(shape));
+        Arc::new(Self { label, kind, inputs: vec![input], mistakes, closes_ms, shape })
     }
 
     pub(crate) fn stateful(label: &'static str, store: StoreSpec, inputs: Vec<Arc<Self>>) -> Arc<Self> {
@@ -102,7 +105,7 @@ impl Node {
         inputs: Vec<Arc<Self>>,
         mistakes: Vec<String>,
     ) -> Arc<Self> {
-        Arc::new(Self { label, kind: NodeKind::Stateful(store), inputs, mistakes, closes_ms: None })
+        Self::mistaken(Self::stateful(label, store, inputs), mistakes)
     }
 
     /// From the end of its windows to the stream time at which they close, if there are any on the way to it.
@@ -112,8 +115,21 @@ impl Node {
         self.closes_ms.or_else(|| self.inputs.iter().filter_map(|input| input.closing_ms()).max())
     }
 
+    /// What it makes of its inputs, as far as rows that it has made before depend on it: itself, and the nearest windows on
+    /// the way to it.
+    pub(crate) fn told(&self) -> String {
+        match self.windows_before() {
+            Some(windows) => format!("{} in {windows}", self.label),
+            None => self.label.to_owned(),
+        }
+    }
+
+    fn windows_before(&self) -> Option<&str> {
+        self.shape.as_deref().or_else(|| self.inputs.iter().find_map(|input| input.windows_before()))
+    }
+
     fn new(label: &'static str, kind: NodeKind, inputs: Vec<Arc<Self>>) -> Arc<Self> {
-        Arc::new(Self { label, kind, inputs, mistakes: Vec::new(), closes_ms: None })
+        Arc::new(Self { label, kind, inputs, mistakes: Vec::new(), closes_ms: None, shape: None })
     }
 
     /// A node that was just made, with what is wrong with how it was declared.

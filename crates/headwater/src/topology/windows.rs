@@ -106,7 +106,8 @@ impl Windows for Tumbling {
         let size_ms = lengths.positive("tumbling windows", "size", self.size);
         let grace_ms = lengths.any("tumbling windows", "grace", self.grace);
         let frames = Frames { size_ms, advance_ms: size_ms };
-        let stream = lengths.divided("tumbling", grouped, grace_ms);
+        let shape = format!("tumbling windows of {:?}", self.size);
+        let stream = lengths.divided("tumbling", grouped, grace_ms, shape);
         WindowedGroup::new(stream, Shape::Aligned(frames), grace_ms)
     }
 }
@@ -157,7 +158,8 @@ impl Windows for Hopping {
             ));
         }
         let frames = Frames { size_ms, advance_ms };
-        let stream = lengths.divided("hopping", grouped, grace_ms);
+        let shape = format!("hopping windows of {:?} every {:?}", self.size, self.advance);
+        let stream = lengths.divided("hopping", grouped, grace_ms, shape);
         WindowedGroup::new(stream, Shape::Aligned(frames), grace_ms)
     }
 }
@@ -201,7 +203,8 @@ impl Windows for Sliding {
         let difference_ms = lengths.any("sliding windows", "difference", self.difference);
         // The end is part of the window: it closes a millisecond later.
         let closes_ms = lengths.any("sliding windows", "grace", self.grace).saturating_add(1);
-        let stream = lengths.divided("sliding", grouped, closes_ms);
+        let shape = format!("sliding windows of {:?}", self.difference);
+        let stream = lengths.divided("sliding", grouped, closes_ms, shape);
         WindowedGroup::new(stream, Shape::Sliding { difference_ms }, closes_ms)
     }
 }
@@ -245,7 +248,8 @@ impl Windows for Session {
         let grace_ms = lengths.any("sessions", "grace", self.grace);
         // As Kafka's KStreamSessionWindowAggregate: open for as long as a value may still prolong it.
         let closes_ms = grace_ms.saturating_add(gap_ms).saturating_add(1);
-        let stream = lengths.divided("sessions", grouped, closes_ms);
+        let shape = format!("sessions with gaps of {:?}", self.gap);
+        let stream = lengths.divided("sessions", grouped, closes_ms, shape);
         SessionGroup::new(stream, gap_ms, closes_ms)
     }
 }
@@ -288,8 +292,9 @@ impl Lengths {
         label: &'static str,
         grouped: &Grouped<K, V>,
         closes_ms: i64,
+        shape: String,
     ) -> Stream<K, V> {
         let Stream { node, route, attach, .. } = grouped.stream.clone();
-        Stream::of_parts(Node::windows(label, node, closes_ms, self.mistakes), route, attach)
+        Stream::of_parts(Node::windows(label, node, closes_ms, shape, self.mistakes), route, attach)
     }
 }
