@@ -406,6 +406,7 @@ impl App {
     /// [`InvalidApp`] lists every mistake.
     pub fn check(&self) -> Result<(), InvalidApp> {
         let mut mistakes = self.mistakes.clone();
+        mistakes.extend(self.nameless());
         let names = self.aggregates.iter().map(|a| format!("{}.events", a.name()));
         let names = names.chain(self.definitions.keys().cloned()).map(TopicRef::Own);
         let names = names.chain(self.definitions.values().filter_map(|definition| definition.changelog()));
@@ -432,6 +433,19 @@ impl App {
             mistakes.push("it has zero partitions: it needs one at least".to_owned());
         }
         if mistakes.is_empty() { Ok(()) } else { Err(InvalidApp { app: self.name.clone(), mistakes }) }
+    }
+}
+
+impl App {
+    /// What has an empty name, in words.
+    fn nameless(&self) -> Vec<String> {
+        let stores = self.definitions.values().flat_map(|definition| definition.operators());
+        let store = |(name, made_by): (String, String)| {
+            name.is_empty()
+                .then(|| format!("a store has an empty name, that of `{made_by}`: give it another"))
+        };
+        let app = self.name.is_empty().then(|| "its name is empty".to_owned());
+        app.into_iter().chain(stores.filter_map(store)).collect()
     }
 }
 

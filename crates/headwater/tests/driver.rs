@@ -271,3 +271,32 @@ fn a_call_of_the_users_code_reads_one_topic() {
     let error = app.check().unwrap_err().to_string();
     assert!(error.contains("\"shout\" calls `for_each` behind what reads several topics"), "{error}");
 }
+
+#[test]
+#[should_panic(expected = "no topology reads the topic \"word\": they read \"in\"")]
+fn what_is_piped_to_a_topic_that_nothing_reads_is_a_mistake_of_the_test() {
+    let mut app = App::new("test");
+    let words = app.stream::<String, String>("in");
+    app.emitter(words.to("out"));
+    Driver::new(&app).pipe("word", s("a"), s("x"), Timestamp(0));
+}
+
+#[test]
+#[should_panic(expected = "no topology appends to the topic \"outs\": they append to \"out\"")]
+fn what_is_read_from_a_topic_that_nothing_appends_to_is_a_mistake_of_the_test() {
+    let mut app = App::new("test");
+    let words = app.stream::<String, String>("in");
+    app.emitter(words.to("out"));
+    let _ = Driver::new(&app).read::<String, String>("outs");
+}
+
+#[test]
+fn names_that_are_empty_are_mistakes() {
+    let mut app = App::new("");
+    let words = app.stream::<String, String>("in");
+    app.view(words.group_by_key().count(Store::named("")));
+    let mistakes = app.check().unwrap_err().to_string();
+    for told in ["its name is empty", "a store has an empty name, that of `count`"] {
+        assert!(mistakes.contains(told), "{told} is not in: {mistakes}");
+    }
+}

@@ -51,7 +51,7 @@ pub use self::stopping::Stopping;
 
 /// The help text of the flag that allows an address other than loopback.
 pub const EXPOSE_HELP: &str = "Listen on an address other than loopback. There is no authentication yet: \
-     whoever can reach the address can send commands, read every view, and and see `/topology` and `/metrics`";
+     whoever can reach the address can send commands, read every view, and see `/topology` and `/metrics`";
 
 /// Refusals written at the same time while every connection is busy; more are dropped without a word.
 const REFUSALS_MAX: usize = 64;

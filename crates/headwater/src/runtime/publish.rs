@@ -81,10 +81,13 @@ impl Publish {
         key: &K,
         value: &V,
     ) -> Self {
-        let described = app.shared_topics.get(topic.name()).cloned();
+        let name = topic.name();
+        let described = app.shared_topics.get(name).cloned();
         Self {
             app: app.clone(),
-            topic: described.expect("an app publishes to a topic that one of its streams reads"),
+            topic: described.unwrap_or_else(|| {
+                panic!("no stream of the app reads the topic \"{name}\", and an app publishes to those that it reads")
+            }),
             encoded: encode(topic, key, value),
             id: None,
             time: None,

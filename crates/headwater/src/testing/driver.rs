@@ -3,7 +3,7 @@
 //! The engine is the one that runs in production; only what surrounds it is another: every topic has one partition, and
 //! every topology one shard, whose state lies in memory. A record is processed to its end before the next is piped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -59,6 +59,7 @@ pub struct Driver {
 struct Running {
     definition: Arc<Definition>,
     sources: Vec<TopicName>,
+    targets: Vec<TopicName>,
     next: Vec<usize>,
     task: Task,
     state: Tables,
@@ -81,6 +82,7 @@ impl Driver {
         let resolve = |topic: &TopicRef| topic.resolve(app.name()).expect("a checked app has good names");
         let running = |definition: &Arc<Definition>| Running {
             sources: definition.sources.iter().map(resolve).collect(),
+            targets: definition.targets().iter().map(resolve).collect(),
             next: vec![0; definition.sources.len()],
             task: new_task(definition, resolve),
             state: Tables::default(),
@@ -102,7 +104,7 @@ impl Driver {
     ///
     /// # Panics
     ///
-    /// If a topology stops at it, saying why; if the value cannot be written.
+    /// If a topology stops at it, saying why; if the value cannot be written; if no topology reads the topic.
     #[track_caller]
     pub fn pipe<K: Key, V: Send + Sync + 'static>(
         &mut self,
@@ -158,6 +160,12 @@ impl Driver {
 
     #[track_caller]
     fn append(&mut self, topic: TopicName, record: Record) {
+        let read: BTreeSet<_> = self.topologies.iter().flat_map(|topology| &topology.sources).collect();
+        assert!(
+            read.contains(&topic),
+            "no topology reads the topic \"{topic}\": they read {}",
+            listed(&read)
+        );
         self.push(topic, record);
         self.settle();
     }
@@ -187,7 +195,7 @@ impl Driver {
     ///
     /// # Panics
     ///
-    /// If a record cannot be read with the topic's codecs.
+    /// If a record cannot be read with the topic's codecs; if no topology appends to the topic.
     #[track_caller]
     pub fn read<K: Key, V: Send + Sync + 'static>(
         &mut self,
@@ -205,13 +213,26 @@ impl Driver {
     }
 
     /// The same records as they are on the log.
+    ///
+    /// # Panics
+    ///
+    /// If no topology appends to the topic.
+    #[track_caller]
     pub fn read_records(&mut self, topic: &str) -> Vec<Record> {
         self.fresh(topic).iter().map(|stored| stored.record.clone()).collect()
     }
 
     /// What a topic holds that was not read yet, and is now.
+    #[track_caller]
     fn fresh(&mut self, topic: &str) -> &[StoredRecord] {
         let name = TopicName::new(topic).expect("the topic has a good name");
+        let targets = |topology: &Running| topology.targets.clone();
+        let written: BTreeSet<_> = self.topologies.iter().flat_map(targets).collect();
+        assert!(
+            written.contains(&name) || self.topics.contains_key(&name),
+            "no topology appends to the topic \"{name}\": they append to {}",
+            listed(&written.iter().collect())
+        );
         let records = self.topics.get(&name).map_or(&[][..], |records| records);
         let taken = self.taken.entry(name).or_default();
         &records[std::mem::replace(taken, records.len())..]
@@ -301,6 +322,11 @@ impl Driver {
             self.push(append.to.topic, append.record);
         }
     }
+}
+
+fn listed(topics: &BTreeSet<&TopicName>) -> String {
+    let topics: Vec<_> = topics.iter().map(|topic| format!("\"{topic}\"")).collect();
+    if topics.is_empty() { "none".to_owned() } else { topics.join(", ") }
 }
 
 fn new_task(definition: &Definition, resolve: impl Fn(&TopicRef) -> TopicName) -> Task {
