@@ -158,9 +158,18 @@ impl Driver {
         self.append(TopicName::new(topic).expect("the topic has a good name"), record);
     }
 
+    /// Whether a topology reads a topic.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.sources().iter().any(|source| source.as_str() == topic)
+    }
+
+    fn sources(&self) -> BTreeSet<&TopicName> {
+        self.topologies.iter().flat_map(|topology| &topology.sources).collect()
+    }
+
     #[track_caller]
     fn append(&mut self, topic: TopicName, record: Record) {
-        let read: BTreeSet<_> = self.topologies.iter().flat_map(|topology| &topology.sources).collect();
+        let read = self.sources();
         assert!(
             read.contains(&topic),
             "no topology reads the topic \"{topic}\": they read {}",

@@ -145,6 +145,8 @@ impl Plan {
                 driver.restart();
             }
             match input {
+                // A stream that leads nowhere is no topology here, and is read for nothing there.
+                Input::Record(input) if !driver.reads(&self.topic(&input.topic)) => {}
                 Input::Record(input) => driver.pipe_record(&self.topic(&input.topic), record(input)),
                 Input::Clock { advance_wall_clock_ms } => {
                     clock += *advance_wall_clock_ms as i64;
