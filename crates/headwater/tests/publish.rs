@@ -141,7 +141,7 @@ async fn a_log_that_does_not_answer_leaves_it_unknown_in_bounded_time() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "a topic that one of its streams reads")]
+#[should_panic(expected = "no stream of the app reads the topic \"orders\"")]
 async fn a_topic_of_no_stream_is_not_the_apps_to_write() {
     let visits = open().await;
     let other: Topic<String, u64> = "orders".into();

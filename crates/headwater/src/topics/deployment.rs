@@ -7,6 +7,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::plan::goes_on;
+
 /// What a program would do to the topologies that a log knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -78,7 +80,7 @@ impl Deployment {
 
 fn fate(name: &str, defined: &Value, recorded: &BTreeMap<String, Value>) -> FateKind {
     match recorded.get(name) {
-        Some(recorded) if recorded == defined => return FateKind::Keep,
+        Some(recorded) if goes_on(recorded, defined) => return FateKind::Keep,
         Some(_) => return FateKind::Conflict,
         None => {}
     }

@@ -227,6 +227,20 @@ impl DefinitionConflict {
     }
 }
 
+/// Whether what runs under a recorded definition goes on under another: it is the same, or has stores of other names alone,
+/// which each instance sees and builds again.
+pub(crate) fn goes_on(recorded: &Value, defined: &Value) -> bool {
+    let stores =
+        |fixed: &Value| fixed["operators"].as_object().map(|of| of.keys().cloned().collect::<Vec<_>>());
+    let beside_operators = |fixed: &Value| {
+        let mut fixed = fixed.clone();
+        fixed.as_object_mut().map(|fixed| fixed.remove("operators"));
+        fixed
+    };
+    let is_built_again = || stores(recorded) != stores(defined);
+    recorded == defined || is_built_again() && beside_operators(recorded) == beside_operators(defined)
+}
+
 /// Whether one definition may take the other's place: not where an emitter keeps state, which is of the old one, nor where
 /// instances have rows that another operator would go on with.
 pub(crate) fn is_replaceable(recorded: &Value, defined: &Value) -> bool {

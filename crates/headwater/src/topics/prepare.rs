@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::begin_anew::Lost;
 use super::counts::Counts;
 use super::declared::{Purpose, TopicDeclaration, WritingGroup, definitions};
-use super::plan::{Action, DefinitionConflict, Known, Place, Plan, is_replaceable};
+use super::plan::{Action, DefinitionConflict, Known, Place, Plan, goes_on, is_replaceable};
 use super::registry::{Facts, Registry, topic_key, topology_key};
 use crate::app::App;
 
@@ -149,7 +149,7 @@ fn declared(log: &dyn Log, app: &App, counts: &Counts) -> Vec<TopicDeclaration> 
 fn conflicts(app: &App, place: &Place, registry: &Registry, word: &Word) -> Vec<DefinitionConflict> {
     let fixed = app.fixed_definitions();
     let conflict = |(name, defined): (String, serde_json::Value)| {
-        let recorded = registry.get(&topology_key(&name)).filter(|recorded| **recorded != defined)?;
+        let recorded = registry.get(&topology_key(&name)).filter(|recorded| !goes_on(recorded, &defined))?;
         if word.replace.contains(&name) && is_replaceable(recorded, &defined) {
             return None;
         }

@@ -17,7 +17,7 @@ use super::{Action, Place, Plan};
 use crate::log::memory::{FaultKind, MemoryLog, MemoryOptions, Op};
 use crate::prelude::*;
 use crate::store::memory::MemoryStores;
-use crate::{Grouped, hours};
+use crate::{Grouped, Once, hours};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Order;
@@ -489,6 +489,18 @@ async fn rows_of_another_operator_or_of_other_windows_are_not_gone_on_with() {
     let log = memory();
     has_run(&log, by(Tumbling::days(1))).await;
     has_run(&log, by(Tumbling::days(1).grace(hours(1)))).await;
+    // Stores of other names are seen to be others, and built again.
+    let once = |name: &'static str| {
+        let mut app = App::new("shop").with(|options| options.partitions = 2);
+        let paid = app.stream(Topic::<String, u64>::from("paid"));
+        let once = paid.deduplicate(Store::named(name), Once::among(5)).group_by_key();
+        app.view(once.count(n()));
+        app
+    };
+    let log = memory();
+    for app in [count(), once("ids"), once("other-ids"), count()] {
+        has_run(&log, app).await;
+    }
 }
 
 #[tokio::test]
