@@ -434,9 +434,7 @@ impl App {
         }
         if mistakes.is_empty() { Ok(()) } else { Err(InvalidApp { app: self.name.clone(), mistakes }) }
     }
-}
 
-impl App {
     /// What has an empty name, in words.
     fn nameless(&self) -> Vec<String> {
         let stores = self.definitions.values().flat_map(|definition| definition.operators());

@@ -160,20 +160,15 @@ impl Driver {
 
     /// Whether a topology reads a topic.
     pub fn reads(&self, topic: &str) -> bool {
-        self.sources().iter().any(|source| source.as_str() == topic)
-    }
-
-    fn sources(&self) -> BTreeSet<&TopicName> {
-        self.topologies.iter().flat_map(|topology| &topology.sources).collect()
+        self.topologies.iter().flat_map(|topology| &topology.sources).any(|source| source.as_str() == topic)
     }
 
     #[track_caller]
     fn append(&mut self, topic: TopicName, record: Record) {
-        let read = self.sources();
         assert!(
-            read.contains(&topic),
+            self.reads(topic.as_str()),
             "no topology reads the topic \"{topic}\": they read {}",
-            listed(&read)
+            listed(self.topologies.iter().flat_map(|topology| &topology.sources))
         );
         self.push(topic, record);
         self.settle();
@@ -235,12 +230,11 @@ impl Driver {
     #[track_caller]
     fn fresh(&mut self, topic: &str) -> &[StoredRecord] {
         let name = TopicName::new(topic).expect("the topic has a good name");
-        let targets = |topology: &Running| topology.targets.clone();
-        let written: BTreeSet<_> = self.topologies.iter().flat_map(targets).collect();
+        let written = || self.topologies.iter().flat_map(|topology| &topology.targets);
         assert!(
-            written.contains(&name) || self.topics.contains_key(&name),
+            self.topics.contains_key(&name) || written().any(|target| *target == name),
             "no topology appends to the topic \"{name}\": they append to {}",
-            listed(&written.iter().collect())
+            listed(written())
         );
         let records = self.topics.get(&name).map_or(&[][..], |records| records);
         let taken = self.taken.entry(name).or_default();
@@ -333,9 +327,10 @@ impl Driver {
     }
 }
 
-fn listed(topics: &BTreeSet<&TopicName>) -> String {
-    let topics: Vec<_> = topics.iter().map(|topic| format!("\"{topic}\"")).collect();
-    if topics.is_empty() { "none".to_owned() } else { topics.join(", ") }
+/// Topics, each once, in words.
+fn listed<'a>(topics: impl Iterator<Item = &'a TopicName>) -> String {
+    let topics: BTreeSet<_> = topics.map(|topic| format!("\"{topic}\"")).collect();
+    if topics.is_empty() { "none".to_owned() } else { Vec::from_iter(topics).join(", ") }
 }
 
 fn new_task(definition: &Definition, resolve: impl Fn(&TopicRef) -> TopicName) -> Task {

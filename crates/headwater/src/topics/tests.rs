@@ -17,7 +17,7 @@ use super::{Action, Place, Plan};
 use crate::log::memory::{FaultKind, MemoryLog, MemoryOptions, Op};
 use crate::prelude::*;
 use crate::store::memory::MemoryStores;
-use crate::{Grouped, Once, hours};
+use crate::{Once, hours};
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Order;
@@ -458,19 +458,22 @@ async fn another_codec_under_one_name_is_refused_with_both_shown() {
 }
 
 /// An app that keeps a store of one name, made of one topic in this way.
-fn keeping(keep: impl Fn(&mut App, Grouped<String, u64>)) -> App {
+fn keeping(keep: impl Fn(&mut App, Stream<String, u64>)) -> App {
     let mut app = App::new("shop").with(|options| options.partitions = 2);
     let paid = app.stream(Topic::<String, u64>::from("paid"));
-    keep(&mut app, paid.group_by_key());
+    keep(&mut app, paid);
     app
 }
 
 #[tokio::test]
 async fn rows_of_another_operator_or_of_other_windows_are_not_gone_on_with() {
     let n = || Store::named("n");
-    let count = || keeping(|app, paid| drop(app.view(paid.count(n()))));
-    let sum = || keeping(|app, paid| drop(app.view(paid.reduce(n(), |sum, item| sum + item.value))));
-    let by = |windows: Tumbling| keeping(move |app, paid| drop(app.view(paid.window(windows).count(n()))));
+    let count = || keeping(|app, paid| drop(app.view(paid.group_by_key().count(n()))));
+    let sum =
+        || keeping(|app, paid| drop(app.view(paid.group_by_key().reduce(n(), |sum, item| sum + item.value))));
+    let by = |windows: Tumbling| {
+        keeping(move |app, paid| drop(app.view(paid.group_by_key().window(windows).count(n()))))
+    };
     let (days, minutes) = ("count in tumbling windows of 86400s", "count in tumbling windows of 60s");
     let cases = [
         (count(), sum(), "count", "reduce"),
@@ -491,11 +494,10 @@ async fn rows_of_another_operator_or_of_other_windows_are_not_gone_on_with() {
     has_run(&log, by(Tumbling::days(1).grace(hours(1)))).await;
     // Stores of other names are seen to be others, and built again.
     let once = |name: &'static str| {
-        let mut app = App::new("shop").with(|options| options.partitions = 2);
-        let paid = app.stream(Topic::<String, u64>::from("paid"));
-        let once = paid.deduplicate(Store::named(name), Once::among(5)).group_by_key();
-        app.view(once.count(n()));
-        app
+        keeping(move |app, paid| {
+            let once = paid.deduplicate(Store::named(name), Once::among(5));
+            app.view(once.group_by_key().count(n()));
+        })
     };
     let log = memory();
     for app in [count(), once("ids"), once("other-ids"), count()] {
