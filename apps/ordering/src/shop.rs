@@ -1,5 +1,6 @@
 //! The app as this instance runs it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::prelude::*;
@@ -24,7 +25,7 @@ pub struct Shop {
     /// Every order by its id.
     pub placed: View<OrderId, (Version, Order)>,
     /// What the app is made of.
-    pub description: Description,
+    pub description: Arc<Description>,
 }
 
 impl Shop {
@@ -35,7 +36,7 @@ impl Shop {
     /// As [`Headwater::start_parts`].
     pub async fn start(headwater: &Headwater, parts: Parts) -> Result<Self, StartError> {
         let Ordering { app, orders, items, spent, placed } = ordering();
-        let description = app.describe();
+        let description = Arc::new(app.describe());
         let running = headwater.start_parts(app, parts).await?;
         Ok(Self { running, parts, orders, items, spent, placed, description })
     }

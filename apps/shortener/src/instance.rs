@@ -32,7 +32,7 @@ pub struct Instance {
     /// The same by where visitors came from.
     pub referrers: View<(Code, Referrer), u64>,
     /// What the app is made of.
-    pub description: Description,
+    pub description: Arc<Description>,
     /// Tells whether a link has expired.
     pub clock: Arc<dyn Clock>,
 }
@@ -45,7 +45,7 @@ impl Instance {
     /// As [`Headwater::start_parts`].
     pub async fn start(headwater: &Headwater, parts: Parts) -> Result<Self, StartError> {
         let Shortener { app, links, visits, listed, total, daily, hourly, referrers } = shortener();
-        let description = app.describe();
+        let description = Arc::new(app.describe());
         let running = headwater.start_parts(app, parts).await?;
         let clock = Arc::new(SystemClock);
         Ok(Self {

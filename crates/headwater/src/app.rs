@@ -176,7 +176,7 @@ impl App {
             self.mistakes.push(format!("aggregate \"{}\" is declared twice", A::NAME));
         }
         self.aggregates.push(Arc::new(AggregateDefinition::<A>::default()));
-        Aggregates { app: self.name.clone(), kind: PhantomData }
+        Aggregates { app: self.name.as_str().into(), kind: PhantomData }
     }
 
     /// The stream of a topic by its own name, which other programs may write.
@@ -317,7 +317,7 @@ impl App {
                 String::new()
             }
         };
-        View { app: self.name.clone(), name, route, types: PhantomData }
+        View { app: self.name.as_str().into(), name: name.into(), route, types: PhantomData }
     }
 
     fn define_all(&mut self, last: Definition) {
@@ -451,9 +451,9 @@ impl App {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Folded(pub(crate) bool);
 
-/// A kind of aggregate in an app: where its commands go and its events come from.
+/// A kind of aggregate in an app: where its commands go and its events come from. Cheap to clone.
 pub struct Aggregates<A> {
-    pub(crate) app: String,
+    pub(crate) app: Arc<str>,
     kind: PhantomData<fn() -> A>,
 }
 
@@ -471,10 +471,10 @@ impl<A: Aggregate> Aggregates<A> {
     }
 }
 
-/// A view in an app: a table that can be asked once the app runs.
+/// A view in an app: a table that can be asked once the app runs. Cheap to clone.
 pub struct View<K, S> {
-    pub(crate) app: String,
-    pub(crate) name: String,
+    pub(crate) app: Arc<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) route: Route<K>,
     types: PhantomData<fn() -> (K, S)>,
 }

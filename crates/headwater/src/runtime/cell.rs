@@ -8,7 +8,7 @@ use headwater_core::store::StateStore;
 use headwater_core::topic::{Offset, Partition, TopicPartition};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::changes::ChangeRing;
 use crate::store::overlay::ShardState;
@@ -88,6 +88,8 @@ pub(crate) struct ShardCell {
     hindrance: Mutex<Option<Hindrance>>,
     /// For each source the next offset that it has not processed.
     committed: watch::Sender<Vec<Offset>>,
+    /// Wakes a shard that rests once somebody waits for it.
+    hurry: Notify,
     end_seen: watch::Sender<Offset>,
     batches: watch::Sender<u64>,
     state: RwLock<Option<Arc<ShardState>>>,
@@ -110,6 +112,7 @@ impl ShardCell {
             left: AtomicU64::new(0),
             hindrance: Mutex::new(None),
             committed: watch::Sender::new(Vec::new()),
+            hurry: Notify::new(),
             end_seen: watch::Sender::new(Offset::ZERO),
             batches: watch::Sender::new(0),
             state: RwLock::new(None),
@@ -242,7 +245,19 @@ impl ShardCell {
     }
 
     pub(crate) fn watch_committed(&self) -> watch::Receiver<Vec<Offset>> {
-        self.committed.subscribe()
+        let committed = self.committed.subscribe();
+        self.hurry.notify_one();
+        committed
+    }
+
+    /// Whether somebody waits until it has come further.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.committed.receiver_count() > 0
+    }
+
+    /// Waits until somebody waits for it.
+    pub(crate) async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     /// Tells that another batch was committed.

@@ -19,6 +19,7 @@ use super::decided::Decided;
 use super::landmarks::{Landmarks, Mark};
 use super::membership::RunShard;
 use super::observe::Throughput;
+use super::pace::Rest;
 use super::shell::{NamedStore, Shell, Stop, pause_after};
 use super::trust::{Input, Provenance, had_caught_up, landmarks};
 use super::view::state::TABLE;
@@ -146,8 +147,12 @@ impl Fold {
             match batch {
                 Ok(batch) => {
                     cell.let_on();
+                    let (records, end) = (batch.records.len(), batch.end);
                     if let Some(stopped) = run.take(batch.records, batch.next, batch.end).await? {
                         run.await_decision(stopped, stop).await?;
+                    }
+                    if run.next >= end {
+                        self.shell.pace.rest(Rest::Own, records, cell, stop).await;
                     }
                 }
                 Err(error) => {

@@ -104,6 +104,7 @@ impl Headwater {
             log_damage: None,
             cluster: None,
             place: Place::default(),
+            pace: Arc::default(),
             replaced: Replaced::default(),
             _held: None,
         };
@@ -374,9 +375,9 @@ impl Running {
     where
         S: Serialize + DeserializeOwned + std::marker::Send + 'static,
     {
-        let state = self.app.views.get(&view.name).filter(|state| state.can_be_asked());
-        let state = state.ok_or_else(|| QueryError::NotHere(view.name.clone()))?;
-        let lineage = self.app.lineages.get(&view.name).cloned().unwrap_or_default();
+        let state = self.app.views.get(&*view.name).filter(|state| state.can_be_asked());
+        let state = state.ok_or_else(|| QueryError::NotHere(view.name.to_string()))?;
+        let lineage = self.app.lineages.get(&*view.name).cloned().unwrap_or_default();
         Ok(ViewQuery::new(self.app.clone(), state.clone(), lineage, view.route.clone()))
     }
 

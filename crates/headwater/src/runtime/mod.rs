@@ -17,6 +17,7 @@ pub(crate) mod observe;
 mod open;
 #[cfg(feature = "kafka")]
 mod open_kafka;
+mod pace;
 pub(crate) mod peers;
 mod publish;
 mod replaced;

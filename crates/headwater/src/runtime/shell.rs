@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::cell::ShardCell;
 use super::instances::Cluster;
 use super::observe::{LogDamage, LogMetrics, LogSize};
+use super::pace::Pace;
 use super::replaced::Replaced;
 use super::transfer::CopySource;
 use crate::engine::state::StateRead;
@@ -48,6 +49,8 @@ pub(crate) struct Shell {
     pub(crate) cluster: Option<Arc<Cluster>>,
     /// Where an operator mends what a start refuses.
     pub(crate) place: Place,
+    /// When shards gather records before they take them.
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// A store, its name and its tables, and the stores that it is one of.

@@ -248,7 +248,7 @@ impl Driver {
     /// If it is none of this app's.
     #[track_caller]
     pub fn view<K: Key, S: Value>(&self, view: &View<K, S>) -> Rows<'_, K, S> {
-        assert_eq!(view.app, self.app, "the view is another app's");
+        assert_eq!(*view.app, *self.app, "the view is another app's");
         self.rows(view.name())
     }
 

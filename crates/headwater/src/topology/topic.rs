@@ -25,10 +25,10 @@ use crate::engine::operators::{Encoded, Read, WriteRecord};
 /// let sensors: Topic<i64, f64> = Topic::with("sensors", BigEndian, Json);
 /// ```
 pub struct Topic<K, V> {
-    name: String,
+    name: Arc<str>,
     keys: Arc<dyn KeyCodec<K>>,
     values: Arc<dyn Codec<V>>,
-    codecs: Codecs,
+    codecs: Arc<Codecs>,
 }
 
 /// The names of a topic's codecs.
@@ -60,8 +60,8 @@ impl<K, V> Clone for Topic<K, V> {
 impl<K, V> Topic<K, V> {
     /// A topic with these codecs.
     pub fn with(name: impl Into<String>, keys: impl KeyCodec<K>, values: impl Codec<V>) -> Self {
-        let codecs = Codecs { keys: keys.name(), values: values.name() };
-        Self { name: name.into(), keys: Arc::new(keys), values: Arc::new(values), codecs }
+        let codecs = Arc::new(Codecs { keys: keys.name(), values: values.name() });
+        Self { name: name.into().into(), keys: Arc::new(keys), values: Arc::new(values), codecs }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -69,7 +69,7 @@ impl<K, V> Topic<K, V> {
     }
 
     pub(crate) fn codecs(&self) -> Codecs {
-        self.codecs.clone()
+        (*self.codecs).clone()
     }
 }
 

@@ -41,6 +41,7 @@ use self::tie::Tie;
 use super::cell::{Phase, ShardCell};
 use super::membership::RunShard;
 use super::observe::Throughput;
+use super::pace::Rest;
 use super::shell::{Committed, Refusals, Regained, Shell, Stop, pause_after, regain};
 use crate::engine::command_batch::continues_command;
 use crate::engine::flow::{Counts, Flow, ProcessError};
@@ -302,8 +303,12 @@ impl<'a> Run<'a> {
         self.publish(&self.committed.clone());
         self.cell.set_phase(Phase::Running);
         while let Some(batch) = self.gather(stop).await? {
+            let records = batch.records.len();
             if let Some(end) = self.take(batch, stop).await? {
                 return Ok(end);
+            }
+            if self.inputs.behind() == 0 {
+                self.emitter.shell.pace.rest(Rest::Shared, records, self.cell, stop).await;
             }
         }
         Ok(WriterEnd::Stopped)
