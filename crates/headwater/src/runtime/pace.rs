@@ -94,3 +94,79 @@ impl Pace {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_core::topic::Partition;
+    use tokio::time::{advance, timeout};
+
+    use super::super::cell::Bell;
+    use super::*;
+
+    /// Whether a shard rests after each of `batches` that are taken so far apart.
+    async fn rests(apart: Duration, batches: &[usize]) -> Vec<bool> {
+        let pace = Pace::default();
+        let mut rests = Vec::new();
+        for records in batches {
+            rests.push(pace.until(Rest::Own, *records, Instant::now()).is_some());
+            advance(apart).await;
+        }
+        rests
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shards_rest_after_small_batches_while_many_are_taken() {
+        let seldom = rests(Duration::from_millis(1), &[1; 100]).await;
+        assert!(!seldom.contains(&true), "a thousand a second are taken at once");
+        let often = rests(Duration::from_micros(100), &[1; 300]).await;
+        assert_eq!(often.iter().position(|rests| *rests), Some(BUSY as usize - 1));
+        assert!(!often[BUSY as usize..].contains(&false), "also at the beginning of a window");
+        let large = rests(Duration::from_micros(100), &[SMALL; 300]).await;
+        assert!(!large.contains(&true), "large ones pay for themselves");
+        let nothing = rests(Duration::from_micros(100), &[0; 300]).await;
+        assert!(!nothing.contains(&true), "and what holds no records costs nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_append_rest_until_a_moment_of_all_and_never_longer_than_the_others() {
+        let pace = Pace::default();
+        let since = pace.since;
+        for step in 0..100 {
+            let now = Instant::now();
+            if let Some(until) = pace.until(Rest::Shared, 1, now) {
+                assert_eq!(until.duration_since(since).as_micros() % GATHER.as_micros(), 0, "step {step}");
+                assert!(now < until && until <= now + GATHER, "step {step}");
+            }
+            advance(Duration::from_micros(170)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rest_ends_once_somebody_waits_for_the_shard_or_it_is_to_stop() {
+        let busy = || {
+            let pace = Pace::default();
+            for _ in 0..BUSY {
+                pace.until(Rest::Own, 1, Instant::now());
+            }
+            pace
+        };
+        let cell = ShardCell::new(Partition(0), Bell::default());
+        let stop = CancellationToken::new();
+        let long = GATHER - Duration::from_millis(1);
+        let (pace, begun) = (busy(), Instant::now());
+        pace.rest(Rest::Own, 1, &cell, &stop).await;
+        assert!(begun.elapsed() >= GATHER, "nobody waits");
+
+        let waits = async {
+            tokio::task::yield_now().await;
+            cell.watch_committed()
+        };
+        let rest = async { timeout(long, pace.rest(Rest::Own, 1, &cell, &stop)).await.expect("it is woken") };
+        let ((), waiting) = tokio::join!(rest, waits);
+        timeout(long, pace.rest(Rest::Own, 1, &cell, &stop)).await.expect("it does not rest while one waits");
+        drop(waiting);
+
+        stop.cancel();
+        timeout(long, pace.rest(Rest::Own, 1, &cell, &stop)).await.expect("it is to stop");
+    }
+}

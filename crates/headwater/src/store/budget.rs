@@ -102,6 +102,11 @@ impl MemoryBudget {
         self.used() >= self.limit / 2
     }
 
+    /// Whether a flush should begin that takes its time.
+    pub(super) fn is_filling(&self) -> bool {
+        self.used() >= self.limit / 4
+    }
+
     /// Takes bytes, or gives them back.
     pub(super) fn take(&self, bytes: isize) {
         let before = self.used.fetch_add(bytes as usize, Ordering::Relaxed);
@@ -145,5 +150,14 @@ impl Bell {
             self.heard.wait_for(&mut rung, at_most);
         }
         *rung = false;
+    }
+
+    /// Waits for a ring, at most this long, and leaves it for the next wait; answers whether there was one.
+    pub(super) fn would_wake(&self, at_most: Duration) -> bool {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            self.heard.wait_for(&mut rung, at_most);
+        }
+        *rung
     }
 }

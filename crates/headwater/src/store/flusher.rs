@@ -1,9 +1,10 @@
 //! Brings the changes of all shards of a process to their stores, off the shards' own tasks.
 //!
 //! One thread flushes what is due: the shards of a store together, in one atomic apply with one sync. A store is due when one of
-//! its shards has changes of a certain age, when half of the memory budget is used, or when somebody asks. What fails is
-//! tried again, after a while that doubles, and each try is reported; meanwhile commits run into the budget and wait
-//! there, and reads go on.
+//! its shards has changes of a certain age, when a quarter of the memory budget is used, or when somebody asks. Unless
+//! somebody waits, or half of the budget is used, it takes its time: few changes at once, and a rest after each, since
+//! the log's commits share the disk with it. What fails is tried again, after a while that doubles, and each try is
+//! reported; meanwhile commits run into the budget and wait there, and reads go on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,7 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_core::clock::{Clock, Timestamp};
 use headwater_core::store::{StateBatch, StateStore, StoreError, StoreErrorKind};
@@ -113,7 +114,7 @@ impl Flusher {
     /// If the operating system gives no thread.
     pub fn start(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> io::Result<Self> {
         let shared = Shared::new(options, clock, on_flush);
-        let run = Run { shared: shared.clone(), stores: BTreeMap::new() };
+        let run = Run { shared: shared.clone(), stores: BTreeMap::new(), rests: true };
         let thread =
             std::thread::Builder::new().name("headwater-flush".to_owned()).spawn(move || run.run())?;
         Ok(Self { shared, thread: Some(thread), by_hand: None })
@@ -124,7 +125,7 @@ impl Flusher {
     #[cfg(feature = "testing")]
     pub fn by_hand(options: FlusherOptions, clock: Arc<dyn Clock>, on_flush: Box<OnFlush>) -> Self {
         let shared = Shared::new(options, clock, on_flush);
-        let run = Run { shared: shared.clone(), stores: BTreeMap::new() };
+        let run = Run { shared: shared.clone(), stores: BTreeMap::new(), rests: false };
         Self { shared, thread: None, by_hand: Some(Mutex::new(run)) }
     }
 
@@ -232,12 +233,37 @@ const LOOK: Duration = Duration::from_millis(250);
 /// From this many changes on, shards of one store are applied apart: a sync costs little beside so many, and the pages
 /// that an apply touches are in memory together, and stay with the engine.
 const APPLY_CHANGES: usize = 50_000;
+/// The same where there is time: an apply of so many takes a few milliseconds.
+const GENTLE_CHANGES: usize = 2_000;
+/// The longest rest after such an apply, which is twice as long as it took.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 /// The thread.
 struct Run {
     shared: Arc<Shared>,
     /// By name, and the address of the handle that shards were opened with, which lives as long as they do.
     stores: BTreeMap<(Arc<str>, usize), Store>,
+    /// Whether it may take its time.
+    rests: bool,
+}
+
+/// How changes are brought to a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// Few at once, with rests between.
+    Gentle,
+    /// As many at once as is best for them.
+    Full,
+}
+
+impl Haste {
+    /// Changes from which on an apply takes no further shard.
+    fn changes(self) -> usize {
+        match self {
+            Self::Gentle => GENTLE_CHANGES,
+            Self::Full => APPLY_CHANGES,
+        }
+    }
 }
 
 /// A store with its open shards.
@@ -291,14 +317,16 @@ impl Run {
     /// Flushes the stores that are due, or all; answers the first failure.
     fn flush_due(&mut self, all: bool) -> Result<(), StoreError> {
         let now = self.shared.clock.now();
-        let pressed = self.shared.budget.is_pressed();
+        let budget = &self.shared.budget;
+        let haste = if all || budget.is_pressed() || !self.rests { Haste::Full } else { Haste::Gentle };
+        let filling = budget.is_filling();
         let mut result = Ok(());
         self.stores.retain(|_, store| {
             store.states.retain(|state| state.strong_count() > 0);
             let states: Vec<_> = store.states.iter().filter_map(Weak::upgrade).collect();
-            if all || store.is_due(&states, now, pressed, self.shared.options.age_ms) {
+            if all || store.is_due(&states, now, filling, self.shared.options.age_ms) {
                 let passes = if all { 2 } else { 1 };
-                let flushed = store.flush(&states, passes, &self.shared);
+                let flushed = store.flush(&states, passes, haste, &self.shared);
                 if result.is_ok() {
                     result = flushed;
                 }
@@ -310,7 +338,7 @@ impl Run {
 }
 
 impl Store {
-    fn is_due(&mut self, states: &[Arc<ShardState>], now: Timestamp, pressed: bool, age_ms: i64) -> bool {
+    fn is_due(&mut self, states: &[Arc<ShardState>], now: Timestamp, filling: bool, age_ms: i64) -> bool {
         if !states.iter().any(|state| state.is_dirty()) {
             (self.dirty_since, self.retry) = (None, None);
             return false;
@@ -318,7 +346,7 @@ impl Store {
         let since = *self.dirty_since.get_or_insert(now);
         match self.retry {
             Some(retry) => now >= retry.not_before,
-            None => pressed || now.ms_since(since) >= age_ms,
+            None => filling || now.ms_since(since) >= age_ms,
         }
     }
 
@@ -327,16 +355,23 @@ impl Store {
         &mut self,
         states: &[Arc<ShardState>],
         passes: usize,
+        mut haste: Haste,
         shared: &Shared,
     ) -> Result<(), StoreError> {
         for _ in 0..passes {
             let mut rest = states.iter();
             loop {
-                let flushes = gather(&mut rest);
+                let flushes = gather(&mut rest, haste.changes());
                 if flushes.is_empty() {
                     break;
                 }
+                let began = Instant::now();
                 self.apply(&**states[0].store(), flushes, shared)?;
+                // A ring tells that somebody waits, or that the budget runs short.
+                if haste == Haste::Gentle && shared.budget.bell.would_wake(REST_MAX.min(2 * began.elapsed()))
+                {
+                    haste = Haste::Full;
+                }
             }
         }
         Ok(())
@@ -374,13 +409,13 @@ impl Store {
     }
 }
 
-/// The next shards that have something to write, as many as one apply takes.
-fn gather<'a>(states: &mut impl Iterator<Item = &'a Arc<ShardState>>) -> Vec<Flush<'a>> {
+/// The next shards that have something to write, until they have so many changes.
+fn gather<'a>(states: &mut impl Iterator<Item = &'a Arc<ShardState>>, enough: usize) -> Vec<Flush<'a>> {
     let (mut flushes, mut changes) = (Vec::new(), 0);
     for flush in states.filter_map(|state| state.begin_flush()) {
         changes += flush.changes();
         flushes.push(flush);
-        if changes >= APPLY_CHANGES {
+        if changes >= enough {
             break;
         }
     }

@@ -108,6 +108,30 @@ fn changes_are_flushed_when_they_are_old() {
     assert_eq!(state.get(TableId(0), b"k").unwrap().unwrap(), "1");
 }
 
+#[test]
+fn old_changes_are_applied_few_at_once_unless_somebody_waits_for_them() {
+    let bench = Bench::new(FlusherOptions { budget_bytes: usize::MAX, ..FlusherOptions::default() });
+    let states = [0, 1, 2].map(|shard| bench.shard(shard));
+    let fill = |number| {
+        for state in &states {
+            let row = |row: usize| change(0, row.to_be_bytes(), Some(""));
+            state.commit((0..GENTLE_CHANGES).map(row).collect(), at(number));
+        }
+    };
+    fill(1);
+    eventually("the flush", || {
+        bench.flusher.look();
+        bench.later(FlusherOptions::default().age_ms);
+        bench.store.applied() > 0
+    });
+    assert_eq!(bench.store.tried.lock()[0], 1, "one shard has enough changes");
+    eventually("the others'", || bench.store.tried.lock().iter().sum::<usize>() == 3);
+    bench.store.tried.lock().clear();
+    fill(2);
+    bench.flusher.flush_now_blocking().unwrap();
+    assert_eq!(*bench.store.tried.lock(), [3], "together where somebody waits");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_beyond_the_budget_wait_for_a_flush() {
     let bench = Bench::new(FlusherOptions { budget_bytes: 20_000, ..FlusherOptions::default() });
