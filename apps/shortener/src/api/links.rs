@@ -21,6 +21,7 @@ use super::lookup::committed;
 use super::problems::{of_over, takes_commands, unknown};
 use super::request::{Choice, LinkRequest};
 use super::site::{Addressed, Site};
+use super::time::rfc3339;
 use crate::domain::{Address, Code, Link, LinkCommand, LinkRejection, Over, Terms};
 use crate::instance::Instance;
 
@@ -205,9 +206,4 @@ pub(super) async fn delete(
         Rejected(_) => Err(of_over(Over::Unknown)),
         Unknown(command) => Err(unknown(&command, SEND_AGAIN)),
     }
-}
-
-/// A time as text, to the millisecond.
-pub(super) fn rfc3339(Timestamp(ms): Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
 }

@@ -10,6 +10,7 @@ mod qr;
 mod redirect;
 mod request;
 mod site;
+mod time;
 mod visits;
 
 use axum::Router;

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::site::Addressed;
+use super::time;
 use crate::domain::{Address, Code, Terms, Unfit};
 
 /// A request to shorten an address.
@@ -19,7 +20,7 @@ pub(super) struct LinkRequest {
     url: String,
     /// The code that the link is to have: 1 to 50 letters, digits, "-" and "_".
     alias: Option<String>,
-    /// From when on the link leads nowhere (RFC 3339).
+    /// From when on the link leads nowhere (RFC 3339), up to the end of the year 9999.
     valid_until: Option<String>,
     /// How many visits the link has.
     max_visits: Option<u64>,
@@ -96,9 +97,7 @@ fn foreign(url: Address, site: &Addressed<'_>) -> Result<Address, Unfit> {
 }
 
 fn end(text: &str, now: Timestamp) -> Result<Timestamp, Unfit> {
-    let end = text.parse::<jiff::Timestamp>();
-    let end = end.map_err(|_| Unfit::new("invalid-time", "must be a time such as 2030-12-31T23:59:59Z"))?;
-    let end = Timestamp(end.as_millisecond());
+    let end = time::parse(text)?;
     if end <= now { Err(Unfit::new("past", "must lie in the future")) } else { Ok(end) }
 }
 

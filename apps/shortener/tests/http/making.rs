@@ -42,6 +42,9 @@ async fn the_same_link_again_is_the_same_and_other_terms_are_another() {
     codes.sort();
     codes.dedup();
     assert_eq!(codes.len(), terms.len(), "each has a code of its own");
+    let last = json!({"url": url, "alias": "last", "validUntil": "9999-12-31T23:59:59Z"});
+    assert_eq!(shortener.make(last).await["validUntil"], "9999-12-31T23:59:59.000Z");
+    assert_eq!(shortener.get("/last").await.status, 302);
     let alike = json!({"url": url, "validUntil": "2999-01-01T01:00:00+01:00"});
     let (one, other) = (shortener.make(alike).await, shortener.make(terms[2].clone()).await);
     assert_eq!(one["code"], other["code"], "the same time, written otherwise");
@@ -178,6 +181,7 @@ async fn every_field_that_does_not_fit_is_told_at_once() {
         (json!({"url": ok, "alias": "links"}), "alias", "reserved"),
         (json!({"url": ok, "alias": "ReadyZ"}), "alias", "reserved"),
         (json!({"url": ok, "alias": "a".repeat(64)}), "alias", "too-long"),
+        (json!({"url": ok, "validUntil": "9999-12-31T23:59:59-01:00"}), "validUntil", "too-late"),
         (json!({"url": ok, "validUntil": "2001-01-01T00:00:00Z"}), "validUntil", "past"),
     ] {
         assert_eq!(refusal(&shortener, link).await, [(field.into(), code.into())]);
