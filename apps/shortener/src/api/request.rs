@@ -12,6 +12,8 @@ use super::site::Addressed;
 use super::time;
 use crate::domain::{Address, Code, Terms, Unfit};
 
+const PAST: (&str, &str) = ("past", "must lie in the future");
+
 /// A request to shorten an address.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -82,6 +84,11 @@ impl LinkRequest {
     }
 }
 
+/// A link whose end came before it was made.
+pub(super) fn ended() -> Problem {
+    unfit(vec![FieldError::new("validUntil", PAST.1).code(PAST.0)])
+}
+
 fn unfit(errors: Vec<FieldError>) -> Problem {
     let told = errors.iter().map(|error| format!("{} {}", error.field, error.detail));
     let detail = told.collect::<Vec<_>>().join("; ");
@@ -98,7 +105,7 @@ fn foreign(url: Address, site: &Addressed<'_>) -> Result<Address, Unfit> {
 
 fn end(text: &str, now: Timestamp) -> Result<Timestamp, Unfit> {
     let end = time::parse(text)?;
-    if end <= now { Err(Unfit::new("past", "must lie in the future")) } else { Ok(end) }
+    if end <= now { Err(Unfit::new(PAST.0, PAST.1)) } else { Ok(end) }
 }
 
 fn at_least_one(visits: u64) -> Result<NonZeroU64, Unfit> {

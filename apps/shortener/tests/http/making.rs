@@ -45,6 +45,9 @@ async fn the_same_link_again_is_the_same_and_other_terms_are_another() {
     let last = json!({"url": url, "alias": "last", "validUntil": "9999-12-31T23:59:59Z"});
     assert_eq!(shortener.make(last).await["validUntil"], "9999-12-31T23:59:59.000Z");
     assert_eq!(shortener.get("/last").await.status, 302);
+    let other_terms = shortener.post(json!({"url": url, "alias": "here", "maxVisits": 3})).await;
+    assert_eq!(other_terms.problem(), (409, "alias-taken".into()));
+    assert!(other_terms.json()["detail"].to_string().contains("with other terms"), "{other_terms:?}");
     let alike = json!({"url": url, "validUntil": "2999-01-01T01:00:00+01:00"});
     let (one, other) = (shortener.make(alike).await, shortener.make(terms[2].clone()).await);
     assert_eq!(one["code"], other["code"], "the same time, written otherwise");
