@@ -189,16 +189,20 @@ async fn every_field_that_does_not_fit_is_told_at_once() {
     ] {
         assert_eq!(refusal(&shortener, link).await, [(field.into(), code.into())]);
     }
-    for link in [
-        json!({"alias": "a"}),
-        json!({"url": 5}),
-        json!({"url": ok, "maxVisits": -1}),
-        json!({"url": ok, "maxVisits": 1.5}),
-        json!({"url": ok, "code": "md5"}),
-        json!({"url": ok, "colour": "red"}),
+    let whole = |sent: &str| format!("maxVisits must be a whole number from 0 to {}, not {sent}", u64::MAX);
+    for (link, detail) in [
+        (json!({"alias": "a"}), "missing field `url`".to_owned()),
+        (json!({"url": 5}), "url must be a string, not 5".to_owned()),
+        (json!({"url": ok, "maxVisits": -1}), whole("-1")),
+        (json!({"url": ok, "maxVisits": 1.5}), whole("1.5")),
+        (json!({"url": ok, "maxVisits": "ten"}), whole("\"ten\"")),
+        (json!({"url": ok, "code": "md5"}), "code must be \"short\" or \"sha256\", not \"md5\"".to_owned()),
+        (json!({"url": ok, "code": 5}), "code must be \"short\" or \"sha256\"".to_owned()),
     ] {
-        assert_eq!(shortener.post(link.clone()).await.problem().0, 422, "{link}");
+        let refused = shortener.post(link.clone()).await;
+        assert_eq!((refused.problem().0, &refused.json()["detail"]), (422, &json!(detail)), "{link}");
     }
+    assert_eq!(shortener.post(json!({"url": ok, "colour": "red"})).await.problem().1, "unknown-field");
     for link in [json!([1, 2]), json!([ok, null, null, null, null]), json!([]), json!(ok), json!(null)] {
         let refused = shortener.post(link.clone()).await;
         assert_eq!(refused.problem(), (422, "not-an-object".to_owned()), "{link}");
