@@ -158,7 +158,7 @@ impl<K: 'static, V: 'static> Topic<K, V> {
         let keys = self.keys.clone();
         let row_key: RowKey =
             Arc::new(move |bytes: &Bytes| fits(&keys.decode_shared(bytes).map_err(|e| e.to_string())?));
-        Reads { codecs: self.codecs.clone(), takes_nulls: self.values.decode_null().is_ok(), row_key }
+        Reads { codecs: (*self.codecs).clone(), takes_nulls: self.values.decode_null().is_ok(), row_key }
     }
 
     /// How its records are written.
