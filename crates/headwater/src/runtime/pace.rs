@@ -1,9 +1,9 @@
 //! How busy a process is with small batches, and when its shards gather records for a moment before they take them.
 //!
 //! Taking a record costs little; waking its shard, reading the log and committing cost several times as much, and a shard
-//! that is woken for each record pays them for each. Where records come now and then, they are taken at once. Where a
-//! process takes thousands of small batches a second, its shards rest between two, so that several records share what a
-//! batch costs, and requests find the processor free.
+//! that is woken for each record pays them for each. Where records come now and then, or in a burst, they are taken at once.
+//! Where a process has taken thousands of small batches a second for a while, its shards rest between two, so that several
+//! records share what a batch costs, and requests find the processor free.
 //!
 //! Invariants: a shard with more to read than it took does not rest; one that somebody waits for does not, and is woken
 //! where it does. A rest is never longer than [`GATHER`].
@@ -20,6 +20,8 @@ use super::cell::ShardCell;
 const GATHER: Duration = Duration::from_millis(10);
 /// Batches within that time from which on a process is busy: two thousand a second.
 const BUSY: u32 = 20;
+/// For so many of those times it is busy before shards rest: a tenth of a second, so that no burst is held up.
+const BUSY_FOR: u32 = 10;
 /// Records from which on a batch is large enough to pay for itself.
 const SMALL: usize = 256;
 
@@ -29,12 +31,12 @@ pub(crate) struct Pace {
     taken: Mutex<Taken>,
 }
 
-/// Batches taken in the current window of time and in the one before.
+/// Batches taken in the current window of time, and how many windows before it were busy without a pause.
 #[derive(Debug, Default)]
 struct Taken {
     window: u128,
     now: u32,
-    before: u32,
+    busy: u32,
 }
 
 /// Until when a shard rests.
@@ -53,15 +55,15 @@ impl Default for Pace {
 }
 
 impl Taken {
-    /// Counts a batch taken in this window; answers whether there are many.
+    /// Counts a batch taken in this window; answers whether there have been many for a while.
     fn is_busy_in(&mut self, window: u128) -> bool {
         if window != self.window {
-            let follows = window == self.window + 1;
-            self.before = if follows { self.now } else { 0 };
+            let goes_on = window == self.window + 1 && self.now >= BUSY;
+            self.busy = if goes_on { self.busy.saturating_add(1) } else { 0 };
             (self.window, self.now) = (window, 0);
         }
         self.now = self.now.saturating_add(1);
-        self.now.max(self.before) >= BUSY
+        self.busy >= BUSY_FOR
     }
 }
 
@@ -98,7 +100,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use headwater_core::topic::Partition;
-    use tokio::time::{advance, timeout};
+    use tokio::time::advance;
 
     use super::super::cell::Bell;
     use super::*;
@@ -118,12 +120,15 @@ mod tests {
     async fn shards_rest_after_small_batches_while_many_are_taken() {
         let seldom = rests(Duration::from_millis(1), &[1; 100]).await;
         assert!(!seldom.contains(&true), "a thousand a second are taken at once");
-        let often = rests(Duration::from_micros(100), &[1; 300]).await;
-        assert_eq!(often.iter().position(|rests| *rests), Some(BUSY as usize - 1));
-        assert!(!often[BUSY as usize..].contains(&false), "also at the beginning of a window");
-        let large = rests(Duration::from_micros(100), &[SMALL; 300]).await;
+        let burst = rests(Duration::ZERO, &[1; 2_000]).await;
+        assert!(!burst.contains(&true), "as is a burst");
+        let often = rests(Duration::from_micros(100), &[1; 2_000]).await;
+        let first = often.iter().position(|rests| *rests).expect("ten thousand a second are many");
+        assert_eq!(first, 1_000, "after a tenth of a second");
+        assert!(!often[first..].contains(&false), "also at the beginning of a window");
+        let large = rests(Duration::from_micros(100), &[SMALL; 2_000]).await;
         assert!(!large.contains(&true), "large ones pay for themselves");
-        let nothing = rests(Duration::from_micros(100), &[0; 300]).await;
+        let nothing = rests(Duration::from_micros(100), &[0; 2_000]).await;
         assert!(!nothing.contains(&true), "and what holds no records costs nothing");
     }
 
@@ -131,42 +136,53 @@ mod tests {
     async fn those_that_append_rest_until_a_moment_of_all_and_never_longer_than_the_others() {
         let pace = Pace::default();
         let since = pace.since;
-        for step in 0..100 {
+        let mut rests = 0;
+        for step in 0..2_000 {
             let now = Instant::now();
             if let Some(until) = pace.until(Rest::Shared, 1, now) {
                 assert_eq!(until.duration_since(since).as_micros() % GATHER.as_micros(), 0, "step {step}");
                 assert!(now < until && until <= now + GATHER, "step {step}");
+                rests += 1;
             }
             advance(Duration::from_micros(170)).await;
         }
+        assert!(rests > 1_000, "{rests} rests");
+    }
+
+    /// A pace at which shards rest.
+    async fn busy() -> Pace {
+        let pace = Pace::default();
+        for _ in 0..=BUSY_FOR {
+            for _ in 0..BUSY {
+                pace.until(Rest::Own, 1, Instant::now());
+            }
+            advance(GATHER).await;
+        }
+        pace
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rest_ends_once_somebody_waits_for_the_shard_or_it_is_to_stop() {
-        let busy = || {
-            let pace = Pace::default();
-            for _ in 0..BUSY {
-                pace.until(Rest::Own, 1, Instant::now());
-            }
-            pace
-        };
         let cell = ShardCell::new(Partition(0), Bell::default());
         let stop = CancellationToken::new();
-        let long = GATHER - Duration::from_millis(1);
-        let (pace, begun) = (busy(), Instant::now());
-        pace.rest(Rest::Own, 1, &cell, &stop).await;
-        assert!(begun.elapsed() >= GATHER, "nobody waits");
+        let took = async |pace: Pace| {
+            let begun = Instant::now();
+            pace.rest(Rest::Own, 1, &cell, &stop).await;
+            begun.elapsed()
+        };
+        assert!(took(busy().await).await >= GATHER, "nobody waits");
 
         let waits = async {
             tokio::task::yield_now().await;
             cell.watch_committed()
         };
-        let rest = async { timeout(long, pace.rest(Rest::Own, 1, &cell, &stop)).await.expect("it is woken") };
-        let ((), waiting) = tokio::join!(rest, waits);
-        timeout(long, pace.rest(Rest::Own, 1, &cell, &stop)).await.expect("it does not rest while one waits");
+        let (woken, waiting) = tokio::join!(took(busy().await), waits);
+        assert_eq!(woken, Duration::ZERO, "it is woken");
+        assert_eq!(took(busy().await).await, Duration::ZERO, "it does not rest while somebody waits");
         drop(waiting);
+        assert!(took(busy().await).await >= GATHER, "nobody waits any more");
 
         stop.cancel();
-        timeout(long, pace.rest(Rest::Own, 1, &cell, &stop)).await.expect("it is to stop");
+        assert_eq!(took(busy().await).await, Duration::ZERO, "it is to stop");
     }
 }
