@@ -236,6 +236,8 @@ pub fn of_bare_error(response: Response<Body>) -> Response<Body> {
 /// Whether an error says what it is: a problem does even without its body, as the answer to HEAD.
 fn has_document(headers: &HeaderMap, is_empty: bool) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
+    // The answer to HEAD is empty, and tells how long the document is.
+    let is_empty = is_empty && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
     kind == PROBLEM_JSON || (!is_empty && !kind.as_bytes().starts_with(b"text/plain"))
 }
 

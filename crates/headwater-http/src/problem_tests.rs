@@ -58,7 +58,9 @@ async fn plain_text_becomes_the_detail_and_the_status_stays() {
 #[tokio::test]
 async fn documents_and_successes_pass_unchanged() {
     let html = (StatusCode::NOT_FOUND, [("content-type", "text/html")], "<p>gone</p>").into_response();
-    for (response, text) in [(html, "<p>gone</p>"), ("fine".into_response(), "fine")] {
+    let of_head = [("content-type", "text/html"), ("content-length", "11")];
+    let of_head = (StatusCode::NOT_FOUND, of_head, Body::empty()).into_response();
+    for (response, text) in [(html, "<p>gone</p>"), (of_head, ""), ("fine".into_response(), "fine")] {
         let body = to_bytes(of_bare_error(response).into_body(), 1 << 16).await.expect("the body is whole");
         assert_eq!(body, text);
     }
