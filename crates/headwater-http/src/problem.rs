@@ -92,7 +92,7 @@ impl Problem {
         Self::new(&codes::INTERNAL, "the server could not complete the request; its log says why")
     }
 
-    /// Names the offending field.
+    /// Names the one offending field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
@@ -153,6 +153,8 @@ impl Problem {
 
     /// The document as it is sent.
     pub fn to_json(&self) -> Bytes {
+        let only = self.field.as_ref().filter(|_| self.errors.is_empty());
+        let only = only.map(|field| FieldError::new(field, &*self.detail).code(self.code.name));
         let document = Document {
             kind: self.code.type_uri(),
             title: self.code.title,
@@ -160,7 +162,7 @@ impl Problem {
             code: self.code.name,
             detail: &self.detail,
             field: self.field.as_deref(),
-            errors: &self.errors,
+            errors: only.as_ref().map_or(&self.errors, std::slice::from_ref),
             retry_after: self.retry_after_seconds(),
             members: self.extension_members(),
         };

@@ -33,6 +33,16 @@ async fn a_problem_says_everything_it_was_given() {
 }
 
 #[tokio::test]
+async fn the_one_offending_field_is_among_the_errors() {
+    let one = Problem::new(&codes::INVALID_PARAMETER, "limit must be 1 to 200").field("limit");
+    let told = json_of(one.into_response()).await;
+    let error = serde_json::json!({"field": "limit", "code": "invalid-parameter", "detail": "limit must be 1 to 200"});
+    assert_eq!((&told["field"], &told["errors"]), (&"limit".into(), &serde_json::json!([error])));
+    let none = json_of(Problem::new(&codes::NOT_FOUND, "nothing").into_response()).await;
+    assert_eq!((none.get("field"), none.get("errors")), (None, None));
+}
+
+#[tokio::test]
 async fn a_bare_error_becomes_a_problem_and_keeps_its_headers() {
     let bare =
         Response::builder().status(405).header("allow", "GET,HEAD").body(Body::empty()).expect("valid");
