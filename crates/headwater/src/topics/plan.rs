@@ -118,6 +118,8 @@ pub(crate) struct Known {
     pub(crate) recorded: Option<TopicId>,
     /// On how many machines the log wants it.
     pub(crate) replicas: Option<Replicas>,
+    /// How many machines the log has.
+    pub(crate) machines: Option<u32>,
     /// Whether somebody accepts the loss of its records.
     pub(crate) given_up: bool,
 }
@@ -249,7 +251,7 @@ pub(crate) fn is_replaceable(recorded: &Value, defined: &Value) -> bool {
 }
 
 fn step(app: &str, place: &Place, known: Known) -> Step {
-    let Known { declared, there, recorded, replicas, given_up } = known;
+    let Known { declared, there, recorded, replicas, machines, given_up } = known;
     let TopicDeclaration { name, settings, purpose } = declared;
     let gone = recorded.filter(|id| there.as_ref().is_none_or(|there| there.id != *id));
     let recorded = gone.filter(|_| !given_up);
@@ -269,7 +271,7 @@ fn step(app: &str, place: &Place, known: Known) -> Step {
                 Action::Refuse(vec![difference])
             }
         }
-        (Some(there), None) => compare(app, place, &there, needs, replicas),
+        (Some(there), None) => compare(app, place, &there, needs, (replicas, machines)),
     };
     let given_up = given_up && (gone.is_some() || matches!(action, Action::Remake(_)));
     Step { topic: name, purpose, needs, action, given_up }
@@ -316,7 +318,7 @@ fn compare(
     place: &Place,
     there: &TopicDescription,
     needs: TopicSettings,
-    replicas: Option<Replicas>,
+    (replicas, machines): (Option<Replicas>, Option<u32>),
 ) -> Action {
     let has = there.settings;
     let mend = format!("run `{}`", place.own(app, "apply"));
@@ -335,7 +337,15 @@ fn compare(
         let mend = mend.clone();
         differences.push(Difference { setting: "record times", has, needs, blocks: true, mend });
     }
+    let mut beyond_machines = false;
     if let (Some(has), Some(wanted)) = (there.replicas, replicas) {
+        let machines = machines.filter(|machines| has.factor < wanted.factor && *machines < wanted.factor);
+        beyond_machines = machines.is_some();
+        let mend = match machines {
+            // What no command can do is not offered.
+            Some(machines) => format!("start more: the cluster has too few brokers, {machines}"),
+            None => mend,
+        };
         let counts = [
             ("replication factor", has.factor, wanted.factor),
             ("min.insync.replicas", has.min_in_sync, wanted.min_in_sync),
@@ -350,7 +360,11 @@ fn compare(
             mend: format!("{meant}; or {mend}"),
         }));
     }
-    if differences.is_empty() { Action::Keep } else { Action::Alter(differences) }
+    match () {
+        () if differences.is_empty() => Action::Keep,
+        () if beyond_machines => Action::Refuse(differences),
+        () => Action::Alter(differences),
+    }
 }
 
 /// What to set where a topic has as few copies as it should have, and the setting that says so was forgotten.

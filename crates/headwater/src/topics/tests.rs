@@ -587,11 +587,43 @@ fn too_few_replicas_and_too_few_in_sync_are_refused_and_altered() {
             replicas: Some(has),
         };
         let replicas = Some(wanted);
-        let known = Known { declared, there: Some(there), recorded: None, replicas, given_up: false };
+        let known = Known {
+            declared,
+            there: Some(there),
+            recorded: None,
+            replicas,
+            machines: Some(3),
+            given_up: false,
+        };
         let plan = Plan::new("shop", &kafka(), vec![known], Vec::new());
         assert_eq!(plan.refuses(), told.is_some(), "{plan}");
         assert!(!plan.is_stuck(), "{plan}");
         let told = told.map(|told| format!("{told}{mend}")).unwrap_or_default();
         assert!(plan.refusal().contains(&told), "{}", plan.refusal());
+    }
+}
+
+#[test]
+fn more_copies_than_a_cluster_has_brokers_are_never_offered() {
+    let declared = shop().topics().remove(0);
+    let replicas = |factor, min_in_sync| Some(Replicas { factor, min_in_sync });
+    let plan = |machines| {
+        let there = TopicDescription {
+            name: declared.name.clone(),
+            id: TopicId(7),
+            settings: declared.settings,
+            replicas: replicas(1, 2),
+        };
+        let (declared, there) = (declared.clone(), Some(there));
+        let known =
+            Known { declared, there, recorded: None, replicas: replicas(3, 2), machines, given_up: false };
+        Plan::new("shop", &kafka(), vec![known], Vec::new())
+    };
+    let told = "replication factor: 1 -> 3: set kafka_replication = 1 (HEADWATER_KAFKA_REPLICATION=1) if one copy is meant; \
+                or start more: the cluster has too few brokers, 1";
+    let one = plan(Some(1));
+    assert!(one.is_stuck() && one.to_string().contains(told) && !one.to_string().contains("alter "), "{one}");
+    for machines in [Some(3), None] {
+        assert!(!plan(machines).is_stuck(), "there are brokers enough, or nobody knows");
     }
 }
