@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use headwater_core::log::{Cleanup, RecordTimes, Replicas, TopicDescription, TopicSettings};
 use headwater_core::topic::{TopicId, TopicName};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 
@@ -232,6 +232,7 @@ impl DefinitionConflict {
 /// Whether what runs under a recorded definition goes on under another: it is the same, or has stores of other names alone,
 /// which each instance sees and builds again.
 pub(crate) fn goes_on(recorded: &Value, defined: &Value) -> bool {
+    let recorded = &as_told_now(recorded, defined);
     let stores =
         |fixed: &Value| fixed["operators"].as_object().map(|of| of.keys().cloned().collect::<Vec<_>>());
     let beside_operators = |fixed: &Value| {
@@ -241,6 +242,35 @@ pub(crate) fn goes_on(recorded: &Value, defined: &Value) -> bool {
     };
     let is_built_again = || stores(recorded) != stores(defined);
     recorded == defined || is_built_again() && beside_operators(recorded) == beside_operators(defined)
+}
+
+/// A recorded definition in the form of today: once the tables of what appends stood there without the operators that make
+/// them, which stood beside or nowhere. What is not told is taken to be as it is defined now.
+fn as_told_now(recorded: &Value, defined: &Value) -> Value {
+    let mut told = recorded.clone();
+    let names: Option<Vec<&str>> =
+        recorded["tables"].as_array().and_then(|tables| tables.iter().map(Value::as_str).collect());
+    let Some(names) = names else { return told };
+    let operators = told.as_object_mut().and_then(|fixed| fixed.remove("operators"));
+    let made_by = |(index, table): (usize, &str)| {
+        let operators = operators.as_ref().and_then(Value::as_object);
+        let recorded = operators.map(|of| {
+            let has = |store: &&String| {
+                table
+                    .strip_prefix(store.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            of.keys()
+                .filter(has)
+                .max_by_key(|store| store.len())
+                .map(|store| of[store].clone())
+                .unwrap_or_default()
+        });
+        recorded.unwrap_or_else(|| defined["tables"][index][1].clone())
+    };
+    let tables = names.iter().enumerate().map(|(index, table)| json!([table, made_by((index, table))]));
+    told["tables"] = tables.collect();
+    told
 }
 
 /// Whether one definition may take the other's place: not where an emitter keeps state, which is of the old one, nor where

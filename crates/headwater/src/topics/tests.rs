@@ -1,5 +1,6 @@
 //! Plans against what is there, and starts that refuse.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
@@ -10,8 +11,9 @@ use headwater_core::log::{
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::plan::Known;
+use super::plan::{Known, goes_on};
 use super::prepare::{Prepared, Reach, Survey, Word, prepare};
 use super::{Action, Place, Plan};
 use crate::log::memory::{FaultKind, MemoryLog, MemoryOptions, Op};
@@ -625,5 +627,53 @@ fn more_copies_than_a_cluster_has_brokers_are_never_offered() {
     assert!(one.is_stuck() && one.to_string().contains(told) && !one.to_string().contains("alter "), "{one}");
     for machines in [Some(3), None] {
         assert!(!plan(machines).is_stuck(), "there are brokers enough, or nobody knows");
+    }
+}
+
+#[test]
+fn what_keeps_state_and_appends_is_recorded_once_and_read_as_it_was_recorded_before() {
+    let totals = |windows: Tumbling| {
+        let mut app = App::new("shop").with(|options| options.partitions = 2);
+        let paid =
+            app.stream::<String, u64>("paid").deduplicate(Store::named("ids"), Once::among(5)).group_by_key();
+        app.emitter(
+            paid.window(windows)
+                .count(Store::named("totals"))
+                .to_stream()
+                .select_key(|n| n.key.key.clone())
+                .to("told"),
+        );
+        app.fixed_definitions().remove("told").unwrap()
+    };
+    let now = totals(Tumbling::days(1));
+    let tables = now["tables"].as_array().unwrap();
+    assert!(now["operators"].is_null() && tables.len() >= 3, "{now}");
+    assert!(
+        tables.iter().any(|table| table[0] == "totals" && table[1].as_str().unwrap().contains("tumbling")),
+        "{now}"
+    );
+
+    let names: Vec<_> = tables.iter().map(|table| table[0].clone()).collect();
+    let operators: BTreeMap<_, _> = tables
+        .iter()
+        .filter(|table| ["ids", "totals"].contains(&table[0].as_str().unwrap()))
+        .map(|table| (table[0].as_str().unwrap(), table[1].clone()))
+        .collect();
+    let mut without = now.clone();
+    without["tables"] = json!(names);
+    let mut beside = without.clone();
+    beside["operators"] = json!(operators);
+    let mut other_order = without.clone();
+    other_order["tables"] = names.iter().rev().cloned().collect();
+    let of_hours = totals(Tumbling::of(hours(1)));
+    for (recorded, defined, goes) in [
+        (&now, &now, true),
+        (&beside, &now, true),
+        (&without, &now, true),
+        (&other_order, &now, false),
+        (&beside, &of_hours, false),
+        (&now, &of_hours, false),
+    ] {
+        assert_eq!(goes_on(recorded, defined), goes, "{recorded} and {defined}");
     }
 }
