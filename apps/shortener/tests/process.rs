@@ -52,9 +52,11 @@ fn what_visitors_are_answered_is_counted_apart_and_links_outlive_a_kill() {
     for (method, path, wanted) in asked {
         assert_eq!(status(&mut connection, method, path), wanted, "{method} {path}");
     }
+    let page = "GET /nothing HTTP/1.1\r\nhost: test\r\naccept: text/html\r\n\r\n";
+    assert_eq!(connection.ask(page).expect("it answers").0, 404);
     let metrics = text(&mut connection, "/metrics");
     for (outcome, count) in
-        [("redirected", 2), ("exhausted", 1), ("expired", 1), ("deleted", 1), ("unknown", 2)]
+        [("redirected", 2), ("exhausted", 1), ("expired", 1), ("deleted", 1), ("unknown", 3)]
     {
         let line = format!("shortener_redirects_total{{outcome=\"{outcome}\"}} {count}\n");
         assert!(metrics.contains(&line), "{line} is not among\n{metrics}");

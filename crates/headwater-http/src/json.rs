@@ -134,7 +134,9 @@ fn diagnosis<T: DeserializeOwned>(json: &[u8]) -> Problem {
     let mut reader = serde_json::Deserializer::from_slice(json);
     let (path, error) = match serde_path_to_error::deserialize::<_, T>(Strict(&mut reader)) {
         Ok(_) => {
-            return reader.end().map_or_else(|error| not_json(&error), |()| not_json(&"the body is not JSON"));
+            return reader
+                .end()
+                .map_or_else(|error| not_json(&error), |()| not_json(&"the body is not JSON"));
         }
         Err(error) => (error.path().to_string(), error.into_inner()),
     };

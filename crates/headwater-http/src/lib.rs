@@ -6,6 +6,7 @@
 //! - [`serve`]: the server itself, with bounds on sizes, times and connections, and a stop in bounded time;
 //! - [`problem`] and [`codes`]: one form for every error, with stable codes;
 //! - [`json`], [`args`] and [`exact_number`]: strict reading of bodies and parameters, numbers kept exactly;
+//! - [`accept`]: which representation a client prefers;
 //! - [`headers`], [`freshness`], [`position`] and [`traceparent`]: idempotency keys, receipts, waits, positions and traces;
 //! - [`refusals`]: what `headwater` refuses, as problems;
 //! - [`sse`]: live changes as server-sent events;
@@ -31,6 +32,7 @@
 //! # }
 //! ```
 
+pub mod accept;
 pub mod app;
 pub mod args;
 pub mod assets;

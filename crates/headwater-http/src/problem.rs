@@ -92,7 +92,7 @@ impl Problem {
         Self::new(&codes::INTERNAL, "the server could not complete the request; its log says why")
     }
 
-    /// Names the offending field.
+    /// Names the one offending field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
@@ -153,6 +153,8 @@ impl Problem {
 
     /// The document as it is sent.
     pub fn to_json(&self) -> Bytes {
+        let only = self.field.as_ref().filter(|_| self.errors.is_empty());
+        let only = only.map(|field| FieldError::new(field, &*self.detail).code(self.code.name));
         let document = Document {
             kind: self.code.type_uri(),
             title: self.code.title,
@@ -160,7 +162,7 @@ impl Problem {
             code: self.code.name,
             detail: &self.detail,
             field: self.field.as_deref(),
-            errors: &self.errors,
+            errors: only.as_ref().map_or(&self.errors, std::slice::from_ref),
             retry_after: self.retry_after_seconds(),
             members: self.extension_members(),
         };
@@ -236,6 +238,8 @@ pub fn of_bare_error(response: Response<Body>) -> Response<Body> {
 /// Whether an error says what it is: a problem does even without its body, as the answer to HEAD.
 fn has_document(headers: &HeaderMap, is_empty: bool) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
+    // The answer to HEAD is empty, and tells how long the document is.
+    let is_empty = is_empty && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
     kind == PROBLEM_JSON || (!is_empty && !kind.as_bytes().starts_with(b"text/plain"))
 }
 

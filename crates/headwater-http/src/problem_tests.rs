@@ -33,6 +33,16 @@ async fn a_problem_says_everything_it_was_given() {
 }
 
 #[tokio::test]
+async fn the_one_offending_field_is_among_the_errors() {
+    let one = Problem::new(&codes::INVALID_PARAMETER, "limit must be 1 to 200").field("limit");
+    let told = json_of(one.into_response()).await;
+    let error = serde_json::json!({"field": "limit", "code": "invalid-parameter", "detail": "limit must be 1 to 200"});
+    assert_eq!((&told["field"], &told["errors"]), (&"limit".into(), &serde_json::json!([error])));
+    let none = json_of(Problem::new(&codes::NOT_FOUND, "nothing").into_response()).await;
+    assert_eq!((none.get("field"), none.get("errors")), (None, None));
+}
+
+#[tokio::test]
 async fn a_bare_error_becomes_a_problem_and_keeps_its_headers() {
     let bare =
         Response::builder().status(405).header("allow", "GET,HEAD").body(Body::empty()).expect("valid");
@@ -58,7 +68,9 @@ async fn plain_text_becomes_the_detail_and_the_status_stays() {
 #[tokio::test]
 async fn documents_and_successes_pass_unchanged() {
     let html = (StatusCode::NOT_FOUND, [("content-type", "text/html")], "<p>gone</p>").into_response();
-    for (response, text) in [(html, "<p>gone</p>"), ("fine".into_response(), "fine")] {
+    let of_head = [("content-type", "text/html"), ("content-length", "11")];
+    let of_head = (StatusCode::NOT_FOUND, of_head, Body::empty()).into_response();
+    for (response, text) in [(html, "<p>gone</p>"), (of_head, ""), ("fine".into_response(), "fine")] {
         let body = to_bytes(of_bare_error(response).into_body(), 1 << 16).await.expect("the body is whole");
         assert_eq!(body, text);
     }

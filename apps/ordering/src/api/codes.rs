@@ -20,3 +20,16 @@ pub const ORDER_ID_TAKEN: Code = Code {
 
 /// Every code of this app.
 pub const ALL: &[&Code] = &[&NO_SUCH_ORDER, &ORDER_ID_TAKEN];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_every_code() {
+        let page = include_str!("../../README.md");
+        for code in ALL {
+            assert!(page.contains(&format!("`{}`", code.name)), "{} is missing", code.name);
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use headwater::prelude::*;
 use headwater_http::codes as common;
-use headwater_http::problem::Problem;
+use headwater_http::problem::{FieldError, Problem};
 use headwater_http::refusals::{self, LATER};
 
 use super::codes;
@@ -29,5 +29,7 @@ pub(super) fn id_taken() -> Problem {
 
 /// A parameter of the URL that does not fit.
 pub(super) fn of_parameter(name: &'static str, unfit: Unfit) -> Problem {
-    Problem::new(&common::INVALID_PARAMETER, format!("{name} {unfit}")).field(name)
+    let detail = format!("{name} {unfit}");
+    Problem::new(&common::INVALID_PARAMETER, detail)
+        .errors(vec![FieldError::new(name, unfit.detail).code(unfit.code)])
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::domain::{CustomerId, Label, NewOrder, OrderId, Price, Unfit};
+use crate::domain::{CustomerId, Label, NewOrder, OrderId, Price, Unfit, flaws};
 
 /// A request to place an order, parsed.
 #[derive(Debug, JsonSchema)]
@@ -93,7 +93,7 @@ impl Form {
     fn required<T>(&mut self, name: &str, parse: Parse<T>) -> Option<T> {
         match self.take(name) {
             Some(sent) => self.parsed(name, parse(&sent)),
-            None => self.parsed(name, Err(Unfit::new("missing-field", "must be given"))),
+            None => self.parsed(name, Err(Unfit::new(&flaws::MISSING_FIELD, "must be given"))),
         }
     }
 
@@ -116,10 +116,11 @@ impl Form {
         const KNOWN: [&str; 4] = ["orderId", "customerId", "itemLabel", "itemPrice"];
         for (name, _) in std::mem::take(&mut self.fields) {
             let unfit = match KNOWN.contains(&name.as_str()) {
-                true => Unfit::new("duplicate-field", "must be given once"),
-                false => {
-                    Unfit::new("unknown-field", format!("is unknown; an order has {}", KNOWN.join(", ")))
-                }
+                true => Unfit::new(&flaws::DUPLICATE_FIELD, "must be given once"),
+                false => Unfit::new(
+                    &flaws::UNKNOWN_FIELD,
+                    format!("is unknown; an order has {}", KNOWN.join(", ")),
+                ),
             };
             self.parsed(&name, Err::<(), _>(unfit));
         }
@@ -134,7 +135,7 @@ fn unfit(errors: Vec<FieldError>) -> Problem {
 
 /// The text of a JSON string.
 fn text(sent: &RawValue) -> Result<String, Unfit> {
-    serde_json::from_str(sent.get()).map_err(|_| Unfit::new("not-text", "must be text"))
+    serde_json::from_str(sent.get()).map_err(|_| Unfit::new(&flaws::NOT_TEXT, "must be text"))
 }
 
 /// The price in a JSON number, or in a string that holds one.

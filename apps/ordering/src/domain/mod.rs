@@ -4,6 +4,7 @@
 //! back from the log was valid when it was written and is taken as it is, so that a rule made stricter later never
 //! makes the past unreadable.
 
+pub mod flaws;
 mod money;
 mod order;
 mod order_id;
@@ -12,6 +13,7 @@ mod text;
 
 use std::borrow::Cow;
 
+pub use flaws::Flaw;
 pub use money::{Money, PRICE_PENCE_MAX, Price};
 pub use order::{NewOrder, Order, OrderCommand, OrderEvent, OrderRejection};
 pub use order_id::{ORDER_ID_LENGTH_MAX, OrderId};
@@ -22,14 +24,14 @@ pub use text::{CUSTOMER_LENGTH_MAX, CustomerId, LABEL_LENGTH_MAX, Label};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Unfit {
-    /// The kind of misfit, in kebab-case.
+    /// The code of its flaw.
     pub code: &'static str,
     /// What is wanted, such as "must not be empty".
     pub detail: Cow<'static, str>,
 }
 
 impl Unfit {
-    pub(crate) fn new(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into() }
+    pub(crate) fn new(flaw: &'static Flaw, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: flaw.code, detail: detail.into() }
     }
 }

@@ -8,7 +8,7 @@ use headwater_http::exact_number::{ExactNumber, Inexact};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Unfit;
+use super::{Unfit, flaws};
 
 /// The highest price, in pence: one penny less than a thousand billion pounds.
 ///
@@ -45,13 +45,14 @@ impl Price {
     ///
     /// If it is no number, negative (also −0), has more than two decimals, or is too high.
     pub fn parse(text: &str) -> Result<Self, Unfit> {
-        let number = ExactNumber::parse(text).ok_or_else(|| Unfit::new("invalid-price", NOT_A_PRICE))?;
+        let number =
+            ExactNumber::parse(text).ok_or_else(|| Unfit::new(&flaws::INVALID_PRICE, NOT_A_PRICE))?;
         if text.starts_with('-') {
-            return Err(Unfit::new("negative-price", "must not be negative"));
+            return Err(Unfit::new(&flaws::NEGATIVE_PRICE, "must not be negative"));
         }
-        let too_high = || Unfit::new("price-too-high", "must be less than £1,000,000,000,000");
+        let too_high = || Unfit::new(&flaws::PRICE_TOO_HIGH, "must be less than £1,000,000,000,000");
         let pence = number.scaled(2).map_err(|inexact| match inexact {
-            Inexact::TooManyDecimals => Unfit::new("too-many-decimals", NOT_A_PRICE),
+            Inexact::TooManyDecimals => Unfit::new(&flaws::TOO_MANY_DECIMALS, NOT_A_PRICE),
             Inexact::TooLarge => too_high(),
         })?;
         u64::try_from(pence).ok().and_then(Self::of_pence).ok_or_else(too_high)

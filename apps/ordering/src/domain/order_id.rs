@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Unfit;
+use super::{Unfit, flaws};
 
 /// Most characters of an order's id.
 pub const ORDER_ID_LENGTH_MAX: usize = 100;
@@ -28,17 +28,17 @@ impl OrderId {
     /// If it is empty, too long, has other characters, or is the address of something else.
     pub fn parse(text: &str) -> Result<Self, Unfit> {
         if text.is_empty() {
-            return Err(Unfit::new("required", "must not be empty"));
+            return Err(Unfit::new(&flaws::REQUIRED, "must not be empty"));
         }
         if text.chars().count() > ORDER_ID_LENGTH_MAX {
-            return Err(Unfit::new("too-long", "must have at most 100 characters"));
+            return Err(Unfit::new(&flaws::TOO_LONG, "must have at most 100 characters"));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/') {
             let detail = "must have visible ASCII characters only, and no slash";
-            return Err(Unfit::new("invalid-order-id", detail));
+            return Err(Unfit::new(&flaws::INVALID_ORDER_ID, detail));
         }
         if RESERVED.contains(&text) {
-            return Err(Unfit::new("reserved-order-id", "must not be \"stream\" or dots alone"));
+            return Err(Unfit::new(&flaws::RESERVED_ORDER_ID, "must not be \"stream\" or dots alone"));
         }
         Ok(Self(text.to_owned()))
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PRICE_PENCE_MAX, Price, Unfit};
+use super::{PRICE_PENCE_MAX, Price, Unfit, flaws};
 
 /// A group of prices, from low to high.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -65,7 +65,7 @@ impl FromStr for PriceGroup {
 
     fn from_str(name: &str) -> Result<Self, Unfit> {
         let named = |group: &Self| group.as_str().eq_ignore_ascii_case(name);
-        let unknown = || Unfit::new("unknown-group", "must be cheap, affordable or expensive");
+        let unknown = || Unfit::new(&flaws::UNKNOWN_GROUP, "must be cheap, affordable or expensive");
         Self::ALL.into_iter().find(named).ok_or_else(unknown)
     }
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
 
-use super::Unfit;
+use super::{Unfit, flaws};
 
 /// Most characters of a label.
 pub const LABEL_LENGTH_MAX: usize = 200;
@@ -74,14 +74,14 @@ fn normal(text: &str, length_max: usize) -> Result<String, Unfit> {
     let normal: String = text.trim().nfc().collect();
     let length = normal.chars().count();
     if length == 0 {
-        return Err(Unfit::new("required", "must not be empty"));
+        return Err(Unfit::new(&flaws::REQUIRED, "must not be empty"));
     }
     if length > length_max {
         let detail = format!("must have at most {length_max} characters; this has {length}");
-        return Err(Unfit::new("too-long", detail));
+        return Err(Unfit::new(&flaws::TOO_LONG, detail));
     }
     if normal.contains(char::is_control) {
-        return Err(Unfit::new("control-character", "must not contain control characters"));
+        return Err(Unfit::new(&flaws::CONTROL_CHARACTER, "must not contain control characters"));
     }
     Ok(normal)
 }

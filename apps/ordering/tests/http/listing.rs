@@ -111,6 +111,9 @@ async fn what_cannot_be_asked_for_is_refused_by_the_parameter() {
         let answer = shop.get(path).await;
         assert_eq!(answer.problem(), (400, "invalid-parameter".to_owned(), field.to_owned()), "{path}");
     }
+    let weird = shop.get("/orders?customerId=c&price=weird").await.json();
+    let error = json!({"field": "price", "code": "unknown-group", "detail": "must be cheap, affordable or expensive"});
+    assert_eq!(weird["errors"], json!([error]));
     for path in
         ["/orders?customerId=nobody", "/orders?customerId=nobody&price=Cheap", "/spending?customerId=nobody"]
     {

@@ -62,3 +62,16 @@ pub const LINK_DELETED: Code = Code {
 /// Every code of this app.
 pub const ALL: &[&Code] =
     &[&NO_SUCH_LINK, &ALIAS_TAKEN, &CODE_TAKEN, &LINK_OVER, &LINK_EXPIRED, &LINK_EXHAUSTED, &LINK_DELETED];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_every_code() {
+        let page = include_str!("../../README.md");
+        for code in ALL {
+            assert!(page.contains(&format!("`{}`", code.name)), "{} is missing", code.name);
+        }
+    }
+}

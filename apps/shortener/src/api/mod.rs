@@ -4,6 +4,7 @@ pub mod codes;
 mod links;
 mod list;
 mod lookup;
+mod nowhere;
 mod page;
 mod problems;
 mod qr;
@@ -104,7 +105,10 @@ fn api() -> Api<Shared> {
         .problems(&[&codes::NO_SUCH_LINK, &codes::LINK_DELETED, &common::VIEW_BUILDING])
         .problems(&[&common::INVALID_HEADER, &common::NOT_THIS_INSTANCE]);
     let follow = Operation::new("Follow a link")
-        .description("Location is the link's address byte for byte. HEAD answers alike and counts nothing.")
+        .description(
+            "Location is the link's address byte for byte. HEAD answers alike and counts nothing. Who prefers text/html \
+             is refused with a page.",
+        )
         .answers_nothing(302, "The redirect; the visit is durable, and will be counted.")
         .problems(&[&codes::NO_SUCH_LINK, &codes::LINK_EXPIRED, &codes::LINK_EXHAUSTED, &codes::LINK_DELETED])
         .problems(COMMAND_PROBLEMS);

@@ -2,6 +2,7 @@
 //!
 //! The answer waits until the visit is durable, and for nothing else: counting comes after. A visit to a limited link
 //! is a command, which the link decides; any other is a record that is published. HEAD answers alike and counts nothing.
+//! Where a link leads nowhere, a browser is shown a page.
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use headwater_http::traceparent::TraceParent;
 
 use super::codes;
 use super::lookup::committed;
+use super::nowhere;
 use super::problems::{of_over, takes_commands, unknown};
 use crate::domain::{Address, Code, LinkCommand, LinkRejection, Over, Referrer, Visit};
 use crate::instance::Instance;
@@ -35,14 +37,14 @@ pub(super) async fn follow(
     PathArgs(code): PathArgs<String>,
     trace: TraceParent,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Response {
     let counts = method != Method::HEAD;
     let visit = counts.then(|| visit_of(&headers));
     let answer = redirect(&instance, &code, visit, trace).await;
     if counts {
         metrics::counter!(REDIRECTS.name, "outcome" => outcome(answer.as_ref().err())).increment(1);
     }
-    answer
+    answer.unwrap_or_else(|problem| nowhere::answer(problem, &code, &headers))
 }
 
 fn visit_of(headers: &HeaderMap) -> Visit {

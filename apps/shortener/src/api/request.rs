@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::site::Addressed;
 use super::time;
-use crate::domain::{Address, Code, Terms, Unfit};
+use crate::domain::{Address, Code, Terms, Unfit, flaws};
 
-const PAST: (&str, &str) = ("past", "must lie in the future");
+const IN_THE_FUTURE: &str = "must lie in the future";
 
 /// A request to shorten an address.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -64,7 +64,7 @@ impl LinkRequest {
         let alias = self.alias.as_deref().map(Code::alias).transpose();
         let alias = alias.map_err(|unfit| told("alias", unfit)).ok().flatten();
         if let (Some(_), Some(_)) = (&self.alias, self.code) {
-            told("code", Unfit::new("excluded", "must not be given with an alias, which is the code"));
+            told("code", Unfit::new(&flaws::EXCLUDED, "must not be given with an alias, which is the code"));
         }
         let valid_until = self.valid_until.map(|text| end(&text, now)).transpose();
         let valid_until = valid_until.map_err(|unfit| told("validUntil", unfit)).ok().flatten();
@@ -86,7 +86,7 @@ impl LinkRequest {
 
 /// A link whose end came before it was made.
 pub(super) fn ended() -> Problem {
-    unfit(vec![FieldError::new("validUntil", PAST.1).code(PAST.0)])
+    unfit(vec![FieldError::new("validUntil", IN_THE_FUTURE).code(flaws::PAST.code)])
 }
 
 fn unfit(errors: Vec<FieldError>) -> Problem {
@@ -98,16 +98,16 @@ fn unfit(errors: Vec<FieldError>) -> Problem {
 /// An address that would lead back here could lead in circles.
 fn foreign(url: Address, site: &Addressed<'_>) -> Result<Address, Unfit> {
     if url.place().is_some_and(|place| site.is_own(&place)) {
-        return Err(Unfit::new("own-host", "must not lead back to this service"));
+        return Err(Unfit::new(&flaws::OWN_HOST, "must not lead back to this service"));
     }
     Ok(url)
 }
 
 fn end(text: &str, now: Timestamp) -> Result<Timestamp, Unfit> {
     let end = time::parse(text)?;
-    if end <= now { Err(Unfit::new(PAST.0, PAST.1)) } else { Ok(end) }
+    if end <= now { Err(Unfit::new(&flaws::PAST, IN_THE_FUTURE)) } else { Ok(end) }
 }
 
 fn at_least_one(visits: u64) -> Result<NonZeroU64, Unfit> {
-    NonZeroU64::new(visits).ok_or_else(|| Unfit::new("zero", "must be at least 1"))
+    NonZeroU64::new(visits).ok_or_else(|| Unfit::new(&flaws::ZERO, "must be at least 1"))
 }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::civil::{DateTime, date};
 use jiff::fmt::temporal::Pieces;
 
-use crate::domain::Unfit;
+use crate::domain::{Unfit, flaws};
 
 /// The last time that can be told, 9999-12-31T23:59:59.999Z.
 const LAST: Timestamp = Timestamp(253_402_300_799_999);
@@ -27,9 +27,9 @@ pub(super) fn rfc3339(Timestamp(ms): Timestamp) -> String {
 /// If it tells none, or one that could not be told in UTC.
 pub(super) fn parse(text: &str) -> Result<Timestamp, Unfit> {
     let detail = "must be a time such as 2030-12-31T23:59:59Z, of the year 9999 at the latest";
-    let time = instant(text).ok_or_else(|| Unfit::new("invalid-time", detail))?;
+    let time = instant(text).ok_or_else(|| Unfit::new(&flaws::INVALID_TIME, detail))?;
     if time > LAST {
-        return Err(Unfit::new("too-late", format!("must be {} at the latest", rfc3339(LAST))));
+        return Err(Unfit::new(&flaws::TOO_LATE, format!("must be {} at the latest", rfc3339(LAST))));
     }
     Ok(time)
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use super::Unfit;
+use super::{Unfit, flaws};
 
 /// Most characters of an address.
 pub const ADDRESS_LENGTH_MAX: usize = 8_000;
@@ -83,18 +83,18 @@ impl Place {
 
 fn check_characters(text: &str) -> Result<(), Unfit> {
     if text.is_empty() {
-        return Err(Unfit::new("required", "must not be empty"));
+        return Err(Unfit::new(&flaws::REQUIRED, "must not be empty"));
     }
     let length = text.chars().count();
     if length > ADDRESS_LENGTH_MAX {
         let detail = format!("must have at most {ADDRESS_LENGTH_MAX} characters; this has {length}");
-        return Err(Unfit::new("too-long", detail));
+        return Err(Unfit::new(&flaws::TOO_LONG, detail));
     }
     if text.chars().any(char::is_control) {
-        return Err(Unfit::new("control-character", "must not contain control characters"));
+        return Err(Unfit::new(&flaws::CONTROL_CHARACTER, "must not contain control characters"));
     }
     if text.chars().any(char::is_whitespace) {
-        return Err(Unfit::new("space", "must not contain spaces: write them as %20"));
+        return Err(Unfit::new(&flaws::SPACE, "must not contain spaces: write them as %20"));
     }
     Ok(())
 }
@@ -103,18 +103,18 @@ fn check_scheme(text: &str) -> Result<(), Unfit> {
     if text.starts_with("//") || text.starts_with(r"\\") {
         let detail =
             "must begin with http:// or https://: an address without them depends on the page it stands on";
-        return Err(Unfit::new("protocol-relative", detail));
+        return Err(Unfit::new(&flaws::PROTOCOL_RELATIVE, detail));
     }
     let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, rest)| is_scheme(scheme, rest)) else {
-        return Err(Unfit::new("no-scheme", "must begin with http:// or https://"));
+        return Err(Unfit::new(&flaws::NO_SCHEME, "must begin with http:// or https://"));
     };
     if !["http", "https"].iter().any(|allowed| scheme.eq_ignore_ascii_case(allowed)) {
         let scheme = scheme.to_ascii_lowercase();
         let detail = format!("must begin with http:// or https://; \"{scheme}:\" is not allowed");
-        return Err(Unfit::new("scheme-not-allowed", detail));
+        return Err(Unfit::new(&flaws::SCHEME_NOT_ALLOWED, detail));
     }
     if !rest.starts_with("//") {
-        return Err(Unfit::new("not-absolute", format!("must have \"//\" after \"{scheme}:\"")));
+        return Err(Unfit::new(&flaws::NOT_ABSOLUTE, format!("must have \"//\" after \"{scheme}:\"")));
     }
     Ok(())
 }
@@ -135,7 +135,7 @@ fn authority(text: &str) -> Option<&str> {
 }
 
 fn no_host(detail: impl Into<std::borrow::Cow<'static, str>>) -> Unfit {
-    Unfit::new("invalid-host", detail)
+    Unfit::new(&flaws::INVALID_HOST, detail)
 }
 
 #[cfg(test)]

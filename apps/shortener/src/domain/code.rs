@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Address, Terms, Unfit};
+use super::{Address, Terms, Unfit, flaws};
 
 /// Most characters of an alias.
 pub const ALIAS_LENGTH_MAX: usize = 50;
@@ -39,19 +39,19 @@ impl Code {
     /// If it is empty, too long, has other characters, or is reserved.
     pub fn alias(text: &str) -> Result<Self, Unfit> {
         if text.is_empty() {
-            return Err(Unfit::new("required", "must not be empty"));
+            return Err(Unfit::new(&flaws::REQUIRED, "must not be empty"));
         }
         let length = text.chars().count();
         if length > ALIAS_LENGTH_MAX {
             let detail = format!("must have at most {ALIAS_LENGTH_MAX} characters; this has {length}");
-            return Err(Unfit::new("too-long", detail));
+            return Err(Unfit::new(&flaws::TOO_LONG, detail));
         }
         if !is_legal(text) {
             let detail = "must have the letters a to z, digits, \"-\" and \"_\" only";
-            return Err(Unfit::new("invalid-alias", detail));
+            return Err(Unfit::new(&flaws::INVALID_ALIAS, detail));
         }
         if is_reserved(text) {
-            return Err(Unfit::new("reserved", format!("must not be \"{text}\", which is reserved")));
+            return Err(Unfit::new(&flaws::RESERVED, format!("must not be \"{text}\", which is reserved")));
         }
         Ok(Self(text.to_owned()))
     }

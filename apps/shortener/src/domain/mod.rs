@@ -6,6 +6,7 @@
 
 mod address;
 mod code;
+pub mod flaws;
 mod link;
 mod visit;
 
@@ -13,6 +14,7 @@ use std::borrow::Cow;
 
 pub use address::{ADDRESS_LENGTH_MAX, Address, Place};
 pub use code::{ALIAS_LENGTH_MAX, Code, RESERVED, SHORT_LENGTH};
+pub use flaws::Flaw;
 pub use link::{Link, LinkCommand, LinkEvent, LinkRejection, Over, Terms};
 pub use visit::{Referrer, Visit};
 
@@ -20,14 +22,14 @@ pub use visit::{Referrer, Visit};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Unfit {
-    /// The kind of misfit, in kebab-case.
+    /// The code of its flaw.
     pub code: &'static str,
     /// What is wanted, such as "must not be empty".
     pub detail: Cow<'static, str>,
 }
 
 impl Unfit {
-    pub(crate) fn new(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into() }
+    pub(crate) fn new(flaw: &'static Flaw, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: flaw.code, detail: detail.into() }
     }
 }

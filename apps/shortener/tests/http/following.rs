@@ -54,6 +54,58 @@ async fn what_leads_nowhere_says_why() {
 }
 
 #[tokio::test]
+async fn a_browser_is_shown_a_page_where_a_link_leads_nowhere() {
+    const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+    let clock = Arc::new(Hand(AtomicI64::new(1_000_000)));
+    let shortener = open_as(Wanted { clock: clock.clone(), ..Wanted::default() }).await;
+    for (alias, terms) in [
+        ("gone", json!({})),
+        ("soon", json!({"validUntil": "1970-01-01T00:20:00Z"})),
+        ("once", json!({"maxVisits": 1})),
+    ] {
+        let mut link = terms;
+        link["alias"] = json!(alias);
+        link["url"] = json!("https://example.com/");
+        shortener.make(link).await;
+    }
+    shortener.visit("once", "").await;
+    shortener.ask("DELETE", "/links/gone", &[], "").await;
+    clock.0.store(1_200_000, Ordering::SeqCst);
+    for (path, status, code, title, shown) in [
+        ("/nothing", 404, "no-such-link", "There is no such link", "/nothing"),
+        (
+            "/%3Cscript%3Ealert(1)%3C%2Fscript%3E&",
+            404,
+            "no-such-link",
+            "There is no such link",
+            "/&lt;script&gt;alert(1)&lt;/script&gt;&amp;",
+        ),
+        ("/soon", 410, "link-expired", "This link has expired", "/soon"),
+        ("/once", 410, "link-exhausted", "This link had all its visits", "/once"),
+        ("/gone", 410, "link-deleted", "This link was deleted", "/gone"),
+    ] {
+        let page = shortener.ask("GET", path, &[("accept", BROWSER)], "").await;
+        assert_eq!((page.status, page.header("content-type")), (status, Some("text/html; charset=utf-8")));
+        for part in [&format!("<h1>{title}</h1>"), &format!("<bdi>{shown}</bdi>"), r#"<a href="/">"#] {
+            assert!(page.body.contains(part), "{path}: {part} is not in {}", page.body);
+        }
+        assert!(!page.body.contains("<script"), "{}", page.body);
+        let policy = page.header("content-security-policy").expect("a policy");
+        assert!(policy.starts_with("default-src 'self';"), "{policy}");
+        let head = shortener.ask("HEAD", path, &[("accept", BROWSER)], "").await;
+        let headers = ["content-type", "content-length", "vary", "cache-control"];
+        assert_eq!(headers.map(|name| head.header(name)), headers.map(|name| page.header(name)), "{path}");
+        assert_eq!((page.header("vary"), page.header("cache-control")), (Some("accept"), Some("no-store")));
+        for accept in ["*/*", "application/json, text/html;q=0.9", "text/html;q=0.5, */*;q=0.8"] {
+            let problem = shortener.ask("GET", path, &[("accept", accept)], "").await;
+            assert_eq!(problem.problem(), (status, code.into()), "{path} to {accept}");
+            assert_eq!(problem.header("vary"), Some("accept"));
+        }
+    }
+    shortener.stop().await;
+}
+
+#[tokio::test]
 async fn a_link_expires_at_its_time() {
     let clock = Arc::new(Hand(AtomicI64::new(1_000_000)));
     let shortener = open_as(Wanted { clock: clock.clone(), ..Wanted::default() }).await;

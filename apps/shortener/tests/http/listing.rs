@@ -52,6 +52,8 @@ async fn links_are_listed_in_pages_and_found_by_what_they_contain() {
     for query in ["limit=0", "limit=201", "limit=x", "after=k.zz", "after=x", "colour=red"] {
         assert_eq!(shortener.get(&format!("/links?{query}")).await.problem().0, 400, "{query}");
     }
+    let none = shortener.get("/links?limit=0").await.json();
+    assert_eq!((&none["field"], &none["errors"][0]["field"]), (&json!("limit"), &json!("limit")), "{none}");
     shortener.stop().await;
 }
 
