@@ -13,6 +13,8 @@ function App() {
   const [code, setCode] = useState(codeInAddress);
   // What the list has to include: the receipt of the last change made here.
   const [receipt, setReceipt] = useState();
+  // How often links were visited that were looked at: newer than what the list was told.
+  const [totals, setTotals] = useState(new Map());
 
   useEffect(() => followAddress(() => setCode(codeInAddress())), []);
 
@@ -26,6 +28,10 @@ function App() {
     look(link.code);
   }
 
+  function counted(total) {
+    setTotals((before) => new Map(before).set(code, total));
+  }
+
   async function remove(gone) {
     setReceipt(await deleteLink(gone));
     if (gone === code) look(undefined);
@@ -36,9 +42,9 @@ function App() {
     <main>
       <div class="top">
         <${LinkForm} onMade=${made} />
-        ${code && html`<${LinkCard} key=${code} code=${code} onDelete=${() => remove(code)} />`}
+        ${code && html`<${LinkCard} key=${code} code=${code} onDelete=${() => remove(code)} onCounted=${counted} />`}
       </div>
-      <${LinkList} receipt=${receipt} current=${code} onLook=${look} />
+      <${LinkList} receipt=${receipt} current=${code} totals=${totals} onLook=${look} />
       <${Topology} />
     </main>`;
 }

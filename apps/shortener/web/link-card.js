@@ -6,7 +6,8 @@ import { html } from "./html.js";
 import { useVisits } from "./visits.js";
 import { useEffect, useState } from "./vendor/preact-hooks.js";
 
-export function LinkCard({ code, onDelete }) {
+/** `onCounted` gets the total of the link's visits, whenever it is told anew. */
+export function LinkCard({ code, onDelete, onCounted }) {
   const { link, problem } = useLink(code);
   if (problem) return html`<section class="card link"><p class="notice bad">${problem.message}</p></section>`;
   if (!link) return html`<section class="card link" aria-busy="true"><p>Loading…</p></section>`;
@@ -19,7 +20,7 @@ export function LinkCard({ code, onDelete }) {
         <p class="actions"><${Copy} text=${link.shortUrl} /><${Delete} onDelete=${onDelete} /></p>
       </header>
       <img class="qr" src=${qrCode(code)} alt=${`QR code of ${link.shortUrl}`} width="148" height="148" />
-      <${Visits} code=${code} />
+      <${Visits} code=${code} onCounted=${onCounted} />
     </section>`;
 }
 
@@ -58,10 +59,13 @@ function Delete({ onDelete }) {
   return html`<button type="button" class="quiet" onClick=${click} onBlur=${() => setAsked(false)}>${asked ? "Delete it for good?" : "Delete"}</button>`;
 }
 
-function Visits({ code }) {
+function Visits({ code, onCounted }) {
   const { days, isLive } = useVisits(code);
+  const total = days && [...days.values()].reduce((sum, visits) => sum + visits, 0);
+  useEffect(() => {
+    if (days) onCounted(total);
+  }, [total]);
   if (!days) return html`<p class="visits" aria-busy="true">Counting…</p>`;
-  const total = [...days.values()].reduce((sum, visits) => sum + visits, 0);
   return html`
     <div class="visits">
       <p><strong class="total">${total.toLocaleString("en-GB")}</strong> ${total === 1 ? "visit" : "visits"}

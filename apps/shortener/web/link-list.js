@@ -7,8 +7,11 @@ import { useEffect, useState } from "./vendor/preact-hooks.js";
 const TYPING_MS = 200;
 const NOTHING = { links: undefined, next: undefined };
 
-/** `receipt` is of the last change that the list has to include; `onLook` gets the code that was chosen. */
-export function LinkList({ receipt, current, onLook }) {
+/**
+ * `receipt` is of the last change that the list has to include; `totals` maps codes to visits that are newer than the
+ * list's; `onLook` gets the code that was chosen.
+ */
+export function LinkList({ receipt, current, totals, onLook }) {
   const [search, setSearch] = useState("");
   const { links, next, problem, more } = useLinks(search, receipt);
   return html`
@@ -24,7 +27,7 @@ export function LinkList({ receipt, current, onLook }) {
       </header>
       ${problem && html`<p class="notice bad" role="alert">${problem.message}</p>`}
       ${links?.length === 0 && !next && html`<p class="empty">${search ? "Nothing contains that." : "No links yet."}</p>`}
-      <ul class="card">${links?.map((link) => html`<${Row} key=${link.code} link=${link} current=${link.code === current} onLook=${onLook} />`)}</ul>
+      <ul class="card">${links?.map((link) => html`<${Row} key=${link.code} link=${link} total=${totals.get(link.code) ?? link.visits} current=${link.code === current} onLook=${onLook} />`)}</ul>
       ${next && html`<button type="button" class="secondary" onClick=${more}>More</button>`}
     </section>`;
 }
@@ -56,8 +59,8 @@ function useLinks(search, receipt) {
   return { ...page, problem, more: () => read({ search, receipt, after: page.next }, page.links) };
 }
 
-function Row({ link, current, onLook }) {
-  const visits = `${link.visits.toLocaleString("en-GB")} ${link.visits === 1 ? "visit" : "visits"}`;
+function Row({ link, total, current, onLook }) {
+  const visits = `${total.toLocaleString("en-GB")} ${total === 1 ? "visit" : "visits"}`;
   return html`
     <li>
       <button type="button" class="row" aria-current=${current ? "true" : "false"} onClick=${() => onLook(link.code)}>

@@ -49,6 +49,8 @@ test("visits are counted before one's eyes, also after the server was killed", a
   for (let visits = 1; visits <= 3; visits += 1) {
     await visit("live");
     await eventually(() => page.locator(".total").textContent(), String(visits));
+    const inTheList = page.getByRole("button", { name: /^live / }).locator(".count");
+    await eventually(() => inTheList.textContent(), visits === 1 ? "1 visit" : `${visits} visits`);
   }
   const today = new Date().toISOString().slice(0, 10);
   await eventually(() => page.locator(`rect[data-day="${today}"]`).getAttribute("data-visits"), "3");
