@@ -5,9 +5,9 @@ use axum::extract::{FromRequestParts, Path, RawPathParams, path::ErrorKind};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::codes;
 use crate::misfit::Misfit;
 use crate::problem::Problem;
+use crate::words;
 
 /// The query string, read into a value.
 ///
@@ -62,16 +62,26 @@ fn path_problem(rejection: &PathRejection, only_name: Option<String>) -> Problem
     let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
         return Problem::internal(rejection);
     };
-    let problem = Problem::new(&codes::INVALID_PARAMETER, failure.kind().to_string());
-    match failure.kind() {
-        ErrorKind::ParseErrorAtKey { key, .. }
-        | ErrorKind::InvalidUtf8InPathParam { key }
-        | ErrorKind::DeserializeError { key, .. } => problem.field(key.clone()),
-        _ => match only_name {
-            Some(name) => problem.field(name),
-            None => problem,
-        },
-    }
+    let (field, complaint) = match failure.kind() {
+        ErrorKind::ParseErrorAtKey { key, value, expected_type } => {
+            (Some(key), words::of_text(expected_type, value))
+        }
+        ErrorKind::ParseError { value, expected_type }
+        | ErrorKind::ParseErrorAtIndex { value, expected_type, .. } => {
+            (None, words::of_text(expected_type, value))
+        }
+        ErrorKind::InvalidUtf8InPathParam { key } => (Some(key), "must be UTF-8, percent-encoded".to_owned()),
+        ErrorKind::DeserializeError { key, message, .. } => (Some(key), in_words(message)),
+        ErrorKind::Message(message) => (None, in_words(message)),
+        // What the handler asks for is not what its path has.
+        _ => return Problem::internal(rejection),
+    };
+    let field = field.cloned().or(only_name).unwrap_or_default();
+    Misfit::value(&field, complaint).into_parameter_problem()
+}
+
+fn in_words(message: &str) -> String {
+    words::of_message(message).unwrap_or_else(|| message.to_owned())
 }
 
 #[cfg(test)]
@@ -96,10 +106,11 @@ mod tests {
     #[test]
     fn the_parameter_that_does_not_fit_is_named() {
         let cases = [
-            ("", "customerId", "missing field `customerId`"),
-            ("customerId=a&limit=many", "limit", "invalid digit"),
+            ("", "customerId", "missing parameter `customerId`"),
+            ("customerId=a&limit=many", "limit", "limit must be a whole number"),
+            ("customerId=a&limit=65536", "limit", "limit must be a smaller number"),
             ("customerId=a&limits=5", "limits", "did you mean `limit`?"),
-            ("customerId=a&customerId=b", "customerId", "duplicate field"),
+            ("customerId=a&customerId=b", "customerId", "duplicate parameter"),
         ];
         for (query, field, detail) in cases {
             let problem = parse_query::<Filter>(query).expect_err(query);

@@ -136,7 +136,7 @@ impl<'de> Deserialize<'de> for ExactNumber {
             true => serde_json::from_str::<String>(raw.get()).map_err(D::Error::custom)?,
             false => raw.get().to_owned(),
         };
-        Self::parse(&text).ok_or_else(|| D::Error::custom("expected a number, or a string that holds one"))
+        Self::parse(&text).ok_or_else(|| D::Error::custom("must be a number, or a string that holds one"))
     }
 }
 
@@ -207,7 +207,7 @@ mod tests {
             "\"1.2.3\"",
         ] {
             let read = serde_json::from_str::<ExactNumber>(json);
-            assert!(read.is_err_and(|error| error.to_string().contains("expected a number")), "{json}");
+            assert!(read.is_err_and(|error| error.to_string().contains("must be a number")), "{json}");
         }
     }
 

@@ -6,17 +6,18 @@
 //! not from arrays. A body that fits is read once; only one that does not is read again to find out where.
 
 use std::error::Error;
+use std::fmt::Display;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::codes;
 use crate::misfit::Misfit;
-use crate::objects::{Strict, is_object};
+use crate::objects::{NAMES, Strict, is_object};
 use crate::problem::Problem;
 use crate::serve::BodyTimedOut;
 
@@ -127,28 +128,44 @@ fn diagnosis<T: DeserializeOwned>(json: &[u8]) -> Problem {
         let detail = format!("arrays and objects may be nested {DEPTH_MAX} deep");
         return Problem::new(&codes::JSON_TOO_DEEP, detail);
     }
+    if json.trim_ascii().is_empty() {
+        return Problem::new(&codes::TRUNCATED_JSON, "the body is empty");
+    }
     let mut reader = serde_json::Deserializer::from_slice(json);
-    match serde_path_to_error::deserialize::<_, T>(Strict(&mut reader)) {
-        Ok(_) => malformed(&reader.end().err()),
-        Err(error) => match error.inner().classify() {
-            Category::Eof if json.trim_ascii().is_empty() => {
-                Problem::new(&codes::TRUNCATED_JSON, "the body is empty")
-            }
-            Category::Eof => Problem::new(&codes::TRUNCATED_JSON, error.inner().to_string()),
-            Category::Data if is_object::<T>() && !json.trim_ascii_start().starts_with(b"{") => {
-                Problem::new(&codes::NOT_AN_OBJECT, "the body must be a JSON object")
-            }
-            Category::Data => {
-                Misfit::from_serde(&error.path().to_string(), &error.inner().to_string()).into_body_problem()
-            }
-            Category::Syntax | Category::Io => malformed(&Some(error.into_inner())),
-        },
+    let (path, error) = match serde_path_to_error::deserialize::<_, T>(Strict(&mut reader)) {
+        Ok(_) => {
+            return reader.end().map_or_else(|error| not_json(&error), |()| not_json(&"the body is not JSON"));
+        }
+        Err(error) => (error.path().to_string(), error.into_inner()),
+    };
+    let words = error.to_string();
+    match fault(error, json) {
+        Some(fault) if fault.is_eof() => Problem::new(&codes::TRUNCATED_JSON, fault.to_string()),
+        Some(fault) => not_json(&fault),
+        None if is_object::<T>() && !json.trim_ascii_start().starts_with(b"{") => {
+            Problem::new(&codes::NOT_AN_OBJECT, "the body must be a JSON object")
+        }
+        None => Misfit::from_serde(&path, &words).into_body_problem(),
     }
 }
 
-fn malformed(error: &Option<serde_json::Error>) -> Problem {
-    let detail = error.as_ref().map_or_else(|| "the body is not JSON".to_owned(), ToString::to_string);
-    Problem::new(&codes::MALFORMED_JSON, detail)
+/// Why a body is no JSON; `None` where it is, and only does not fit.
+///
+/// Serde calls some values that do not fit mistakes in the JSON: an array of too many, a number too large, anything but a
+/// name in the place of one.
+fn fault(error: serde_json::Error, json: &[u8]) -> Option<serde_json::Error> {
+    let words = error.to_string();
+    // What is skipped unread is not looked at for these.
+    let is_in_text = ["hex escape", "code point"].iter().any(|part| words.contains(part));
+    match error.classify() {
+        Category::Data if !words.starts_with(NAMES) => None,
+        Category::Syntax if is_in_text => Some(error),
+        _ => serde_json::from_slice::<IgnoredAny>(json).err(),
+    }
+}
+
+fn not_json(why: &dyn Display) -> Problem {
+    Problem::new(&codes::MALFORMED_JSON, why.to_string())
 }
 
 /// How deeply arrays and objects are nested, whether or not they close.

@@ -56,3 +56,4 @@ pub mod serve;
 pub mod signals;
 pub mod sse;
 pub mod traceparent;
+mod words;

@@ -5,16 +5,25 @@
 
 use crate::codes::{self, Code};
 use crate::problem::{FieldError, Problem};
+use crate::words;
 
-/// Longest detail in characters: serde quotes the offending value, which may be of any length.
+/// Longest detail in characters, of whatever length the words of an application are.
 const DETAIL_CHARS_MAX: usize = 300;
 
 /// Why a value does not fit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Misfit {
-    code: &'static Code,
+    kind: Kind,
     field: String,
-    detail: String,
+}
+
+/// What is wrong, in words where they do not follow from the name.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Unknown { name: String, hint: String },
+    Missing { name: String },
+    Duplicate { name: String },
+    Value(String),
 }
 
 impl Misfit {
@@ -22,40 +31,74 @@ impl Misfit {
     pub(crate) fn from_serde(path: &str, message: &str) -> Self {
         let message = message.rfind(" at line ").map_or(message, |end| &message[..end]);
         let path = if path == "." { "" } else { path };
-        let name = quoted(message).next().unwrap_or_default();
+        let name = quoted(message).next().unwrap_or_default().to_owned();
+        let field = beneath(path, &name);
         if message.starts_with("unknown field ") {
-            let detail = format!("unknown field `{name}`{}", suggestion(message));
-            return Self { code: &codes::UNKNOWN_FIELD, field: beneath(path, name), detail };
+            return Self { kind: Kind::Unknown { name, hint: suggestion(message) }, field };
         }
-        let (code, field) = match message {
-            _ if message.starts_with("missing field ") => (&codes::MISSING_FIELD, beneath(path, name)),
-            _ if message.starts_with("duplicate field ") => (&codes::DUPLICATE_FIELD, beneath(path, name)),
-            _ => (&codes::INVALID_VALUE, path.to_owned()),
-        };
-        let hint = if message.starts_with("unknown variant ") { suggestion(message) } else { String::new() };
-        let detail = message.chars().take(DETAIL_CHARS_MAX).collect::<String>() + &hint;
-        Self { code, field, detail }
+        if message.starts_with("missing field ") {
+            return Self { kind: Kind::Missing { name }, field };
+        }
+        if message.starts_with("duplicate field ") {
+            return Self { kind: Kind::Duplicate { name }, field };
+        }
+        Self::value(path, words::of_message(message).unwrap_or_else(|| message.to_owned()))
+    }
+
+    /// A value that does not fit, with what it must be instead.
+    pub(crate) fn value(path: &str, complaint: impl Into<String>) -> Self {
+        Self { kind: Kind::Value(complaint.into()), field: path.to_owned() }
     }
 
     /// A field that nothing reads.
     pub(crate) fn unknown_field(field: String) -> Self {
-        let detail = format!("unknown field `{field}`");
-        Self { code: &codes::UNKNOWN_FIELD, field, detail }
+        Self { kind: Kind::Unknown { name: field.clone(), hint: String::new() }, field }
     }
 
     /// The problem of a body.
     pub(crate) fn into_body_problem(self) -> Problem {
-        let problem = Problem::new(self.code, self.detail.clone());
-        if self.field.is_empty() {
-            return problem;
-        }
-        problem.errors(vec![FieldError::new(self.field, self.detail).code(self.code.name)])
+        let code = match self.kind {
+            Kind::Unknown { .. } => &codes::UNKNOWN_FIELD,
+            Kind::Missing { .. } => &codes::MISSING_FIELD,
+            Kind::Duplicate { .. } => &codes::DUPLICATE_FIELD,
+            Kind::Value(_) => &codes::INVALID_VALUE,
+        };
+        self.into_problem(code, "field", "the body")
     }
 
     /// The problem of a parameter in the URL.
     pub(crate) fn into_parameter_problem(self) -> Problem {
-        Self { code: &codes::INVALID_PARAMETER, ..self }.into_body_problem()
+        self.into_problem(&codes::INVALID_PARAMETER, "parameter", "the URL")
     }
+
+    fn into_problem(self, code: &'static Code, noun: &str, whole: &str) -> Problem {
+        let Self { kind, field } = self;
+        let (of_field, detail) = match kind {
+            Kind::Unknown { name, hint } => twice(format!("unknown {noun} `{name}`{hint}")),
+            Kind::Missing { name } => twice(format!("missing {noun} `{name}`")),
+            Kind::Duplicate { name } => twice(format!("duplicate {noun} `{name}`")),
+            Kind::Value(complaint) => {
+                let subject = if field.is_empty() { whole } else { &field };
+                let colon = if complaint.starts_with("must ") { "" } else { ":" };
+                let detail = bounded(&format!("{subject}{colon} {complaint}"));
+                (bounded(&complaint), detail)
+            }
+        };
+        let problem = Problem::new(code, detail);
+        if field.is_empty() {
+            return problem;
+        }
+        problem.errors(vec![FieldError::new(field, of_field).code(code.name)])
+    }
+}
+
+fn twice(words: String) -> (String, String) {
+    let words = bounded(&words);
+    (words.clone(), words)
+}
+
+fn bounded(words: &str) -> String {
+    words.chars().take(DETAIL_CHARS_MAX).collect()
 }
 
 /// The path of a named field, for serde may or may not have counted it into the path already.
@@ -80,7 +123,7 @@ fn suggestion(message: &str) -> String {
     let known: Vec<&str> = names.collect();
     match nearest(unknown, &known) {
         Some(name) => format!("; did you mean `{name}`?"),
-        None if known.is_empty() || message.starts_with("unknown variant ") => String::new(),
+        None if known.is_empty() => String::new(),
         None => format!("; known here: {}", known.join(", ")),
     }
 }

@@ -37,6 +37,16 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         self.0.deserialize_map(Strict(visitor))
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let read = self.0.deserialize_enum(name, variants, Strict(visitor));
+        read.map_err(|error| names_told(error, variants))
+    }
+
     deserialize_as_it_is! {
         deserialize_any()
         deserialize_bool()
@@ -51,12 +61,22 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         deserialize_seq() deserialize_tuple(len: usize)
         deserialize_tuple_struct(name: &'static str, len: usize)
         deserialize_map()
-        deserialize_enum(name: &'static str, variants: &'static [&'static str])
         deserialize_identifier() deserialize_ignored_any()
     }
 
     fn is_human_readable(&self) -> bool {
         self.0.is_human_readable()
+    }
+}
+
+/// How an error begins that tells the names of which none was there.
+pub(crate) const NAMES: &str = "expected one of ";
+
+/// Has the error of what is no name tell the names there are: `serde_json` knows only that it found no value.
+fn names_told<E: Error>(error: E, names: &[&str]) -> E {
+    match error.to_string().starts_with("expected value") {
+        true => E::custom(format_args!("{NAMES}`{}`", names.join("`, `"))),
+        false => error,
     }
 }
 

@@ -116,14 +116,41 @@ async fn slow_and_endless_bodies_are_refused() {
 async fn parameters_and_headers_that_do_not_fit_are_refused_by_name() {
     let server = start(router(), Limits::default()).await;
     let cases = [
-        (common::get("/customers/x?limit=1"), "invalid-parameter", "id"),
-        (common::get("/customers/1?limit=300"), "invalid-parameter", "limit"),
-        (common::get("/customers/1?limits=3"), "invalid-parameter", "limits"),
-        (common::post("/orders", "application/json", "{}"), "invalid-header", "idempotency-key"),
+        (
+            common::get("/customers/x?limit=1"),
+            "invalid-parameter",
+            "id",
+            "id must be a whole number from 0 to 4294967295, not \"x\"",
+        ),
+        (
+            common::get("/customers/%ff?limit=1"),
+            "invalid-parameter",
+            "id",
+            "id must be UTF-8, percent-encoded",
+        ),
+        (
+            common::get("/customers/1?limit=300"),
+            "invalid-parameter",
+            "limit",
+            "limit must be a smaller number",
+        ),
+        (
+            common::get("/customers/1?limits=3"),
+            "invalid-parameter",
+            "limits",
+            "unknown parameter `limits`; did you mean `limit`?",
+        ),
+        (
+            common::post("/orders", "application/json", "{}"),
+            "invalid-header",
+            "idempotency-key",
+            "this request needs an Idempotency-Key",
+        ),
     ];
-    for (request, code, field) in cases {
+    for (request, code, field, detail) in cases {
         let problem = server.ask(&request).await.problem();
-        assert_eq!((&problem["code"], &problem["field"]), (&code.into(), &field.into()), "{problem}");
+        let told = [&problem["code"], &problem["field"], &problem["detail"]];
+        assert_eq!(told, [code, field, detail], "{problem}");
     }
     assert_eq!(server.ask(&common::get("/customers/1?limit=3")).await.body, b"1 3");
 }

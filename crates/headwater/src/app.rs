@@ -13,7 +13,7 @@ use crate::event;
 use crate::letters::LettersMax;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
 use crate::topology::{
-    Definition, Description, Emitter, GlobalTable, Kind, Observer, Route, Store, Stream, Table, Topic,
+    Asks, Definition, Description, Emitter, GlobalTable, Kind, Observer, Route, Store, Stream, Table, Topic,
     TopicRef, Value, cycle,
 };
 
@@ -382,6 +382,11 @@ impl App {
             definition.targets().iter().for_each(|topic| see(topic, false));
         }
         topics
+    }
+
+    /// What its topologies ask of the records of a topic by its own name.
+    pub(crate) fn asks(&self, topic: &str) -> Asks {
+        Asks::of(&self.definitions, &TopicRef::Shared(topic.to_owned()))
     }
 
     /// The topologies of the app.

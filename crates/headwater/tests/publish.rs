@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::core::clock::{SystemClock, Timestamp};
+use headwater::core::codec::{BigEndian, Json, Nullable, Text};
 use headwater::core::log::{Log, ReadLimit, Wait};
 use headwater::core::partitioner::partition_of;
 use headwater::core::record::StoredRecord;
@@ -146,4 +147,80 @@ async fn a_topic_of_no_stream_is_not_the_apps_to_write() {
     let visits = open().await;
     let other: Topic<String, u64> = "orders".into();
     let _ = visits.running.publish(&other, &"a".to_owned(), &1);
+}
+
+/// Publishes one record through a topic declared so, and answers why it was refused.
+async fn refused<K: 'static, V: 'static>(visits: &Visits, topic: Topic<K, V>, key: K, value: V) -> String {
+    let refused = visits.running.publish(&topic, &key, &value).await.unwrap_err();
+    assert!(matches!(refused, PublishError::Unreadable(_)), "{refused:?}");
+    refused.to_string()
+}
+
+#[tokio::test]
+async fn what_the_app_could_not_read_is_refused_and_told_with_what_it_reads() {
+    let visits = open().await;
+    let key = "a".to_owned();
+    let usual = "topic \"visits\" has text keys of type String and json values of type u64 in this app";
+    let told = [
+        (
+            refused(&visits, "visits".into(), key.clone(), "seven".to_owned()).await,
+            "json values of type String",
+        ),
+        (
+            refused(&visits, Topic::with("visits", Text, BigEndian), key.clone(), 7_u64).await,
+            "big-endian of 8 bytes",
+        ),
+        (
+            refused(&visits, Topic::with("visits", BigEndian, Json), 7_u64, 7_u64).await,
+            "big-endian of 8 bytes keys",
+        ),
+        (
+            refused(&visits, "visits".into(), (key.clone(), 1_u64), 7_u64).await,
+            "text keys of type (String, u64)",
+        ),
+    ];
+    for (told, given) in told {
+        assert!(told.contains(usual) && told.contains(given), "{told}");
+    }
+    let nullable: Topic<String, Option<u64>> = Topic::with("visits", Text, Nullable(Json));
+    let null = refused(&visits, nullable.clone(), key.clone(), None).await;
+    assert!(null.contains("it has no value, and the app reads the topic \"visits\" without nulls"), "{null}");
+    assert_eq!(visits.records().await.len(), 0);
+    let receipt = visits.running.publish(&nullable, &key, &Some(7)).await.unwrap();
+    let total = visits.running.view(&visits.total).unwrap().after(&receipt).within(WITHIN).get(&key).await;
+    assert_eq!(total.unwrap().value, Some(1), "a value that is there is read as ever");
+    visits.running.stop(WITHIN).await;
+}
+
+#[tokio::test]
+async fn a_key_that_no_store_can_hold_is_refused_where_rows_are_kept_under_it() {
+    let log = MemoryLog::new(MemoryOptions { clock: Arc::new(SystemClock), ..MemoryOptions::default() });
+    let mut app = App::new("shortener");
+    let (kept, moved): (Topic<String, u64>, Topic<String, u64>) = ("kept".into(), "moved".into());
+    let days = app.stream(kept.clone()).repartition("there").group_by_key().window(Tumbling::days(1));
+    let days = app.view(days.count(Store::named("days")));
+    let lengths = app.stream(moved.clone()).group_by("by-length", |item| item.key.len());
+    let lengths = app.view(lengths.count(Store::named("lengths")));
+    let running = Headwater::on(Arc::new(log), Arc::new(MemoryStores::new())).start(app).await.unwrap();
+
+    for length in [1_799, 5_000] {
+        let told = running.publish(&kept, &"k".repeat(length), &1).await.unwrap_err();
+        let expected = format!("topic \"kept\" is kept in \"days\", which takes no key of {length} bytes");
+        assert!(matches!(told, PublishError::Invalid(_)) && told.to_string().contains(&expected), "{told}");
+    }
+    let longest = "k".repeat(1_798);
+    let told = running.publish(&kept, &longest, &1).at(Timestamp(1)).await.unwrap();
+    let days = running.view(&days).unwrap().after(&told).within(WITHIN);
+    let windows = days.windows(&longest, Timestamp(0)..Timestamp(i64::MAX)).await.unwrap().value;
+    assert_eq!(windows.into_iter().map(|(_, count)| count).collect::<Vec<_>>(), [1]);
+
+    let long = "m".repeat(5_000);
+    let told = running.publish(&moved, &long, &1).await.unwrap();
+    let lengths = running.view(&lengths).unwrap().after(&told).within(WITHIN);
+    assert_eq!(
+        lengths.get(&5_000).await.unwrap().value,
+        Some(1),
+        "under other keys nothing stands in the way"
+    );
+    running.stop(WITHIN).await;
 }

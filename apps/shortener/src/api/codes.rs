@@ -26,6 +26,15 @@ pub const CODE_TAKEN: Code = Code {
     remedy: "Ask for a short code or an alias, or for the terms that the link has.",
 };
 
+/// `link-over` (409).
+pub const LINK_OVER: Code = Code {
+    name: "link-over",
+    status: 409,
+    title: "A link to this address had this code, and is over",
+    remedy: "Choose another alias, or ask for a short code: a code is given once. A deleted link comes back by making it \
+             again with the terms that it had.",
+};
+
 /// `link-expired` (410).
 pub const LINK_EXPIRED: Code = Code {
     name: "link-expired",
@@ -52,4 +61,4 @@ pub const LINK_DELETED: Code = Code {
 
 /// Every code of this app.
 pub const ALL: &[&Code] =
-    &[&NO_SUCH_LINK, &ALIAS_TAKEN, &CODE_TAKEN, &LINK_EXPIRED, &LINK_EXHAUSTED, &LINK_DELETED];
+    &[&NO_SUCH_LINK, &ALIAS_TAKEN, &CODE_TAKEN, &LINK_OVER, &LINK_EXPIRED, &LINK_EXHAUSTED, &LINK_DELETED];

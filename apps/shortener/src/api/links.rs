@@ -19,8 +19,9 @@ use serde::Serialize;
 use super::codes;
 use super::lookup::committed;
 use super::problems::{of_over, takes_commands, unknown};
-use super::request::{Choice, LinkRequest};
+use super::request::{Choice, LinkRequest, ended};
 use super::site::{Addressed, Site};
+use super::time::rfc3339;
 use crate::domain::{Address, Code, Link, LinkCommand, LinkRejection, Over, Terms};
 use crate::instance::Instance;
 
@@ -137,43 +138,94 @@ async fn claim(
     choice: Choice,
     trace: &TraceParent,
 ) -> Result<(Code, Receipt), Problem> {
-    let (candidates, taken) = match choice {
-        Choice::Alias(code) => (vec![code], alias_taken()),
-        Choice::Sha256 => (vec![Code::sha256(&terms.url)], code_taken()),
-        Choice::Short => (Code::short(terms).take(CANDIDATES_MAX).collect(), code_taken()),
+    let (candidates, taken): (_, fn(Taken) -> Problem) = match choice {
+        Choice::Alias(code) => (vec![code], alias_taken),
+        Choice::Sha256 => (vec![Code::sha256(&terms.url)], code_taken),
+        Choice::Short => (Code::short(terms).take(CANDIDATES_MAX).collect(), |_| no_code_is_free()),
     };
+    let mut by = Taken::Another;
     for code in candidates {
-        if let Some(receipt) = give(instance, &code, terms, trace).await? {
-            return Ok((code, receipt));
+        match give(instance, &code, terms, trace).await? {
+            Ok(receipt) => return Ok((code, receipt)),
+            Err(taken) => by = taken,
         }
     }
-    Err(taken)
+    Err(taken(by))
 }
 
-/// Gives a code to the link; `None` if it is another's.
+/// By which link a code is taken.
+enum Taken {
+    /// One to another address.
+    Another,
+    /// One to the same address, of other terms.
+    OtherTerms,
+    /// One to the same address, which is over.
+    Past(Over),
+}
+
+/// Gives a code to the link, unless another has it.
 async fn give(
     instance: &Instance,
     code: &Code,
     terms: &Terms,
     trace: &TraceParent,
-) -> Result<Option<Receipt>, Problem> {
+) -> Result<Result<Receipt, Taken>, Problem> {
     let sent = instance.running.send(&instance.links, code, LinkCommand::Shorten(terms.clone()));
     match sent.origin(origin(trace)).await.map_err(of_send)? {
-        Accepted(receipt) => Ok(Some(receipt)),
-        Rejected(LinkRejection::Taken) => Ok(None),
-        Rejected(LinkRejection::Over(over)) => Err(of_over(over)),
+        Accepted(receipt) => Ok(Ok(receipt)),
+        Rejected(LinkRejection::Taken) => Ok(Err(Taken::Another)),
+        Rejected(LinkRejection::SameAddress(None)) => Ok(Err(Taken::OtherTerms)),
+        Rejected(LinkRejection::SameAddress(Some(over))) => Ok(Err(Taken::Past(over))),
+        Rejected(LinkRejection::Over(_)) => Err(ended()),
         Unknown(command) => Err(unknown(&command, SEND_AGAIN)),
     }
 }
 
-fn alias_taken() -> Problem {
-    Problem::new(&codes::ALIAS_TAKEN, "another link has this alias: choose another one").field("alias")
+fn alias_taken(by: Taken) -> Problem {
+    let (code, detail) = match by {
+        Taken::Another => (&codes::ALIAS_TAKEN, "another link has this alias: choose another one".into()),
+        Taken::OtherTerms => {
+            let detail = "a link to the same address has this alias, with other terms (validUntil, maxVisits): ask for \
+                          those, or choose another alias";
+            (&codes::ALIAS_TAKEN, detail.into())
+        }
+        Taken::Past(over) => {
+            (&codes::LINK_OVER, format!("{}: choose another alias{}", past(over), or_back(over)))
+        }
+    };
+    Problem::new(code, detail).field("alias")
 }
 
-fn code_taken() -> Problem {
-    let detail =
-        "the code of this address is that of a link with other terms, or of one that had all its visits";
-    Problem::new(&codes::CODE_TAKEN, detail).field("code")
+fn code_taken(by: Taken) -> Problem {
+    let (code, detail) = match by {
+        Taken::Past(over) => {
+            (&codes::LINK_OVER, format!("{}: ask for a short code{}", past(over), or_back(over)))
+        }
+        Taken::Another | Taken::OtherTerms => {
+            let detail = "a link to this address has this code, with other terms (validUntil, maxVisits): ask for those, \
+                          or for a short code";
+            (&codes::CODE_TAKEN, detail.to_owned())
+        }
+    };
+    Problem::new(code, detail).field("code")
+}
+
+fn no_code_is_free() -> Problem {
+    Problem::new(&codes::CODE_TAKEN, "every short code that this link may have is given: ask for an alias")
+}
+
+fn past(over: Over) -> String {
+    let end = match over {
+        Over::Exhausted => "had all its visits",
+        Over::Expired => "is past its time",
+        Over::Deleted | Over::Unknown => "was deleted",
+    };
+    format!("this is the code of a link to the same address, which {end}")
+}
+
+/// What else helps than another code.
+fn or_back(over: Over) -> &'static str {
+    if over == Over::Deleted { ", or send the terms that it had, which brings it back" } else { "" }
 }
 
 fn origin(trace: &TraceParent) -> Origin {
@@ -205,9 +257,4 @@ pub(super) async fn delete(
         Rejected(_) => Err(of_over(Over::Unknown)),
         Unknown(command) => Err(unknown(&command, SEND_AGAIN)),
     }
-}
-
-/// A time as text, to the millisecond.
-pub(super) fn rfc3339(Timestamp(ms): Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
 }

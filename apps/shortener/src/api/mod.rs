@@ -10,6 +10,7 @@ mod qr;
 mod redirect;
 mod request;
 mod site;
+mod time;
 mod visits;
 
 use axum::Router;
@@ -73,7 +74,7 @@ fn api() -> Api<Shared> {
         )
         .body::<request::LinkRequest>()
         .answers::<links::Made>(201, "The link is there, and redirects at every instance.")
-        .problems(&[&common::INVALID_BODY, &codes::ALIAS_TAKEN, &codes::CODE_TAKEN])
+        .problems(&[&common::INVALID_BODY, &codes::ALIAS_TAKEN, &codes::CODE_TAKEN, &codes::LINK_OVER])
         .problems(COMMAND_PROBLEMS);
     let list = Operation::new("List links")
         .reads_view()

@@ -112,7 +112,7 @@ async fn spend(
     match sent.await.map_err(of_send)? {
         Accepted(receipt) => Ok(receipt),
         Rejected(LinkRejection::Over(over)) => Err(of_over(over)),
-        Rejected(LinkRejection::Taken) => Err(of_over(Over::Unknown)),
+        Rejected(_) => Err(of_over(Over::Unknown)),
         Unknown(command) => Err(unknown(&command, FOLLOW_AGAIN)),
     }
 }

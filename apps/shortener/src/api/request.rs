@@ -9,7 +9,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::site::Addressed;
+use super::time;
 use crate::domain::{Address, Code, Terms, Unfit};
+
+const PAST: (&str, &str) = ("past", "must lie in the future");
 
 /// A request to shorten an address.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -19,7 +22,7 @@ pub(super) struct LinkRequest {
     url: String,
     /// The code that the link is to have: 1 to 50 letters, digits, "-" and "_".
     alias: Option<String>,
-    /// From when on the link leads nowhere (RFC 3339).
+    /// From when on the link leads nowhere (RFC 3339), up to the end of the year 9999.
     valid_until: Option<String>,
     /// How many visits the link has.
     max_visits: Option<u64>,
@@ -81,6 +84,11 @@ impl LinkRequest {
     }
 }
 
+/// A link whose end came before it was made.
+pub(super) fn ended() -> Problem {
+    unfit(vec![FieldError::new("validUntil", PAST.1).code(PAST.0)])
+}
+
 fn unfit(errors: Vec<FieldError>) -> Problem {
     let told = errors.iter().map(|error| format!("{} {}", error.field, error.detail));
     let detail = told.collect::<Vec<_>>().join("; ");
@@ -96,10 +104,8 @@ fn foreign(url: Address, site: &Addressed<'_>) -> Result<Address, Unfit> {
 }
 
 fn end(text: &str, now: Timestamp) -> Result<Timestamp, Unfit> {
-    let end = text.parse::<jiff::Timestamp>();
-    let end = end.map_err(|_| Unfit::new("invalid-time", "must be a time such as 2030-12-31T23:59:59Z"))?;
-    let end = Timestamp(end.as_millisecond());
-    if end <= now { Err(Unfit::new("past", "must lie in the future")) } else { Ok(end) }
+    let end = time::parse(text)?;
+    if end <= now { Err(Unfit::new(PAST.0, PAST.1)) } else { Ok(end) }
 }
 
 fn at_least_one(visits: u64) -> Result<NonZeroU64, Unfit> {

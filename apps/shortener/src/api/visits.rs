@@ -23,9 +23,9 @@ use headwater_http::sse::{Sse, SseEvent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::links::rfc3339;
 use super::lookup::committed;
 use super::problems::of_over;
+use super::time::rfc3339;
 use crate::domain::{Code, Over, Referrer};
 use crate::instance::Instance;
 

@@ -76,8 +76,10 @@ pub enum LinkEvent {
 /// Why something is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum LinkRejection {
-    /// The code is that of another link, or of one that had all its visits.
+    /// The code is that of a link to another address.
     Taken,
+    /// The code is that of a link to this address: of other terms, or over for this reason.
+    SameAddress(Option<Over>),
     /// The link leads nowhere, or would not.
     Over(Over),
 }
@@ -137,7 +139,9 @@ impl Aggregate for Link {
         match command {
             LinkCommand::Shorten(terms) if terms.expired(now) => Err(LinkRejection::Over(Over::Expired)),
             LinkCommand::Shorten(terms) => match &self.terms {
-                Some(own) if *own != terms || self.exhausted() => Err(LinkRejection::Taken),
+                Some(own) if own.url != terms.url => Err(LinkRejection::Taken),
+                Some(own) if *own != terms => Err(LinkRejection::SameAddress(self.over(now))),
+                Some(_) if self.exhausted() => Err(LinkRejection::SameAddress(Some(Over::Exhausted))),
                 Some(_) if !self.deleted => Ok(vec![]),
                 _ => Ok(vec![LinkEvent::Shortened { terms, at: now }]),
             },
@@ -172,7 +176,7 @@ mod tests {
 
     use super::LinkCommand::{Delete, Shorten, Visit as Answer};
     use super::LinkEvent::{Deleted, Visited};
-    use super::LinkRejection::Taken;
+    use super::LinkRejection::{SameAddress, Taken};
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -206,11 +210,25 @@ mod tests {
         let shorten = |before: Vec<LinkEvent>, terms| given::<Link>(before).at(NOW).when(Shorten(terms));
         shorten(vec![], plain()).accepted([shortened(plain())]);
         shorten(vec![shortened(plain())], plain()).accepted([]);
-        for other in [terms("https://example.com"), limited(3), until(2_000)] {
-            shorten(vec![shortened(plain())], other.clone()).rejected(Taken);
-            shorten(vec![shortened(plain()), Deleted], other).rejected(Taken);
+        let other = terms("https://example.com");
+        shorten(vec![shortened(plain())], other.clone()).rejected(Taken);
+        shorten(vec![shortened(plain()), Deleted], other).rejected(Taken);
+    }
+
+    #[test]
+    fn who_asks_for_the_code_of_the_same_address_is_told_how_its_link_is() {
+        let cases = [
+            (vec![shortened(plain())], limited(3), None),
+            (vec![shortened(plain())], until(2_000), None),
+            (vec![shortened(until(999))], plain(), Some(Over::Expired)),
+            (vec![shortened(plain()), Deleted], limited(3), Some(Over::Deleted)),
+            (vec![shortened(limited(1)), visited()], plain(), Some(Over::Exhausted)),
+            (vec![shortened(limited(1)), visited()], limited(1), Some(Over::Exhausted)),
+            (vec![shortened(limited(1)), visited(), Deleted], limited(1), Some(Over::Exhausted)),
+        ];
+        for (before, terms, over) in cases {
+            given::<Link>(before).at(NOW).when(Shorten(terms)).rejected(SameAddress(over));
         }
-        shorten(vec![shortened(limited(1)), visited()], limited(1)).rejected(Taken);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures_util::future::join_all;
 use headwater::core::clock::{Clock, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::client::{Wanted, open, open_as};
+use crate::client::{Shortener, Wanted, open, open_as};
 
 /// A clock that a test moves.
 struct Hand(AtomicI64);
@@ -16,6 +16,14 @@ impl Clock for Hand {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
     }
+}
+
+/// Asks for a link that was there, and is not handed out again: it is told as the same link, and why it is over.
+async fn is_over(shortener: &Shortener, link: Value, why: &str) {
+    let answer = shortener.post(link).await;
+    assert_eq!(answer.problem(), (409, "link-over".into()), "{answer:?}");
+    let detail = answer.json()["detail"].to_string();
+    assert!(detail.contains("a link to the same address") && detail.contains(why), "{detail}");
 }
 
 #[tokio::test]
@@ -38,6 +46,8 @@ async fn what_leads_nowhere_says_why() {
     assert_eq!(shortener.ask("DELETE", "/links/nothing", &[], "").await.problem().0, 404);
     let other = json!({"url": "https://example.com/other", "alias": "gone"});
     assert_eq!(shortener.post(other).await.problem(), (409, "alias-taken".into()), "never another link's");
+    let limited = json!({"url": "https://example.com/", "alias": "gone", "maxVisits": 3});
+    is_over(&shortener, limited, "was deleted").await;
     shortener.make(json!({"url": "https://example.com/", "alias": "gone"})).await;
     assert_eq!(shortener.get("/gone").await.status, 302, "the same link again is back");
     shortener.stop().await;
@@ -60,6 +70,8 @@ async fn a_link_expires_at_its_time() {
     assert_eq!(shortener.get("/soon").await.problem(), (410, "link-expired".into()));
     assert_eq!(shortener.get("/links/soon").await.json()["state"], "expired");
     assert_eq!(shortener.post(link).await.complaints(), [("validUntil".into(), "past".into())]);
+    let lasting = json!({"url": "https://example.com/", "alias": "soon"});
+    is_over(&shortener, lasting, "is past its time").await;
     shortener.stop().await;
 }
 
@@ -78,7 +90,13 @@ async fn a_limited_link_answers_exactly_its_visits() {
     let told = shortener.get("/links/ten").await.json();
     assert_eq!((&told["state"], &told["visitsLeft"]), (&json!("exhausted"), &json!(0)));
     assert_eq!(shortener.ask("HEAD", "/ten", &[], "").await.status, 410);
-    assert_eq!(shortener.post(link).await.problem().0, 409, "it is not handed out again");
+    is_over(&shortener, link, "had all its visits").await;
+    let sha256 = json!({"url": "https://example.com/sha", "code": "sha256", "maxVisits": 1});
+    let code = shortener.make(sha256.clone()).await["code"].as_str().expect("a code").to_owned();
+    let other_terms = json!({"url": "https://example.com/sha", "code": "sha256"});
+    assert_eq!(shortener.post(other_terms).await.problem(), (409, "code-taken".into()));
+    assert_eq!(shortener.get(&format!("/{code}")).await.status, 302);
+    is_over(&shortener, sha256, "had all its visits").await;
     let short = json!({"url": "https://example.com/", "maxVisits": 1});
     let once = shortener.make(short.clone()).await["code"].as_str().expect("a code").to_owned();
     assert_eq!(shortener.get(&format!("/{once}")).await.status, 302);

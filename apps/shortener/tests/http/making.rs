@@ -42,6 +42,12 @@ async fn the_same_link_again_is_the_same_and_other_terms_are_another() {
     codes.sort();
     codes.dedup();
     assert_eq!(codes.len(), terms.len(), "each has a code of its own");
+    let last = json!({"url": url, "alias": "last", "validUntil": "9999-12-31T23:59:59Z"});
+    assert_eq!(shortener.make(last).await["validUntil"], "9999-12-31T23:59:59.000Z");
+    assert_eq!(shortener.get("/last").await.status, 302);
+    let other_terms = shortener.post(json!({"url": url, "alias": "here", "maxVisits": 3})).await;
+    assert_eq!(other_terms.problem(), (409, "alias-taken".into()));
+    assert!(other_terms.json()["detail"].to_string().contains("with other terms"), "{other_terms:?}");
     let alike = json!({"url": url, "validUntil": "2999-01-01T01:00:00+01:00"});
     let (one, other) = (shortener.make(alike).await, shortener.make(terms[2].clone()).await);
     assert_eq!(one["code"], other["code"], "the same time, written otherwise");
@@ -178,20 +184,25 @@ async fn every_field_that_does_not_fit_is_told_at_once() {
         (json!({"url": ok, "alias": "links"}), "alias", "reserved"),
         (json!({"url": ok, "alias": "ReadyZ"}), "alias", "reserved"),
         (json!({"url": ok, "alias": "a".repeat(64)}), "alias", "too-long"),
+        (json!({"url": ok, "validUntil": "9999-12-31T23:59:59-01:00"}), "validUntil", "too-late"),
         (json!({"url": ok, "validUntil": "2001-01-01T00:00:00Z"}), "validUntil", "past"),
     ] {
         assert_eq!(refusal(&shortener, link).await, [(field.into(), code.into())]);
     }
-    for link in [
-        json!({"alias": "a"}),
-        json!({"url": 5}),
-        json!({"url": ok, "maxVisits": -1}),
-        json!({"url": ok, "maxVisits": 1.5}),
-        json!({"url": ok, "code": "md5"}),
-        json!({"url": ok, "colour": "red"}),
+    let whole = |sent: &str| format!("maxVisits must be a whole number from 0 to {}, not {sent}", u64::MAX);
+    for (link, detail) in [
+        (json!({"alias": "a"}), "missing field `url`".to_owned()),
+        (json!({"url": 5}), "url must be a string, not 5".to_owned()),
+        (json!({"url": ok, "maxVisits": -1}), whole("-1")),
+        (json!({"url": ok, "maxVisits": 1.5}), whole("1.5")),
+        (json!({"url": ok, "maxVisits": "ten"}), whole("\"ten\"")),
+        (json!({"url": ok, "code": "md5"}), "code must be \"short\" or \"sha256\", not \"md5\"".to_owned()),
+        (json!({"url": ok, "code": 5}), "code must be \"short\" or \"sha256\"".to_owned()),
     ] {
-        assert_eq!(shortener.post(link.clone()).await.problem().0, 422, "{link}");
+        let refused = shortener.post(link.clone()).await;
+        assert_eq!((refused.problem().0, &refused.json()["detail"]), (422, &json!(detail)), "{link}");
     }
+    assert_eq!(shortener.post(json!({"url": ok, "colour": "red"})).await.problem().1, "unknown-field");
     for link in [json!([1, 2]), json!([ok, null, null, null, null]), json!([]), json!(ok), json!(null)] {
         let refused = shortener.post(link.clone()).await;
         assert_eq!(refused.problem(), (422, "not-an-object".to_owned()), "{link}");

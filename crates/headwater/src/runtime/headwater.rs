@@ -302,6 +302,9 @@ impl Running {
 
     /// Appends a record to a topic by its own name that the app reads or feeds: durable once this is answered.
     ///
+    /// What the app could not read is refused: keys or values of other types or codecs than it has there, nulls where it
+    /// reads none, and keys of more than 1,800 bytes where it keeps rows under them.
+    ///
     /// The receipt lets a view be asked for an answer that includes the record. How a null is published, which removes a
     /// key from a [table](crate::App::table), is shown there.
     ///

@@ -18,10 +18,10 @@ use headwater_core::record::{Append, Record};
 use headwater_core::topic::Offset;
 use tokio::time::Instant;
 
-use super::start::StartedApp;
+use super::start::{SharedTopic, StartedApp};
 use crate::command::{Receipt, Version};
 use crate::engine::operators::WriteRecord;
-use crate::topology::Topic;
+use crate::topology::{Asks, Topic};
 
 /// The header that carries a published record's id.
 const RECORD_ID: WellKnown = WellKnown::of("hw_record_id");
@@ -37,6 +37,9 @@ pub enum PublishError {
     /// It can never be written: its key or value cannot be encoded, or is too large.
     #[error("the record cannot be written: {0}")]
     Invalid(String),
+    /// The app could not read it: it has the topic with other codecs or types, or reads it without nulls.
+    #[error("the record would not be read: {0}")]
+    Unreadable(String),
     /// The log took nothing in the time given; the record is not in it.
     #[error("the log did not take the record: {0}")]
     Unavailable(String),
@@ -58,7 +61,7 @@ pub enum PublishError {
 pub struct Publish {
     app: Arc<StartedApp>,
     topic: TopicDescription,
-    encoded: Result<Encoded, String>,
+    encoded: Result<Encoded, PublishError>,
     id: Option<String>,
     time: Option<Timestamp>,
     within: Duration,
@@ -82,13 +85,15 @@ impl Publish {
         value: &V,
     ) -> Self {
         let name = topic.name();
-        let described = app.shared_topics.get(name).cloned();
+        let SharedTopic { described, asks } = app.shared_topics.get(name).unwrap_or_else(|| {
+            panic!(
+                "no stream of the app reads the topic \"{name}\", and an app publishes to those that it reads"
+            )
+        });
         Self {
             app: app.clone(),
-            topic: described.unwrap_or_else(|| {
-                panic!("no stream of the app reads the topic \"{name}\", and an app publishes to those that it reads")
-            }),
-            encoded: encode(topic, key, value),
+            topic: described.clone(),
+            encoded: encode(topic, key, value).and_then(|encoded| readable(topic, asks, encoded)),
             id: None,
             time: None,
             within: WITHIN,
@@ -114,7 +119,7 @@ impl Publish {
     }
 
     async fn append(self) -> Result<Receipt, PublishError> {
-        let Encoded { key, part, value } = self.encoded.map_err(PublishError::Invalid)?;
+        let Encoded { key, part, value } = self.encoded?;
         let id = self.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let shell = &self.app.shell;
         let mut headers = Headers::builder();
@@ -162,9 +167,32 @@ impl IntoFuture for Publish {
     }
 }
 
-fn encode<K: 'static, V: 'static>(topic: &Topic<K, V>, key: &K, value: &V) -> Result<Encoded, String> {
-    let (key, part) = topic.key(key)?.ok_or("a published record needs a key, which decides its partition")?;
-    Ok(Encoded { key, part, value: topic.value(value)? })
+fn encode<K: 'static, V: 'static>(topic: &Topic<K, V>, key: &K, value: &V) -> Result<Encoded, PublishError> {
+    let keyless =
+        || PublishError::Invalid("a published record needs a key, which decides its partition".to_owned());
+    let (key, part) = topic.key(key).map_err(PublishError::Invalid)?.ok_or_else(keyless)?;
+    Ok(Encoded { key, part, value: topic.value(value).map_err(PublishError::Invalid)? })
+}
+
+/// What was encoded, if everyone in the app who reads the topic can process it: what cannot be would stop a shard.
+fn readable<K, V>(topic: &Topic<K, V>, asks: &Asks, encoded: Encoded) -> Result<Encoded, PublishError> {
+    let (name, given) = (topic.name(), topic.codecs());
+    if let Some(expected) = asks.other_codecs(given) {
+        let told = format!("the topic \"{name}\" has {expected} in this app, and this one has {given}");
+        return Err(PublishError::Unreadable(told));
+    }
+    if encoded.value.is_none() && asks.refuses_nulls() {
+        let told = format!("it has no value, and the app reads the topic \"{name}\" without nulls");
+        return Err(PublishError::Unreadable(told));
+    }
+    if let Some((store, why)) = asks.refuses_key(&encoded.key) {
+        let length = encoded.key.len();
+        let told = format!(
+            "the topic \"{name}\" is kept in \"{store}\", which takes no key of {length} bytes: {why}"
+        );
+        return Err(PublishError::Invalid(told));
+    }
+    Ok(encoded)
 }
 
 fn not_written(error: &LogError) -> PublishError {

@@ -29,7 +29,7 @@ use crate::migrate::map_topic;
 use crate::store::memory::MemoryStores;
 use crate::topics::prepare::{MIGRATION, Prepared, Reach, Survey, Word, prepare};
 use crate::topics::{self, AggregateTopics, Plan, TopicDeclaration};
-use crate::topology::{Definition, Kind, TopicRef, lineage, versioned};
+use crate::topology::{Asks, Definition, Kind, TopicRef, lineage, versioned};
 
 /// How long a failed start waits for what it had started.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
@@ -112,7 +112,7 @@ pub(crate) struct StartedApp {
     pub(crate) lineages: HashMap<String, Arc<[String]>>,
     pub(crate) topologies: Vec<TopologyStatus>,
     /// The topics that it has by their own names.
-    pub(crate) shared_topics: HashMap<String, TopicDescription>,
+    pub(crate) shared_topics: HashMap<String, SharedTopic>,
     /// Where the records of the log lie that the app ran on before.
     pub(crate) moved: Option<Arc<OffsetMap>>,
     /// What decisions may be about.
@@ -130,8 +130,16 @@ impl StartedApp {
     /// The partitions of a topic of which `own` is the app's count.
     pub(crate) fn count_of(&self, topic: &TopicName, own: usize) -> u32 {
         let shared = self.shared_topics.get(topic.as_str());
-        shared.map_or(own as u32, |shared| shared.settings.partitions)
+        shared.map_or(own as u32, |shared| shared.described.settings.partitions)
     }
+}
+
+/// A topic that an app has by its own name.
+#[derive(Clone)]
+pub(crate) struct SharedTopic {
+    pub(crate) described: TopicDescription,
+    /// What the app asks of its records.
+    pub(crate) asks: Arc<Asks>,
 }
 
 /// An emitter, here or elsewhere.
@@ -261,12 +269,13 @@ impl Starting {
         }
     }
 
-    fn shared_topics(&self, app: &App) -> HashMap<String, TopicDescription> {
-        let described = |name: String| {
-            let topic = self.topics.get(&TopicName::new(&name).ok()?)?.clone();
-            Some((name, topic))
+    fn shared_topics(&self, app: &App) -> HashMap<String, SharedTopic> {
+        let shared = |name: String| {
+            let described = self.topics.get(&TopicName::new(&name).ok()?)?.clone();
+            let asks = Arc::new(app.asks(&name));
+            Some((name, SharedTopic { described, asks }))
         };
-        app.shared_topics().into_keys().filter_map(described).collect()
+        app.shared_topics().into_keys().filter_map(shared).collect()
     }
 
     async fn start_parts(

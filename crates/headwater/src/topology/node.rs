@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::definition::Definition;
 use super::store::Store;
-use super::topic::{Codecs, TopicRef};
+use super::topic::{Codecs, Reads, TopicRef};
 
 /// One operator, and those that feed it.
 ///
@@ -24,7 +24,7 @@ pub(crate) struct Node {
 
 pub(crate) enum NodeKind {
     /// Reads a topic, which another topology may feed.
-    Source { topic: TopicRef, fed_by: Option<Arc<Definition>>, codecs: Option<Codecs> },
+    Source { topic: TopicRef, fed_by: Option<Arc<Definition>>, reads: Option<Reads> },
     /// Keeps nothing.
     Stateless,
     /// Keeps a store.
@@ -73,9 +73,9 @@ impl Node {
     pub(crate) fn source(
         topic: TopicRef,
         fed_by: Option<Arc<Definition>>,
-        codecs: Option<Codecs>,
+        reads: Option<Reads>,
     ) -> Arc<Self> {
-        Self::new("topic", NodeKind::Source { topic, fed_by, codecs }, Vec::new())
+        Self::new("topic", NodeKind::Source { topic, fed_by, reads }, Vec::new())
     }
 
     pub(crate) fn stateless(label: &'static str, inputs: Vec<Arc<Self>>) -> Arc<Self> {
@@ -197,11 +197,16 @@ impl Node {
 
     /// The codecs with which topics are read, of those that somebody chose them for.
     pub(crate) fn codecs(self: &Arc<Self>) -> Vec<(TopicRef, Codecs)> {
-        let codecs = |node: &Arc<Self>| match &node.kind {
-            NodeKind::Source { topic, codecs: Some(codecs), .. } => Some((topic.clone(), codecs.clone())),
+        self.reads().into_iter().map(|(topic, reads)| (topic, reads.codecs)).collect()
+    }
+
+    /// How topics are read, of those that somebody chose codecs for.
+    pub(crate) fn reads(self: &Arc<Self>) -> Vec<(TopicRef, Reads)> {
+        let reads = |node: &Arc<Self>| match &node.kind {
+            NodeKind::Source { topic, reads: Some(reads), .. } => Some((topic.clone(), reads.clone())),
             _ => None,
         };
-        self.all().iter().filter_map(codecs).collect()
+        self.all().iter().filter_map(reads).collect()
     }
 
     /// The topologies that feed its topics, each once, and those that feed them, sources first.

@@ -78,7 +78,7 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     /// The stream of a topic by its own name.
     pub(crate) fn of_topic(topic: &Topic<K, V>) -> Self {
         let shared = TopicRef::Shared(topic.name().to_owned());
-        let node = Node::source(shared.clone(), None, Some(topic.codecs()));
+        let node = Node::source(shared.clone(), None, Some(topic.reads()));
         Self::reading(shared, node, topic.route(), topic.read())
     }
 
@@ -247,7 +247,8 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
         let topics: Vec<Topic<K, V>> = topics.into_iter().map(Into::into).collect();
         let name = topics.first().expect("a stream goes to one topic at least").name().to_owned();
         let to: Vec<_> = topics.iter().map(|topic| TopicRef::Shared(topic.name().to_owned())).collect();
-        let codecs: Vec<_> = to.iter().cloned().zip(topics.iter().map(Topic::codecs)).collect();
+        let codecs: Vec<_> =
+            to.iter().cloned().zip(topics.iter().map(|topic| topic.codecs().clone())).collect();
         Emitter { definition: self.appending(name, to, topics, Arc::new(choose)).writing(codecs) }
     }
 

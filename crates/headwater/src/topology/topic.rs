@@ -1,11 +1,14 @@
 //! Topics that an app reads or feeds by their own names, and how their records are written.
 
+use std::any::type_name;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_core::codec::{Codec, Json, KeyCodec, Nullable, Text};
-use headwater_core::key::{Key, KeyError};
+use headwater_core::key::{Key, KeyError, ordered};
 use headwater_core::record::{Record, StoredRecord};
+use headwater_core::store::KEY_BYTES_MAX;
 use headwater_core::topic::{InvalidTopicName, TopicName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,23 +34,84 @@ pub struct Topic<K, V> {
     codecs: Codecs,
 }
 
-/// The names of a topic's codecs.
+/// The names of a topic's codecs, and of the types of its keys and values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Codecs {
     keys: String,
     values: String,
+    key_type: &'static str,
+    value_type: &'static str,
 }
 
 impl Codecs {
-    /// Those of a topic that says nothing of them.
-    fn usual() -> Self {
-        Self { keys: Codec::<String>::name(&Text), values: Codec::<String>::name(&Json) }
+    /// Both codecs in words; `None` of those that every topic has which says nothing of them.
+    pub(crate) fn unusual(&self) -> Option<String> {
+        let usual = [Codec::<String>::name(&Text), Codec::<String>::name(&Json)];
+        let is_usual = [&self.keys, &self.values] == [&usual[0], &usual[1]];
+        (!is_usual).then(|| format!("{} keys, {} values", self.keys, self.values))
     }
 
-    /// Both in words; `None` of those that every topic has which says nothing of them.
-    pub(crate) fn unusual(&self) -> Option<String> {
-        (*self != Self::usual()).then(|| format!("{} keys, {} values", self.keys, self.values))
+    /// Whether what is written as the one is read as the other, but for nulls.
+    pub(crate) fn agree(&self, other: &Self) -> bool {
+        self.without_nulls() == other.without_nulls()
     }
+
+    fn without_nulls(&self) -> [&str; 4] {
+        [
+            present(&self.keys),
+            present(&self.values),
+            present_type(self.key_type),
+            present_type(self.value_type),
+        ]
+    }
+}
+
+/// The codec that a nullable one is made of.
+fn present(codec: &str) -> &str {
+    codec.strip_prefix("nullable ").unwrap_or(codec)
+}
+
+/// The type that an `Option` is made of.
+fn present_type(name: &str) -> &str {
+    let inner = name.strip_prefix("core::option::Option<").and_then(|rest| rest.strip_suffix('>'));
+    inner.unwrap_or(name)
+}
+
+impl fmt::Display for Codecs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { keys, values, key_type, value_type } = self;
+        write!(f, "{keys} keys of type {} and {values} values of type {}", short(key_type), short(value_type))
+    }
+}
+
+/// A type's name, without the paths of those that everybody knows.
+fn short(type_name: &str) -> String {
+    ["alloc::string::", "alloc::vec::", "core::option::"]
+        .iter()
+        .fold(type_name.to_owned(), |name, path| name.replace(path, ""))
+}
+
+/// How a stream of an app reads a topic by its own name, apart from its types.
+#[derive(Clone)]
+pub(crate) struct Reads {
+    pub(crate) codecs: Codecs,
+    /// Whether it has a value for a record's null.
+    pub(crate) takes_nulls: bool,
+    pub(crate) row_key: RowKey,
+}
+
+/// Says why no store could keep a row under the key in these bytes, if so.
+pub(crate) type RowKey = Arc<dyn Fn(&Bytes) -> Result<(), String> + Send + Sync>;
+
+/// The longest key of a record that is published to be kept in a store, in its ordered form: what windows and joins put
+/// beside it has a place as well.
+const ROW_KEY_BYTES_MAX: usize = KEY_BYTES_MAX - 100;
+
+/// Whether a store can keep a row under a key.
+fn fits<K: Key>(key: &K) -> Result<(), String> {
+    let row = ordered(key).map_err(|e| e.to_string())?.len();
+    let told = || format!("{row} bytes long there, and {ROW_KEY_BYTES_MAX} are the most");
+    if row > ROW_KEY_BYTES_MAX { Err(told()) } else { Ok(()) }
 }
 
 impl<K, V> Clone for Topic<K, V> {
@@ -60,7 +124,8 @@ impl<K, V> Clone for Topic<K, V> {
 impl<K, V> Topic<K, V> {
     /// A topic with these codecs.
     pub fn with(name: impl Into<String>, keys: impl KeyCodec<K>, values: impl Codec<V>) -> Self {
-        let codecs = Codecs { keys: keys.name(), values: values.name() };
+        let (key_type, value_type) = (type_name::<K>(), type_name::<V>());
+        let codecs = Codecs { keys: keys.name(), values: values.name(), key_type, value_type };
         Self { name: name.into(), keys: Arc::new(keys), values: Arc::new(values), codecs }
     }
 
@@ -68,8 +133,8 @@ impl<K, V> Topic<K, V> {
         &self.name
     }
 
-    pub(crate) fn codecs(&self) -> Codecs {
-        self.codecs.clone()
+    pub(crate) fn codecs(&self) -> &Codecs {
+        &self.codecs
     }
 }
 
@@ -83,6 +148,17 @@ impl<K: 'static, V: 'static> Topic<K, V> {
             let value = decoded(&*values, value, "value")?;
             Ok(Some((key, value)))
         })
+    }
+
+    /// What of it is known apart from its types.
+    pub(crate) fn reads(&self) -> Reads
+    where
+        K: Key,
+    {
+        let keys = self.keys.clone();
+        let row_key: RowKey =
+            Arc::new(move |bytes: &Bytes| fits(&keys.decode_shared(bytes).map_err(|e| e.to_string())?));
+        Reads { codecs: self.codecs.clone(), takes_nulls: self.values.decode_null().is_ok(), row_key }
     }
 
     /// How its records are written.
