@@ -53,6 +53,15 @@ pub trait Log: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Why nothing can be written now, where the log knows it without trying: no machine of it has answered for a while.
+    ///
+    /// `None` as long as a write may succeed; always, where the log is in the process. It costs no I/O, and is told anew
+    /// at each call: the log itself finds out when it is back. Whoever has a caller that waits refuses it with this,
+    /// and tells it that nothing was written; whoever has none goes on trying.
+    fn cut_off(&self) -> Option<LogError> {
+        None
+    }
+
     /// Describes a topic; `None` if there is none of that name.
     ///
     /// # Errors
@@ -255,7 +264,8 @@ impl fmt::Debug for Opened {
 
 /// Commits a shard's transactions, one after another.
 ///
-/// After [`CommitError::Fenced`] or [`CommitError::Unknown`] the writer is dead and answers `Fenced` to everything.
+/// After [`CommitError::Fenced`], [`CommitError::Abandoned`] or [`CommitError::Unknown`] the writer is dead and answers
+/// `Fenced` to everything.
 pub trait Writer: Send {
     /// Commits a transaction, atomically over all its topics and partitions; answers the offsets of its records in
     /// the order given.
@@ -466,9 +476,14 @@ pub enum CommitError {
         #[source]
         error: LogError,
     },
-    /// Another writer was opened for the shard; nothing of the transaction is in the log. This writer is dead.
-    #[error("the writer is fenced: the shard has another writer")]
+    /// Another writer was opened for the shard, or its member is none of the group's any more; nothing of the transaction
+    /// is in the log. This writer is dead.
+    #[error("the writer is fenced: the shard has another writer, or its group has lost sight of this member")]
     Fenced,
+    /// Nothing of the transaction is, or will be, in the log, which could not be told that it is given up: opening the
+    /// writer again settles that. This writer is dead.
+    #[error("the transaction was not written, and the log could not be told that it is given up")]
+    Abandoned(#[source] LogError),
     /// All of the transaction or nothing of it is in the log; opening the writer again settles which. This writer is
     /// dead.
     #[error("it is unknown whether the transaction was written")]

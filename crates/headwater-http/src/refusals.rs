@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use headwater::{PublishError, QueryError, SendError};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::codes;
 use crate::problem::Problem;
@@ -70,12 +72,50 @@ pub fn of_query(error: QueryError) -> Problem {
 }
 
 fn unavailable(detail: String) -> Problem {
-    tracing::warn!(%detail, "nothing could be written");
+    static TOLD: Mutex<Sparse> = Mutex::new(Sparse { told: None, untold: 0 });
+    if let Some(untold) = TOLD.lock().tells(Instant::now()) {
+        tracing::warn!(%detail, untold, "nothing could be written");
+    }
     Problem::new(&codes::UNAVAILABLE, detail).retry_after(SOON)
+}
+
+/// What is told once in a while, however often it happens: a log that is known to be away refuses thousands a second.
+struct Sparse {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Sparse {
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// How many were not told before this one, if this one is to be told.
+    fn tells(&mut self, now: Instant) -> Option<u64> {
+        if self.told.is_some_and(|told| now - told < Self::PAUSE) {
+            self.untold += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 fn full(detail: &str) -> Problem {
     tracing::error!(%detail, "nothing could be written");
     Problem::new(&codes::STORAGE_FULL, "there is no space left; nothing was kept of this request")
         .retry_after(LATER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_told_once_a_second_with_its_count() {
+        let (start, mut sparse) = (Instant::now(), Sparse { told: None, untold: 0 });
+        let told = [0, 10, 999, 1_000, 1_500, 9_000, 10_000].map(|ms| {
+            let now = start + Duration::from_millis(ms);
+            sparse.tells(now)
+        });
+        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1), Some(0)]);
+    }
 }

@@ -57,6 +57,22 @@ impl Appender {
 
     /// As [`Log::append`](headwater_core::log::Log::append).
     pub(crate) async fn append(&self, appends: Vec<Append>) -> Answer {
+        if let Some(cut_off) = self.connection.cut_off() {
+            return Err(AppendError::NotWritten(cut_off));
+        }
+        let answer = self.connection.watched(self.write(appends)).await;
+        match &answer {
+            Ok(_) => self.connection.heard(),
+            Err(AppendError::NotWritten(error) | AppendError::Unknown(error)) => {
+                if error.kind() == LogErrorKind::Unavailable {
+                    self.connection.doubt();
+                }
+            }
+        }
+        answer
+    }
+
+    async fn write(&self, appends: Vec<Append>) -> Answer {
         for append in &appends {
             self.topics.partition(&append.to).await.map_err(AppendError::NotWritten)?;
         }
@@ -67,8 +83,8 @@ impl Appender {
             _ => self.several(appends).await,
         };
         match answer {
-            Err(error) => Err(self.explained(topics, error).await),
-            written => written,
+            Err(error) if self.connection.cut_off().is_none() => Err(self.explained(topics, error).await),
+            answer => answer,
         }
     }
 

@@ -72,6 +72,10 @@ impl Hold {
         &self.means.group.name
     }
 
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.means.connection
+    }
+
     pub(crate) fn shard(&self) -> ShardOf<'_> {
         ShardOf { group: self.group(), shard: self.shard }
     }

@@ -8,16 +8,19 @@
 //! that waits, a commit that waits for replicas, a join that waits for other members. What must not wait for each other
 //! has a client of its own ([`Connection::dedicated`]): each writer, each member of a group, each reader that polls.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use krafka::__private::kafka_metadata;
 use krafka::admin::AdminClient;
 use krafka::producer::ProducerBuilder;
 use krafka::{Kafka, KafkaBuilder, KrafkaError};
 use parking_lot::Mutex;
 
+use crate::breaker::Breaker;
 use crate::connecting::{explain, explain_again};
-use crate::errors::KafkaError;
+use crate::errors::{KafkaError, KafkaErrorKind};
 use crate::settings::{KafkaSettings, Security};
 
 /// The cluster as seen from this process.
@@ -26,6 +29,7 @@ pub(crate) struct Connection {
     shared: Mutex<Shared>,
     /// Held while the shared client is being made anew, so that it is made once.
     making: tokio::sync::Mutex<()>,
+    pub(crate) breaker: Breaker,
 }
 
 /// The client that all short requests share, and which one it is.
@@ -40,7 +44,12 @@ impl Connection {
     pub(crate) async fn open(settings: KafkaSettings) -> Result<Arc<Self>, KafkaError> {
         let kafka = connect(&settings, explain).await?;
         let shared = Mutex::new(Shared { kafka, age: 0 });
-        Ok(Arc::new(Self { settings, shared, making: tokio::sync::Mutex::default() }))
+        Ok(Arc::new(Self {
+            settings,
+            shared,
+            making: tokio::sync::Mutex::default(),
+            breaker: Breaker::default(),
+        }))
     }
 
     /// What the connection was told.
@@ -79,6 +88,22 @@ impl Connection {
         let kafka = connect(&self.settings, explain_again).await?;
         *self.shared.lock() = Shared { kafka, age: age + 1 };
         Ok(())
+    }
+
+    /// For each broker that is known, over a connection of its own, whether it answers in time, be it with a refusal.
+    pub(crate) fn reach_each(&self, within: Duration) -> impl Iterator<Item = impl Future<Output = bool>> {
+        let named = self.settings.servers.split(',').map(|server| server.trim().to_owned());
+        let found = kafka_metadata(&self.kafka()).brokers();
+        let found = found.iter().map(|broker| broker.address().to_owned());
+        let servers: BTreeSet<String> = named.chain(found).collect();
+        let settings = self.settings.clone();
+        servers.into_iter().map(move |servers| {
+            let settings = KafkaSettings { servers, patience: within, ..settings.clone() };
+            async move {
+                let refused = |error: KafkaError| error.kind() != KafkaErrorKind::Unreachable;
+                connect(&settings, explain_again).await.map_or_else(refused, |_| true)
+            }
+        })
     }
 
     /// A producer's settings: idempotent, acknowledged by all in-sync replicas.

@@ -26,6 +26,8 @@
 
 mod append;
 mod bounds;
+mod breaker;
+mod circuit;
 mod claim;
 mod cluster;
 mod connecting;

@@ -92,6 +92,10 @@ impl Log for KafkaLog {
         heads::topic_of(&group.name).map(|name| (name, heads::settings_of(group))).into_iter().collect()
     }
 
+    fn cut_off(&self) -> Option<LogError> {
+        self.connection.cut_off()
+    }
+
     fn describe<'a>(
         &'a self,
         topic: &'a TopicName,

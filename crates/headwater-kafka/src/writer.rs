@@ -101,6 +101,9 @@ impl Shard {
         if self.is_dead() {
             return Err(CommitError::Fenced);
         }
+        if let Some(cut_off) = self.hold.connection().cut_off() {
+            return Err(refused(cut_off));
+        }
         let head = self.next_head(&last.head, &transaction).await?;
         let mut offsets = self.commit_with(&transaction, &head, &last.written).await?;
         for Span { to, last: offset, .. } in self.spans(&transaction.appends, &offsets) {
@@ -157,12 +160,17 @@ impl Shard {
                 self.die();
                 return Err(CommitError::Fenced);
             };
+            let connection = self.hold.connection();
             let mut records: Vec<_> = transaction.appends.iter().map(outgoing).collect();
             records.push(plain(&self.heads, heads::KEY.into(), head.clone()));
             let positions = Some((&positions[..], &place));
             let confirm = |offsets: &[Offset]| self.confirm(&transaction.appends, offsets, written);
-            match transaction::run(self.producers.next(), records, positions, confirm).await {
-                Ok(offsets) => return Ok(offsets),
+            let run = transaction::run(self.producers.next(), records, positions, confirm);
+            match connection.watched(run).await {
+                Ok(offsets) => {
+                    connection.heard();
+                    return Ok(offsets);
+                }
                 Err(Failure::Refused(error)) if is_of_an_old_place(&error) => {
                     if !self.hold.is_held() || Instant::now() >= deadline {
                         self.die();
@@ -233,10 +241,12 @@ impl Shard {
             Failure::Withdrawn(error) => refused(error),
             Failure::Abandoned(error) => {
                 self.die();
-                refused(failed_to(what, error))
+                self.hold.connection().doubt();
+                CommitError::Abandoned(failed_to(what, error))
             }
             Failure::Unknown(error) => {
                 self.die();
+                self.hold.connection().doubt();
                 CommitError::Unknown(failed_to(what, error))
             }
         }

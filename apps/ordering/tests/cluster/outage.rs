@@ -27,6 +27,14 @@ fn without_its_broker_it_refuses_orders_and_answers_as_of_before_until_the_broke
     let begun = std::time::Instant::now();
     assert_refused(&commands.place_once("o2", "ada"));
     assert_refused(&queries.place_once("o3", "ada"));
+    // Once the loss is known, nobody waits to be told.
+    for process in [&commands, &queries] {
+        within_patience("it is refused for what is known", || {
+            let refused = process.place_once("o2", "ada");
+            assert_refused(&refused);
+            refused.body.contains("no broker of the cluster").then_some(())
+        });
+    }
     let stale = within_patience("it says for how long the log has been silent", || {
         let answer = queries.get("/orders?customerId=ada");
         assert_eq!((answer.status, &answer.json()[0]["quantity"]), (200, &1.into()), "{answer:?}");

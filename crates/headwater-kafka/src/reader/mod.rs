@@ -32,7 +32,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_core::log::{LogError, ReadBatch, ReadLimit, Wait};
+use headwater_core::log::{LogError, LogErrorKind, ReadBatch, ReadLimit, Wait};
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicName, TopicPartition};
 use parking_lot::Mutex;
@@ -124,6 +124,9 @@ impl Reader {
         let mut read = Read::new(Arc::clone(&self.shared), known, from, limit, wait);
         let answer = read.answer().await;
         self.shared.outage.note(partition, &answer);
+        if matches!(&answer, Err(error) if error.kind() == LogErrorKind::Unavailable) {
+            self.shared.wire.connection().doubt();
+        }
         answer
     }
 

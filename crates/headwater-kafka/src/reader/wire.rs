@@ -124,6 +124,10 @@ impl Wire {
         self.connection.settings().patience
     }
 
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// The cluster's address, for messages.
     pub(super) fn servers(&self) -> &str {
         &self.connection.settings().servers

@@ -130,7 +130,7 @@ impl Owner {
         let patience = if rng.u8(..20) == 0 { Duration::from_millis(rng.u64(1..50)) } else { Duration::MAX };
         let told = match timeout(patience, commit).await {
             Ok(Ok(offsets)) => Told::Written(offsets),
-            Ok(Err(CommitError::NotWritten { .. })) => Told::NotWritten,
+            Ok(Err(CommitError::NotWritten { .. } | CommitError::Abandoned(_))) => Told::NotWritten,
             Ok(Err(CommitError::Fenced)) => Told::Fenced,
             Ok(Err(CommitError::Unknown(_))) | Err(_) => Told::Unknown,
         };

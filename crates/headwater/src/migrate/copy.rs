@@ -248,7 +248,9 @@ impl<'a> Copying<'a> {
         self.writer.commit(Transaction { appends, positions, note }).await.map_err(|error| {
             let error = match error {
                 CommitError::NotWritten { retry: false, error } => error,
-                CommitError::NotWritten { error, .. } | CommitError::Unknown(error) => {
+                CommitError::NotWritten { error, .. }
+                | CommitError::Abandoned(error)
+                | CommitError::Unknown(error) => {
                     let message = format!("a transaction of the migration was not answered: {error}");
                     LogError::new(LogErrorKind::Unavailable, message)
                 }

@@ -172,7 +172,9 @@ impl LogMetrics {
                     metrics.bytes.increment(bytes as u64);
                     metrics.written.increment(1);
                 }
-                Err(CommitError::NotWritten { .. }) => metrics.not_written.increment(1),
+                Err(CommitError::NotWritten { .. } | CommitError::Abandoned(_)) => {
+                    metrics.not_written.increment(1)
+                }
                 Err(CommitError::Fenced) => metrics.fenced.increment(1),
                 Err(CommitError::Unknown(_)) => metrics.unknown.increment(1),
             }

@@ -149,7 +149,8 @@ impl Publish {
                 Ok(Err(AppendError::Unknown(error))) => return Err(unknown(error.to_string())),
                 Err(_) => return Err(unknown("the log has not answered in time".to_owned())),
             };
-            if error.kind() != LogErrorKind::Unavailable || Instant::now() + PAUSE >= deadline {
+            let may_pass = error.kind() == LogErrorKind::Unavailable && shell.log.cut_off().is_none();
+            if !may_pass || Instant::now() + PAUSE >= deadline {
                 return Err(not_written(&error));
             }
             tokio::time::sleep(PAUSE).await;

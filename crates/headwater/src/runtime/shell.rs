@@ -134,6 +134,16 @@ impl Shell {
         }
     }
 
+    /// Waits a moment, and for as long as the log knows that it takes nothing; answers whether we are to stop.
+    async fn pause_cut_off(&self, stop: &CancellationToken) -> bool {
+        while !self.pause(stop).await {
+            if self.log.cut_off().is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Waits a moment; answers whether we are to stop.
     pub(crate) async fn pause(&self, stop: &CancellationToken) -> bool {
         pause_for(PAUSE, stop).await
@@ -292,13 +302,15 @@ impl Shell {
             Ok(offsets) => Ok(Some(Committed::Yes(offsets))),
             Err(CommitError::NotWritten { retry: true, error }) => {
                 refusals.tell(&error, &format!("a commit to {at} was refused; trying again"));
-                Ok(self.pause(stop).await.then_some(Committed::Stopped))
+                Ok(self.pause_cut_off(stop).await.then_some(Committed::Stopped))
             }
             Err(CommitError::NotWritten { retry: false, error }) if error.kind() == LogErrorKind::Invalid => {
                 Ok(Some(Committed::Refused(error.to_string())))
             }
             Err(CommitError::NotWritten { retry: false, error }) => Err(Stop::new(error)),
-            Err(CommitError::Fenced | CommitError::Unknown(_)) => Ok(Some(Committed::WriterDied)),
+            Err(CommitError::Fenced | CommitError::Abandoned(_) | CommitError::Unknown(_)) => {
+                Ok(Some(Committed::WriterDied))
+            }
         }
     }
 

@@ -49,7 +49,11 @@ pub(crate) async fn put(opened: Opened, head: Head) -> Result<(), LogError> {
     let Head { positions, note } = head;
     match writer.commit(Transaction { appends: Vec::new(), positions, note }).await {
         Ok(_) => Ok(()),
-        Err(CommitError::NotWritten { error, .. } | CommitError::Unknown(error)) => Err(error),
+        Err(
+            CommitError::NotWritten { error, .. }
+            | CommitError::Abandoned(error)
+            | CommitError::Unknown(error),
+        ) => Err(error),
         Err(CommitError::Fenced) => {
             Err(LogError::new(LogErrorKind::Fenced, "the app has been started meanwhile"))
         }

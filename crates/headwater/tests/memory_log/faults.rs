@@ -183,7 +183,7 @@ impl Client {
         match answer {
             Ok(_) => self.committed(value),
             Err(CommitError::NotWritten { .. }) => self.is_refused(value),
-            Err(CommitError::Fenced) => {
+            Err(CommitError::Fenced | CommitError::Abandoned(_)) => {
                 self.is_refused(value);
                 self.writer = None;
             }

@@ -53,6 +53,11 @@ pub trait LogWrapper: Send + Sync + 'static {
         call
     }
 
+    /// Tells why nothing can be written now.
+    fn cut_off(&self) -> Option<LogError> {
+        self.inner().cut_off()
+    }
+
     /// Describes a topic.
     fn describe<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, Option<TopicDescription>> {
         self.call(self.inner().describe(topic))
@@ -124,6 +129,10 @@ impl<W: LogWrapper> Log for W {
 
     fn topics_of(&self, group: &Group) -> Vec<(TopicName, TopicSettings)> {
         self.inner().topics_of(group)
+    }
+
+    fn cut_off(&self) -> Option<LogError> {
+        LogWrapper::cut_off(self)
     }
 
     fn describe<'a>(&'a self, topic: &'a TopicName) -> Answer<'a, Option<TopicDescription>> {

@@ -277,7 +277,9 @@ impl EmbeddedLog {
             Err(error) => Err(error),
         };
         outcome.map_err(|error| match error {
-            CommitError::NotWritten { error, .. } => AppendError::NotWritten(error),
+            CommitError::NotWritten { error, .. } | CommitError::Abandoned(error) => {
+                AppendError::NotWritten(error)
+            }
             CommitError::Unknown(error) => AppendError::Unknown(error),
             CommitError::Fenced => AppendError::NotWritten(closed()),
         })

@@ -261,7 +261,9 @@ impl MemoryLog {
     async fn append_now(&self, appends: Vec<Append>) -> Result<Vec<Offset>, AppendError> {
         let ticket = Ticket::submit(self, Write::Append(appends)).map_err(AppendError::NotWritten)?;
         ticket.answer().await.map_err(|error| match error {
-            CommitError::NotWritten { error, .. } => AppendError::NotWritten(error),
+            CommitError::NotWritten { error, .. } | CommitError::Abandoned(error) => {
+                AppendError::NotWritten(error)
+            }
             CommitError::Unknown(error) => AppendError::Unknown(error),
             CommitError::Fenced => unreachable!("an append has no writer that could be fenced"),
         })

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use headwater_core::BoxFuture;
 use headwater_core::clock::Clock;
 use headwater_core::key::{ordered, partition_text, text};
-use headwater_core::log::{Log, LogId};
+use headwater_core::log::{AppendError, Log, LogId};
 use headwater_core::partitioner::partition_of;
 use headwater_core::record::{Append, Record};
 use headwater_core::topic::Partition;
@@ -32,6 +32,9 @@ pub(super) const RETRY_MOVED_AFTER: Duration = Duration::from_secs(1);
 pub(super) const WAIT_FOR_SHARD: Duration = Duration::from_secs(5);
 /// How long a command may take, from its arrival at its shard to its answer.
 pub(super) const COMMAND_WITHIN: Duration = Duration::from_secs(15);
+/// How often a caller that waits is looked after: one whose command nobody has taken yet need not wait for a log that is
+/// known to take nothing.
+const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) struct AggregateHandle<A: Aggregate> {
     topology: String,
@@ -110,13 +113,16 @@ impl<A: Aggregate> AggregateHandle<A> {
         deadline: tokio::time::Instant,
     ) -> Result<Outcome<A>, SendError> {
         let cell = self.cell(&incoming.id)?;
+        if let Some(cut_off) = self.cut_off() {
+            return Err(cut_off);
+        }
         if cell.cell.phase() != Phase::Running {
             self.running(cell).await?;
         }
         let Some(mailbox) = cell.mailbox() else { return Err(self.moving(cell.shard())) };
         let command_id = incoming.command_id.clone();
         let ticket = Arc::new(Ticket::default());
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         match mailbox.try_send(Submission { incoming, ticket: ticket.clone(), reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
@@ -128,18 +134,30 @@ impl<A: Aggregate> AggregateHandle<A> {
             }
             Err(TrySendError::Closed(_)) => return Err(self.moving(cell.shard())),
         }
-        match tokio::time::timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer,
-            // Only what was never taken to be decided is known not to have been written.
-            Ok(Err(_)) if ticket.withdraw() => Err(self.moving(cell.shard())),
-            Err(_) if ticket.withdraw() => Err(SendError::Unavailable(format!(
-                "shard {} of {} took no commands for {} s",
-                cell.shard(),
-                self.topology,
-                COMMAND_WITHIN.as_secs()
-            ))),
-            Ok(Err(_)) | Err(_) => Ok(Outcome::Unknown(command_id)),
+        loop {
+            let look = deadline.min(tokio::time::Instant::now() + LOOK);
+            return match tokio::time::timeout_at(look, &mut answer).await {
+                Ok(Ok(answer)) => answer,
+                // Only what was never taken to be decided is known not to have been written.
+                Ok(Err(_)) if ticket.withdraw() => Err(self.moving(cell.shard())),
+                Err(_) if look < deadline => match self.cut_off() {
+                    Some(cut_off) if ticket.withdraw() => Err(cut_off),
+                    _ => continue,
+                },
+                Err(_) if ticket.withdraw() => Err(SendError::Unavailable(format!(
+                    "shard {} of {} took no commands for {} s",
+                    cell.shard(),
+                    self.topology,
+                    COMMAND_WITHIN.as_secs()
+                ))),
+                Ok(Err(_)) | Err(_) => Ok(Outcome::Unknown(command_id)),
+            };
         }
+    }
+
+    /// The refusal of whatever the log is known not to take now.
+    pub(super) fn cut_off(&self) -> Option<SendError> {
+        self.log.cut_off().map(|error| SendError::not_written(&error))
     }
 
     async fn enqueue(&self, incoming: Incoming<A>) -> Result<(), SendError> {
@@ -170,7 +188,10 @@ impl<A: Aggregate> AggregateHandle<A> {
         };
         match self.log.append(vec![Append { to, record }]).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(SendError::Unavailable(error.to_string())),
+            Err(AppendError::NotWritten(error)) => Err(SendError::not_written(&error)),
+            Err(AppendError::Unknown(error)) => {
+                Err(SendError::Unavailable(format!("it may be written, and be executed yet: {error}")))
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::command::{CommandId, Outcome, SendError};
 use crate::engine::decide::Incoming;
 use crate::engine::outcome::rejection_text;
 use crate::runtime::cell::Phase;
-use crate::runtime::instances::Routes;
+use crate::runtime::instances::{Route, Routes};
 use crate::runtime::peers::forward::{Errand, Forwarded};
 use crate::runtime::peers::question::{AggregateAsk, OutcomeTold, Question, Reply};
 use crate::runtime::peers::{AnswersPeers, Frame, FrameError};
@@ -38,13 +38,20 @@ impl<A: Aggregate> AggregateHandle<A> {
         let mut lost = false;
         loop {
             let again = again(&incoming);
-            let answer = if cell.cell.phase() == Phase::Waiting {
+            let is_elsewhere = cell.cell.phase() == Phase::Waiting;
+            let is_nobodys = is_elsewhere && routes.owner(A::NAME, cell.shard()) == Route::Nobody;
+            let answer = if let Some(cut_off) = self.cut_off().filter(|_| is_nobodys) {
+                // Nobody comes to have it meanwhile.
+                Err(cut_off)
+            } else if is_elsewhere {
                 self.submit_there(routes, cell, incoming, (patience, deadline), &mut lost).await
             } else {
                 self.submit_here(incoming, deadline).await
             };
             match answer {
-                Err(SendError::Moving { .. }) if Instant::now() < patience => tokio::time::sleep(REST).await,
+                Err(SendError::Moving { .. }) if Instant::now() < patience && self.cut_off().is_none() => {
+                    tokio::time::sleep(REST).await;
+                }
                 Err(error) if lost && !error.is_final() => return Ok(Outcome::Unknown(again.command_id)),
                 answer => return answer,
             }

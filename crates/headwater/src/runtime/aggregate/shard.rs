@@ -3,7 +3,9 @@
 //! While a commit is in flight the next batch is decided on top of it, and grows until the commit has answered: so a
 //! batch closes when the log is ready for it, and no timer makes anybody wait.
 
+use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_core::BoxFuture;
@@ -48,6 +50,8 @@ const SWEEP_CHUNK: usize = 1_000;
 const SWEEPS: i64 = 8;
 /// How often a command is decided again after the log refused its batch.
 const ATTEMPTS: u32 = 3;
+/// How long a shard rests that a log without a machine which answers has refused.
+const REST: Duration = Duration::from_millis(100);
 
 /// A kind of aggregate, ready to run its shards.
 pub(super) struct AggregateShards<A: Aggregate> {
@@ -703,16 +707,21 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
                 Ok(Settled::Alive)
             }
             Err(CommitError::NotWritten { retry, error }) => {
-                self.refused(batch, retry, &error);
+                let is_cut_off = self.shards.shell.log.cut_off().is_some();
+                self.refused(batch, retry && !is_cut_off, &error);
                 match error.kind() {
                     // What was acknowledged is gone: nobody decides on.
-                    LogErrorKind::Corrupt => Err(Stop::new(error)),
-                    _ => Ok(Settled::Alive),
+                    LogErrorKind::Corrupt => return Err(Stop::new(error)),
+                    // Commands of the topic come again at once, and would be refused as fast as they come.
+                    _ if is_cut_off => tokio::time::sleep(REST).await,
+                    _ => {}
                 }
+                Ok(Settled::Alive)
             }
             Err(dead) => {
-                tracing::warn!(shard = %self.partitions.events, error = %dead, "a shard's writer died");
-                Ok(Settled::Died(self.died(batch)))
+                let cause = dead.source().map(ToString::to_string);
+                tracing::warn!(shard = %self.partitions.events, error = %dead, cause, "a shard's writer died");
+                Ok(Settled::Died(self.died(batch, &dead)))
             }
         }
     }
@@ -791,16 +800,22 @@ impl<'a, A: Aggregate> ShardRun<'a, A> {
         }
     }
 
-    /// The batch may be written or not: its callers are told so. Those of the batch on top, which was never sent, are
-    /// handed back to be decided again.
-    fn died(&mut self, batch: InFlight<A>) -> Vec<Pending<A>> {
+    /// The batch may be written or not, or is known not to be: its callers are told so. Those of the batch on top, which
+    /// was never sent, are handed back to be decided again, unless the log is known to take nothing now.
+    fn died(&mut self, batch: InFlight<A>, dead: &CommitError) -> Vec<Pending<A>> {
         for (pending, _) in batch.verdicts {
             let unknown = pending.incoming.command_id.clone();
-            pending.answer(Ok(Outcome::Unknown(unknown)));
+            pending.answer(match dead {
+                CommitError::Abandoned(error) => Err(SendError::not_written(error)),
+                _ => Ok(Outcome::Unknown(unknown)),
+            });
         }
         let open = std::mem::replace(&mut self.open, Batch::new(self.commands_next, self.note));
         let direct = |(pending, _): (Pending<A>, _)| pending.incoming.appended.is_none().then_some(pending);
-        open.verdicts.into_iter().filter_map(direct).collect()
+        let undecided = open.verdicts.into_iter().filter_map(direct);
+        let Some(cut_off) = self.shards.shell.log.cut_off() else { return undecided.collect() };
+        undecided.for_each(|pending| pending.answer(Err(SendError::not_written(&cut_off))));
+        Vec::new()
     }
 
     /// Commits what is decided and ends.
