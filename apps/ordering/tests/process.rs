@@ -253,3 +253,23 @@ fn a_role_alone_runs_its_part() {
     assert_eq!(queries.items(1), 1, "it catches up with what was ordered before");
     assert_eq!(queries.place(2), 421);
 }
+
+#[test]
+fn nothing_to_list_is_said_in_a_line_and_is_an_empty_list_as_json() {
+    let data = TempDir::new().expect("a directory");
+    let listed = |words: &[&str]| {
+        let Output { status, stdout, stderr } = program(data.path()).args(words).output().expect("it runs");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        assert!(status.success(), "{words:?}");
+        (text(stdout), text(stderr))
+    };
+    for (group, none) in [("letters", "no dead letters"), ("decisions", "no decisions")] {
+        let (lines, told) = listed(&[group, "list"]);
+        assert_eq!((lines.as_str(), told.lines().count()), ("", 1), "{told}");
+        assert!(told.starts_with(none), "{told}");
+        let (json, told) = listed(&[group, "list", "--json"]);
+        let json: Value = serde_json::from_str(&json).expect("JSON");
+        let list = json.get("letters").unwrap_or(&json);
+        assert_eq!((list, told.as_str()), (&json!([]), ""));
+    }
+}

@@ -6,7 +6,8 @@ use axum::Router;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
-use headwater::Running;
+use headwater::{Parts, Running};
+use headwater_http::app;
 use headwater_http::assets::{self, Asset};
 use headwater_http::health::Health;
 
@@ -22,7 +23,7 @@ pub(crate) struct Systems {
     pub(crate) shortener: SocketAddr,
 }
 
-pub(crate) fn routes(systems: Systems, apps: &[Running]) -> Router {
+pub(crate) fn routes(systems: Systems, apps: &[Running], parts: Parts) -> Router {
     let leads_to = |system: SocketAddr| {
         get(async move |headers: HeaderMap| {
             (StatusCode::FOUND, [(header::LOCATION, beside(&headers, system))])
@@ -31,7 +32,7 @@ pub(crate) fn routes(systems: Systems, apps: &[Running]) -> Router {
     Router::new()
         .route("/ordering", leads_to(systems.ordering))
         .route("/shortener", leads_to(systems.shortener))
-        .merge(health(apps).routes())
+        .merge(health(apps, parts).routes())
         .merge(assets::routes(FILES))
 }
 
@@ -42,14 +43,7 @@ fn beside(headers: &HeaderMap, system: SocketAddr) -> String {
     host.map_or_else(|| format!("http://{system}/"), |host| format!("http://{host}:{}/", system.port()))
 }
 
-fn health(apps: &[Running]) -> Health {
-    let ready = |health: Health, app: &Running| {
-        let name = if app.name() == "ordering" { "ordering" } else { "shortener" };
-        let app = app.clone();
-        health.ready(name, move || {
-            let troubles = app.troubles();
-            if troubles.is_empty() { Ok(()) } else { Err(troubles.join("\n")) }
-        })
-    };
-    apps.iter().fold(Health::new(), ready)
+/// What each system tells of itself, under its name: the process is ready once both are.
+fn health(apps: &[Running], parts: Parts) -> Health {
+    apps.iter().fold(Health::new(), |health, app| health.part(app.name(), app::health(app, parts)))
 }

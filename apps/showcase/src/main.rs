@@ -57,7 +57,7 @@ async fn run(config: &Config) -> Result<(), Failure> {
     let site = Site::new(systems.shortener, None);
     let apps = [shop.running.clone(), instance.running.clone()];
     let served = vec![
-        (index, index::routes(systems, &apps).merge(peers)),
+        (index, index::routes(systems, &apps, config.role.into()).merge(peers)),
         (orders, ordering::api::router(shop, Some(&metrics))),
         (links, shortener::api::router(instance, site, Some(&metrics))),
     ];

@@ -100,5 +100,12 @@ fn both_systems_run_on_one_log_and_are_found_from_one_page() {
         assert!(Instant::now() < deadline, "it does not become ready");
         thread::sleep(Duration::from_millis(50));
     }
+    let ready = ask(&second.index, "test", "GET", "/readyz", "");
+    for system in ["ordering", "shortener"] {
+        for check in ["shards", "topologies", "log", "log-answers"] {
+            let told = format!(r#"{{"name":"{system}/{check}","ok":true}}"#);
+            assert!(ready.contains(&told), "what keeps a system from being ready is told here: {ready}");
+        }
+    }
     assert_eq!(second.stop(), Some(0));
 }

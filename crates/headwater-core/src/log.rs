@@ -39,6 +39,11 @@ pub trait Log: Send + Sync + 'static {
         None
     }
 
+    /// How many machines it had when it was opened; `None` if it has only one, or does not know.
+    fn machines(&self) -> Option<u32> {
+        None
+    }
+
     /// The topics in which this log keeps what it knows of a group, as it makes them; none where it has another place.
     ///
     /// A log makes them itself where they are missing. They are told so that an operator sees them and others can check

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::header;
 use axum::routing::get;
 use axum::{Json, Router};
-use headwater::{Description, Parts, Phase, Running, TopologyReport};
+use headwater::{Description, Parts, Running};
 
 use crate::health::Health;
 
@@ -16,7 +16,7 @@ pub fn health(running: &Running, parts: Parts) -> Health {
     let [alive, ready, log, answers] = [running.clone(), running.clone(), running.clone(), running.clone()];
     let answers = move || answers.log_silence().map_or(Ok(()), silent);
     let health = Health::new()
-        .alive("shards", move || none_of(stopped(&alive.report())))
+        .alive("shards", move || none_of(alive.stopped()))
         .ready("topologies", move || none_of(ready.troubles()))
         .ready("log", move || none_of(log.log_damage()));
     if parts.commands { health.ready("log-answers", answers) } else { health.note("log-answers", answers) }
@@ -35,18 +35,6 @@ pub fn topology<S: Clone + Send + Sync + 'static>(description: &Description) -> 
 
 fn silent(silence: Duration) -> Result<(), String> {
     Err(format!("the log has not answered for {} ms", silence.as_millis()))
-}
-
-fn stopped(report: &[TopologyReport]) -> Vec<String> {
-    let stopped = report.iter().filter_map(|topology| {
-        let reasons = topology.shards.iter().filter_map(|shard| match &shard.phase {
-            Phase::Stopped { reason } => Some(reason.as_str()),
-            _ => None,
-        });
-        let reasons: Vec<_> = reasons.collect();
-        (!reasons.is_empty()).then(|| format!("{}: {}", topology.name, reasons.join("; ")))
-    });
-    stopped.collect()
 }
 
 fn none_of(troubles: Vec<String>) -> Result<(), String> {

@@ -4,6 +4,7 @@
 //! should get no traffic (still catching up, a full disk). What is only to be known beside that is a note. All checks
 //! run when asked, so they have to be quick: read what something else has measured.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+type Named = (Cow<'static, str>, Check);
 
 /// The checks of a process.
 ///
@@ -28,15 +30,14 @@ type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// ```
 #[derive(Default)]
 pub struct Health {
-    alive: Vec<(&'static str, Check)>,
-    ready: Vec<(&'static str, Check)>,
-    notes: Vec<(&'static str, Check)>,
+    alive: Vec<Named>,
+    ready: Vec<Named>,
+    notes: Vec<Named>,
 }
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names =
-            |checks: &[(&'static str, Check)]| checks.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        let names = |checks: &[Named]| checks.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         f.debug_struct("Health")
             .field("alive", &names(&self.alive))
             .field("ready", &names(&self.ready))
@@ -58,7 +59,7 @@ impl Health {
         name: &'static str,
         check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        self.alive.push((name, Box::new(check)));
+        self.alive.push((name.into(), Box::new(check)));
         self
     }
 
@@ -69,7 +70,7 @@ impl Health {
         name: &'static str,
         check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        self.ready.push((name, Box::new(check)));
+        self.ready.push((name.into(), Box::new(check)));
         self
     }
 
@@ -80,7 +81,24 @@ impl Health {
         name: &'static str,
         check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        self.notes.push((name, Box::new(check)));
+        self.notes.push((name.into(), Box::new(check)));
+        self
+    }
+
+    /// Adds all checks and notes of a part of the process, each named `part/check`: it is as well as all its parts are.
+    ///
+    /// ```
+    /// use headwater_http::health::Health;
+    ///
+    /// let orders = Health::new().ready("log", || Ok(()));
+    /// let whole = Health::new().part("ordering", orders); // tells of "ordering/log"
+    /// ```
+    #[must_use]
+    pub fn part(mut self, part: &str, health: Self) -> Self {
+        let of_part = |(name, check): Named| (Cow::Owned(format!("{part}/{name}")), check);
+        self.alive.extend(health.alive.into_iter().map(of_part));
+        self.ready.extend(health.ready.into_iter().map(of_part));
+        self.notes.extend(health.notes.into_iter().map(of_part));
         self
     }
 
@@ -97,26 +115,22 @@ impl Health {
 
 /// One check's result.
 #[derive(Debug, Serialize)]
-struct Report {
-    name: &'static str,
+struct Report<'a> {
+    name: &'a str,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Answer {
+struct Answer<'a> {
     status: String,
-    checks: Vec<Report>,
+    checks: Vec<Report<'a>>,
 }
 
-fn answer<'a>(
-    word: &str,
-    checks: impl IntoIterator<Item = &'a (&'static str, Check)>,
-    notes: &[(&'static str, Check)],
-) -> Response {
-    let told = |(name, check): &(&'static str, Check)| report(name, check);
-    let mut checks: Vec<Report> = checks.into_iter().map(told).collect();
+fn answer<'a>(word: &str, checks: impl IntoIterator<Item = &'a Named>, notes: &'a [Named]) -> Response {
+    let told = |(name, check): &'a Named| report(name, check);
+    let mut checks: Vec<Report<'a>> = checks.into_iter().map(told).collect();
     let ok = checks.iter().all(|check| check.ok);
     checks.extend(notes.iter().map(told));
     let (code, status) = match ok {
@@ -126,7 +140,7 @@ fn answer<'a>(
     (code, [(header::CACHE_CONTROL, "no-store")], Json(Answer { status, checks })).into_response()
 }
 
-fn report(name: &'static str, check: &Check) -> Report {
+fn report<'a>(name: &'a str, check: &Check) -> Report<'a> {
     let result =
         catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|_| Err("the check panicked".to_owned()));
     let reason = result.err();
@@ -162,6 +176,18 @@ mod tests {
         assert_eq!(ask(health(), "/livez").await, (200, json!({"status": "alive", "checks": [shards]})));
         let ready = json!({"status": "ready", "checks": [shards, log]});
         assert_eq!(ask(health(), "/readyz").await, (200, ready));
+    }
+
+    #[tokio::test]
+    async fn a_process_is_as_well_as_its_parts() {
+        let whole =
+            || Health::new().part("shop", health()).part("links", Health::new().note("log", || Ok(())));
+        let shards = json!({"name": "shop/shards", "ok": true});
+        let items = json!({"name": "shop/items", "ok": false, "reason": "1200 records behind"});
+        let log = json!({"name": "links/log", "ok": true});
+        assert_eq!(ask(whole(), "/livez").await, (200, json!({"status": "alive", "checks": [shards]})));
+        let not_ready = json!({"status": "not ready", "checks": [shards, items, log]});
+        assert_eq!(ask(whole(), "/readyz").await, (503, not_ready));
     }
 
     #[tokio::test]

@@ -20,15 +20,16 @@ use crate::topics::Topics;
 const FEATURE: &str = "transaction.version";
 const LEVEL: i16 = 2;
 
-/// Checks that the cluster has what the log needs, and tells which one it is.
-pub(crate) async fn check(connection: &Connection) -> Result<LogId, KafkaError> {
+/// Checks that the cluster has what the log needs, and tells which one it is and how many brokers it has.
+pub(crate) async fn check(connection: &Connection) -> Result<(LogId, u32), KafkaError> {
     let settings = connection.settings();
     let explain = |error| explain(&settings.servers, &settings.security, error);
     let admin = connection.admin();
     let features = admin.describe_features(DescribeFeaturesOptions::default()).await.map_err(explain)?;
     check_transactions(&features, &settings.servers)?;
     let cluster = admin.describe_cluster(DescribeClusterOptions::default()).await.map_err(explain)?;
-    Ok(log_id(&cluster.cluster_id))
+    let brokers = cluster.brokers.iter().filter(|broker| !broker.is_fenced).count();
+    Ok((log_id(&cluster.cluster_id), u32::try_from(brokers).unwrap_or(u32::MAX)))
 }
 
 fn check_transactions(features: &FeatureMetadata, servers: &str) -> Result<(), KafkaError> {

@@ -28,6 +28,8 @@ use crate::topics::Topics;
 /// A log on a Kafka cluster.
 pub struct KafkaLog {
     id: LogId,
+    /// How many brokers the cluster had when it was connected.
+    brokers: Option<u32>,
     connection: Arc<Connection>,
     topics: Arc<Topics>,
     places: Arc<Places>,
@@ -55,8 +57,8 @@ impl KafkaLog {
     /// [`patience`](KafkaSettings::patience) for each address.
     pub async fn connect(settings: KafkaSettings) -> Result<Arc<Self>, KafkaError> {
         let connection = Connection::open(settings).await?;
-        let id = cluster::check(&connection).await?;
-        Ok(Arc::new(Self::new(connection, id)))
+        let (id, brokers) = cluster::check(&connection).await?;
+        Ok(Arc::new(Self { brokers: Some(brokers), ..Self::new(connection, id) }))
     }
 
     pub(crate) fn new(connection: Arc<Connection>, id: LogId) -> Self {
@@ -65,7 +67,7 @@ impl KafkaLog {
         let places = Arc::new(Places::new(connection.clone(), topics.clone()));
         let heads = Arc::new(Heads::new(topics.clone(), places.clone(), reader.clone()));
         let appender = Appender::start(connection.clone(), topics.clone());
-        Self { id, connection, topics, places, heads, reader, appender }
+        Self { id, brokers: None, connection, topics, places, heads, reader, appender }
     }
 }
 
@@ -79,6 +81,10 @@ impl Log for KafkaLog {
         let count = |count: i16| u32::try_from(count).unwrap_or(1);
         let (factor, min_in_sync) = (settings.replication_factor, settings.min_in_sync_replicas);
         Some(Replicas { factor: count(factor), min_in_sync: count(min_in_sync) })
+    }
+
+    fn machines(&self) -> Option<u32> {
+        self.brokers
     }
 
     fn topics_of(&self, group: &Group) -> Vec<(TopicName, TopicSettings)> {

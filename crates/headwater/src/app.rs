@@ -14,7 +14,7 @@ use crate::letters::LettersMax;
 use crate::runtime::aggregate::{AggregateDefinition, AnyAggregate};
 use crate::topology::{
     Asks, Definition, Description, Emitter, GlobalTable, Kind, Observer, Route, Store, Stream, Table, Topic,
-    TopicRef, Value, cycle,
+    TopicRef, Value, cycle, declared_otherwise,
 };
 
 /// How many partitions the topics of an app have, unless set.
@@ -192,7 +192,7 @@ impl App {
     /// # app.check().unwrap();
     /// ```
     pub fn stream<K: Key, V: Send + Sync + 'static>(&self, topic: impl Into<Topic<K, V>>) -> Stream<K, V> {
-        Stream::of_topic(&topic.into())
+        Stream::of_topic(&self.name, &topic.into())
     }
 
     /// The table of a topic by its own name: the last value of each key; a null removes the key.
@@ -233,7 +233,7 @@ impl App {
     pub fn table<K: Key, V: Value>(&self, topic: impl Into<Topic<K, V>>) -> Table<K, V> {
         let topic = topic.into();
         let store = Store::named(topic.name());
-        Table::of_topic(&topic, store)
+        Table::of_topic(&self.name, &topic, store)
     }
 
     /// The table of a topic, kept as a store's options tell.
@@ -250,7 +250,7 @@ impl App {
     /// # app.check().unwrap();
     /// ```
     pub fn table_in<K: Key, V: Value>(&self, store: Store, topic: impl Into<Topic<K, V>>) -> Table<K, V> {
-        Table::of_topic(&topic.into(), store)
+        Table::of_topic(&self.name, &topic.into(), store)
     }
 
     /// The whole table of a topic in every shard, for streams to be [joined](Stream::join_global) with by any key.
@@ -279,7 +279,7 @@ impl App {
         name: impl Into<String>,
         topic: impl Into<Topic<K, V>>,
     ) -> GlobalTable<K, V> {
-        GlobalTable::of_topic(name.into(), &topic.into())
+        GlobalTable::of_topic(&self.name, name.into(), &topic.into())
     }
 
     /// Runs an emitter, with every topology that it needs.
@@ -335,6 +335,13 @@ impl App {
             if !self.mistakes.contains(&mistake) {
                 self.mistakes.push(mistake);
             }
+        }
+        if let Some((topic, app)) = definition.end.declared_elsewhere(&self.name) {
+            self.mistakes.push(format!(
+                "\"{}\" begins at \"{}\" as app \"{app}\" declares it: take the stream or table from this app",
+                definition.name,
+                topic.shown(&app)
+            ));
         }
         if definition.kind == Kind::Observer && !definition.end.is_repeatable() {
             self.mistakes.push(format!(
@@ -426,6 +433,7 @@ impl App {
             unknown
                 .map(|name| format!("`on_failure_of` names \"{name}\", which is no topology that appends")),
         );
+        mistakes.extend(declared_otherwise(&self.definitions));
         if let Some((topic, way)) = cycle(&self.definitions) {
             let way: Vec<_> = way.iter().map(|name| format!("\"{name}\"")).collect();
             mistakes.push(format!(
@@ -472,7 +480,7 @@ impl<A: Aggregate> Aggregates<A> {
     /// The events of all aggregates of this kind, by their ids.
     pub fn events(&self) -> Stream<A::Id, A::Event> {
         let source = format!("{}.events", A::NAME);
-        Stream::of(source, None, Arc::new(event::read_keyed::<A>))
+        Stream::of_app(&self.app, source, Arc::new(event::read_keyed::<A>))
     }
 }
 

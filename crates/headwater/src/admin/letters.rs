@@ -4,6 +4,7 @@
 //! for themselves, at its next start.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ pub(super) fn commands(json: fn() -> Arg) -> [Command; 3] {
     ))
     .arg(json());
     let folds = Command::new(FOLDS)
-        .about("Folds that stopped at a record: /readyz and the service's messages name it")
+        .about("Folds that stopped at a record, which only a running service knows: its /readyz and its messages name it")
         .subcommand_required(true)
         .subcommands([show, skip, replace]);
     let list = Command::new("list").about("Every decision that was made, the earliest first").arg(json());
@@ -86,7 +87,10 @@ fn letters(json: fn() -> Arg) -> Command {
         with_value(deciding("edit", "Give a dead letter another value, and process it again")).arg(json());
     let discard = deciding("discard", "Give a dead letter up").args([all(), json()]);
     Command::new(LETTERS)
-        .about("Dead letters: records that topologies could not process, and set aside")
+        .about(
+            "Dead letters: records that topologies could not process, and set aside. A fold sets none aside, it stops: its \
+             record is named by /readyz and the service's messages, and decided about with `folds`",
+        )
         .subcommand_required(true)
         .subcommands([list, show, retry, edit, discard])
 }
@@ -153,7 +157,11 @@ impl Ask {
                 if json {
                     return print(serde_json::to_string(&page)?);
                 }
-                page.letters.iter().try_for_each(|letter| print(in_a_line(letter)))?;
+                let lines: Vec<_> = page.letters.iter().map(in_a_line).collect();
+                list(
+                    &lines,
+                    "no dead letters; a fold that stopped at a record is named by /readyz and the service's messages",
+                )?;
                 page.next.map_or(Ok(()), |next| print(format!("more: --after {next}")))
             }
             Self::Letter { id } => {
@@ -181,7 +189,7 @@ impl Ask {
                 if json {
                     print(serde_json::to_string(&made)?)
                 } else {
-                    made.iter().try_for_each(|m| print(line(m)))
+                    list(&made.iter().map(line).collect::<Vec<_>>(), "no decisions")
                 }
             }
             Self::Decide { id, verdict, by, note } => {
@@ -190,6 +198,14 @@ impl Ask {
             }
         }
     }
+}
+
+/// Writes lines to standard output; where there are none, says so beside it.
+fn list(lines: &[String], none: &str) -> Result<(), Failure> {
+    if lines.is_empty() {
+        let _ = writeln!(io::stderr(), "{none}");
+    }
+    lines.iter().try_for_each(print)
 }
 
 fn value(matches: &ArgMatches) -> Result<Option<Bytes>, ConfigError> {

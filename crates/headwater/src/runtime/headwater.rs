@@ -22,6 +22,7 @@ use super::publish::Publish;
 use super::replaced::Replaced;
 use super::shell::Shell;
 use super::start::{Parts, StartError, StartedApp, Starting, TopologyStatus, troubles};
+use super::told_once::told_once;
 use super::view::{QueryError, ViewQuery};
 use crate::aggregate::Aggregate;
 use crate::app::{Aggregates, App, View};
@@ -426,6 +427,19 @@ impl Running {
             let mine = topology.cells.iter().filter(|cell| !self.app.is_elsewhere(topology, cell));
             let troubles = troubles(mine.map(|cell| &**cell))?;
             Some(format!("{}: {troubles}", topology.name))
+        };
+        self.app.topologies.iter().filter_map(of).collect()
+    }
+
+    /// What stopped for good in this instance: one line for each topology, with each reason once. A restart tries again.
+    pub fn stopped(&self) -> Vec<String> {
+        let reason = |cell: &Arc<ShardCell>| match cell.phase() {
+            Phase::Stopped { reason } => Some((cell.shard.0, reason)),
+            _ => None,
+        };
+        let of = |topology: &TopologyStatus| {
+            let told = told_once(topology.cells.iter().filter_map(reason));
+            (!told.is_empty()).then(|| format!("{}: {}", topology.name, told.join("; ")))
         };
         self.app.topologies.iter().filter_map(of).collect()
     }

@@ -23,6 +23,7 @@ mod replaced;
 mod shell;
 mod standby;
 pub(crate) mod start;
+mod told_once;
 mod transfer;
 mod trust;
 mod view;

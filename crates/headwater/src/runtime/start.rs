@@ -20,6 +20,7 @@ use super::membership::{RunShard, run_group};
 use super::peers::AnswersPeers;
 use super::shell::{NamedStore, Shell};
 use super::standby::{StandbyBoard, keep_assigned};
+use super::told_once::told_once;
 use super::transfer::{Copies, CopySource};
 use super::view::{ViewPlace, ViewState};
 use crate::app::{App, AppOptions, InvalidApp};
@@ -626,19 +627,8 @@ impl Parts {
 
 /// What keeps shards of a topology from being ready, in words, for health checks; `None` if nothing does.
 pub(crate) fn troubles<'a>(shards: impl Iterator<Item = &'a ShardCell>) -> Option<String> {
-    let mut alike: Vec<(String, Vec<u32>)> = Vec::new();
-    for (shard, trouble) in shards.filter_map(|cell| Some((cell.shard.0, trouble(cell)?))) {
-        match alike.iter_mut().find(|(found, _)| *found == trouble) {
-            Some((_, shards)) => shards.push(shard),
-            None => alike.push((trouble, vec![shard])),
-        }
-    }
-    let told = alike.into_iter().map(|(trouble, shards)| {
-        let name = if shards.len() == 1 { "shard" } else { "shards" };
-        let shards: Vec<_> = shards.iter().map(ToString::to_string).collect();
-        format!("{name} {}: {trouble}", shards.join(", "))
-    });
-    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+    let told = told_once(shards.filter_map(|cell| Some((cell.shard.0, trouble(cell)?))));
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 fn trouble(cell: &ShardCell) -> Option<String> {

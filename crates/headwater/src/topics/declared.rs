@@ -316,11 +316,11 @@ impl App {
                 [target] => fixed["target"] = json!(target),
                 targets => fixed["targets"] = json!(targets),
             }
-            if !definition.targets().is_empty() && !definition.tables.is_empty() {
-                fixed["tables"] = json!(definition.tables);
-            }
-            if !definition.tables.is_empty() {
-                fixed["operators"] = json!(definition.operators());
+            match (definition.tables.is_empty(), definition.targets().is_empty()) {
+                (true, _) => {}
+                (false, true) => fixed["operators"] = json!(definition.operators()),
+                // A changelog tells tables by their order.
+                (false, false) => fixed["tables"] = json!(definition.made_tables()),
             }
             let codecs = definition.codecs.iter();
             let codecs = codecs

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use headwater_core::log::{Cleanup, RecordTimes, Replicas, TopicDescription, TopicSettings};
 use headwater_core::topic::{TopicId, TopicName};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 
@@ -118,6 +118,8 @@ pub(crate) struct Known {
     pub(crate) recorded: Option<TopicId>,
     /// On how many machines the log wants it.
     pub(crate) replicas: Option<Replicas>,
+    /// How many machines the log has.
+    pub(crate) machines: Option<u32>,
     /// Whether somebody accepts the loss of its records.
     pub(crate) given_up: bool,
 }
@@ -230,6 +232,7 @@ impl DefinitionConflict {
 /// Whether what runs under a recorded definition goes on under another: it is the same, or has stores of other names alone,
 /// which each instance sees and builds again.
 pub(crate) fn goes_on(recorded: &Value, defined: &Value) -> bool {
+    let recorded = &as_told_now(recorded, defined);
     let stores =
         |fixed: &Value| fixed["operators"].as_object().map(|of| of.keys().cloned().collect::<Vec<_>>());
     let beside_operators = |fixed: &Value| {
@@ -241,6 +244,35 @@ pub(crate) fn goes_on(recorded: &Value, defined: &Value) -> bool {
     recorded == defined || is_built_again() && beside_operators(recorded) == beside_operators(defined)
 }
 
+/// A recorded definition in the form of today: once the tables of what appends stood there without the operators that make
+/// them, which stood beside or nowhere. What is not told is taken to be as it is defined now.
+fn as_told_now(recorded: &Value, defined: &Value) -> Value {
+    let mut told = recorded.clone();
+    let names: Option<Vec<&str>> =
+        recorded["tables"].as_array().and_then(|tables| tables.iter().map(Value::as_str).collect());
+    let Some(names) = names else { return told };
+    let operators = told.as_object_mut().and_then(|fixed| fixed.remove("operators"));
+    let made_by = |(index, table): (usize, &str)| {
+        let operators = operators.as_ref().and_then(Value::as_object);
+        let recorded = operators.map(|of| {
+            let has = |store: &&String| {
+                table
+                    .strip_prefix(store.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            of.keys()
+                .filter(has)
+                .max_by_key(|store| store.len())
+                .map(|store| of[store].clone())
+                .unwrap_or_default()
+        });
+        recorded.unwrap_or_else(|| defined["tables"][index][1].clone())
+    };
+    let tables = names.iter().enumerate().map(|(index, table)| json!([table, made_by((index, table))]));
+    told["tables"] = tables.collect();
+    told
+}
+
 /// Whether one definition may take the other's place: not where an emitter keeps state, which is of the old one, nor where
 /// instances have rows that another operator would go on with.
 pub(crate) fn is_replaceable(recorded: &Value, defined: &Value) -> bool {
@@ -249,7 +281,7 @@ pub(crate) fn is_replaceable(recorded: &Value, defined: &Value) -> bool {
 }
 
 fn step(app: &str, place: &Place, known: Known) -> Step {
-    let Known { declared, there, recorded, replicas, given_up } = known;
+    let Known { declared, there, recorded, replicas, machines, given_up } = known;
     let TopicDeclaration { name, settings, purpose } = declared;
     let gone = recorded.filter(|id| there.as_ref().is_none_or(|there| there.id != *id));
     let recorded = gone.filter(|_| !given_up);
@@ -269,7 +301,7 @@ fn step(app: &str, place: &Place, known: Known) -> Step {
                 Action::Refuse(vec![difference])
             }
         }
-        (Some(there), None) => compare(app, place, &there, needs, replicas),
+        (Some(there), None) => compare(app, place, &there, needs, (replicas, machines)),
     };
     let given_up = given_up && (gone.is_some() || matches!(action, Action::Remake(_)));
     Step { topic: name, purpose, needs, action, given_up }
@@ -316,7 +348,7 @@ fn compare(
     place: &Place,
     there: &TopicDescription,
     needs: TopicSettings,
-    replicas: Option<Replicas>,
+    (replicas, machines): (Option<Replicas>, Option<u32>),
 ) -> Action {
     let has = there.settings;
     let mend = format!("run `{}`", place.own(app, "apply"));
@@ -335,7 +367,15 @@ fn compare(
         let mend = mend.clone();
         differences.push(Difference { setting: "record times", has, needs, blocks: true, mend });
     }
+    let mut beyond_machines = false;
     if let (Some(has), Some(wanted)) = (there.replicas, replicas) {
+        let machines = machines.filter(|machines| has.factor < wanted.factor && *machines < wanted.factor);
+        beyond_machines = machines.is_some();
+        let mend = match machines {
+            // What no command can do is not offered.
+            Some(machines) => format!("start more: the cluster has too few brokers, {machines}"),
+            None => mend,
+        };
         let counts = [
             ("replication factor", has.factor, wanted.factor),
             ("min.insync.replicas", has.min_in_sync, wanted.min_in_sync),
@@ -350,7 +390,11 @@ fn compare(
             mend: format!("{meant}; or {mend}"),
         }));
     }
-    if differences.is_empty() { Action::Keep } else { Action::Alter(differences) }
+    match () {
+        () if differences.is_empty() => Action::Keep,
+        () if beyond_machines => Action::Refuse(differences),
+        () => Action::Alter(differences),
+    }
 }
 
 /// What to set where a topic has as few copies as it should have, and the setting that says so was forgotten.

@@ -66,7 +66,14 @@ impl Survey {
             let given_up =
                 word.accept_loss.contains(declared.name.as_str()) || declared.purpose == Purpose::Instances;
             let recorded = registry.topic_id(&declared.name);
-            Known { declared, there, recorded, replicas: log.replicas_wanted(), given_up }
+            Known {
+                declared,
+                there,
+                recorded,
+                replicas: log.replicas_wanted(),
+                machines: log.machines(),
+                given_up,
+            }
         };
         let known = declared.into_iter().map(known).collect();
         let conflicts = conflicts(app, place, &registry, word);

@@ -1,5 +1,6 @@
 //! Plans against what is there, and starts that refuse.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_core::clock::SystemClock;
@@ -10,8 +11,9 @@ use headwater_core::log::{
 use headwater_core::record::StoredRecord;
 use headwater_core::topic::{Offset, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::plan::Known;
+use super::plan::{Known, goes_on};
 use super::prepare::{Prepared, Reach, Survey, Word, prepare};
 use super::{Action, Place, Plan};
 use crate::log::memory::{FaultKind, MemoryLog, MemoryOptions, Op};
@@ -587,11 +589,91 @@ fn too_few_replicas_and_too_few_in_sync_are_refused_and_altered() {
             replicas: Some(has),
         };
         let replicas = Some(wanted);
-        let known = Known { declared, there: Some(there), recorded: None, replicas, given_up: false };
+        let known = Known {
+            declared,
+            there: Some(there),
+            recorded: None,
+            replicas,
+            machines: Some(3),
+            given_up: false,
+        };
         let plan = Plan::new("shop", &kafka(), vec![known], Vec::new());
         assert_eq!(plan.refuses(), told.is_some(), "{plan}");
         assert!(!plan.is_stuck(), "{plan}");
         let told = told.map(|told| format!("{told}{mend}")).unwrap_or_default();
         assert!(plan.refusal().contains(&told), "{}", plan.refusal());
+    }
+}
+
+#[test]
+fn more_copies_than_a_cluster_has_brokers_are_never_offered() {
+    let declared = shop().topics().remove(0);
+    let replicas = |factor, min_in_sync| Some(Replicas { factor, min_in_sync });
+    let plan = |machines| {
+        let there = TopicDescription {
+            name: declared.name.clone(),
+            id: TopicId(7),
+            settings: declared.settings,
+            replicas: replicas(1, 2),
+        };
+        let (declared, there) = (declared.clone(), Some(there));
+        let known =
+            Known { declared, there, recorded: None, replicas: replicas(3, 2), machines, given_up: false };
+        Plan::new("shop", &kafka(), vec![known], Vec::new())
+    };
+    let told = "replication factor: 1 -> 3: set kafka_replication = 1 (HEADWATER_KAFKA_REPLICATION=1) if one copy is meant; \
+                or start more: the cluster has too few brokers, 1";
+    let one = plan(Some(1));
+    assert!(one.is_stuck() && one.to_string().contains(told) && !one.to_string().contains("alter "), "{one}");
+    for machines in [Some(3), None] {
+        assert!(!plan(machines).is_stuck(), "there are brokers enough, or nobody knows");
+    }
+}
+
+#[test]
+fn what_keeps_state_and_appends_is_recorded_once_and_read_as_it_was_recorded_before() {
+    let totals = |windows: Tumbling| {
+        let mut app = App::new("shop").with(|options| options.partitions = 2);
+        let paid =
+            app.stream::<String, u64>("paid").deduplicate(Store::named("ids"), Once::among(5)).group_by_key();
+        app.emitter(
+            paid.window(windows)
+                .count(Store::named("totals"))
+                .to_stream()
+                .select_key(|n| n.key.key.clone())
+                .to("told"),
+        );
+        app.fixed_definitions().remove("told").unwrap()
+    };
+    let now = totals(Tumbling::days(1));
+    let tables = now["tables"].as_array().unwrap();
+    assert!(now["operators"].is_null() && tables.len() >= 3, "{now}");
+    assert!(
+        tables.iter().any(|table| table[0] == "totals" && table[1].as_str().unwrap().contains("tumbling")),
+        "{now}"
+    );
+
+    let names: Vec<_> = tables.iter().map(|table| table[0].clone()).collect();
+    let operators: BTreeMap<_, _> = tables
+        .iter()
+        .filter(|table| ["ids", "totals"].contains(&table[0].as_str().unwrap()))
+        .map(|table| (table[0].as_str().unwrap(), table[1].clone()))
+        .collect();
+    let mut without = now.clone();
+    without["tables"] = json!(names);
+    let mut beside = without.clone();
+    beside["operators"] = json!(operators);
+    let mut other_order = without.clone();
+    other_order["tables"] = names.iter().rev().cloned().collect();
+    let of_hours = totals(Tumbling::of(hours(1)));
+    for (recorded, defined, goes) in [
+        (&now, &now, true),
+        (&beside, &now, true),
+        (&without, &now, true),
+        (&other_order, &now, false),
+        (&beside, &of_hours, false),
+        (&now, &of_hours, false),
+    ] {
+        assert_eq!(goes_on(recorded, defined), goes, "{recorded} and {defined}");
     }
 }

@@ -56,6 +56,27 @@ impl Asks {
     }
 }
 
+/// The topics by their own names that topologies have with different codecs or types, in words.
+pub(crate) fn declared_otherwise(definitions: &BTreeMap<String, Arc<Definition>>) -> Vec<String> {
+    let mut first: BTreeMap<&str, (&str, &Codecs)> = BTreeMap::new();
+    let mut mistakes = BTreeMap::new();
+    for definition in definitions.values() {
+        for (topic, codecs) in &definition.codecs {
+            let (name, here) = (topic.name(), definition.name.as_str());
+            let (there, known) = *first.entry(name).or_insert((here, codecs));
+            if !known.agree(codecs) {
+                mistakes.entry(name).or_insert_with(|| {
+                    format!(
+                        "topic \"{name}\" has {known} in \"{there}\", and {codecs} in \"{here}\": a topic has one type of keys \
+                         and one of values, so declare it once, as a `Topic`, and use that everywhere"
+                    )
+                });
+            }
+        }
+    }
+    mistakes.into_values().collect()
+}
+
 /// Whether the keys of what comes to an operator are those of a topic's records.
 fn has_keys_of(node: &Arc<Node>, topic: &TopicRef) -> bool {
     let mut seen: Vec<Arc<Node>> = Vec::new();

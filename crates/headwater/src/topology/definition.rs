@@ -92,6 +92,18 @@ impl Definition {
         nodes.flat_map(told).collect()
     }
 
+    /// Its tables in the order of their ids, each with what the store that has it is made by.
+    pub(crate) fn made_tables(&self) -> Vec<(&str, String)> {
+        let nodes = self.end.all();
+        let made_by = |table: &String| {
+            let has = |node: &&Arc<Node>| {
+                node.own_stores().iter().any(|store| store.table_names().any(|name| name == *table))
+            };
+            nodes.iter().find(has).map(|node| node.told()).unwrap_or_default()
+        };
+        self.tables.iter().map(|table| (table.as_str(), made_by(table))).collect()
+    }
+
     /// Where the table that is asked for keeps its versions, if it does.
     pub(crate) fn history(&self) -> Option<History> {
         let Kind::Fold { history: Some(history), .. } = self.kind else { return None };

@@ -38,8 +38,8 @@ impl<K, V> Clone for GlobalTable<K, V> {
 
 impl<K: Key, V: Value> GlobalTable<K, V> {
     /// The table of a topic, sent to every shard through the topic `<app>.<name>`.
-    pub(crate) fn of_topic(name: String, topic: &Topic<K, V>) -> Self {
-        let rows: Stream<K, Option<V>> = Stream::of_topic(&topic.with_nulls());
+    pub(crate) fn of_topic(app: &str, name: String, topic: &Topic<K, V>) -> Self {
+        let rows: Stream<K, Option<V>> = Stream::of_topic(app, &topic.with_nulls());
         let copies: Topic<K, Option<V>> = Topic::with(&name, Text, Nullable(Json));
         let (read, attach) = (copies.read(), rows.attach.clone());
         let to = vec![TopicRef::Own(name.clone())];

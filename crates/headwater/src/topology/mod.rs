@@ -9,7 +9,7 @@
 //! - `windows`, `windowed`: values grouped by when they happened.
 //! - `topic`, `store`: what it is given: topics with their codecs, stores with their options.
 //! - `node`: the graph without its types.
-//! - `asks`: what the topologies of an app ask of the records of one topic.
+//! - `asks`: what the topologies of an app ask of the records of one topic, and whether they are of one mind.
 //! - `cycle`: topics that would feed themselves.
 //! - `definition`: a topology; `building`: its operators put together for one shard.
 
@@ -58,7 +58,7 @@ pub use topic::Topic;
 pub use windowed::{SessionGroup, WindowedGroup};
 pub use windows::{Hopping, Session, Sliding, Tumbling, Windows};
 
-pub(crate) use asks::Asks;
+pub(crate) use asks::{Asks, declared_otherwise};
 pub(crate) use building::ShardPlace;
 pub(crate) use cycle::cycle;
 pub(crate) use definition::{Definition, Kind, versioned};

@@ -23,8 +23,8 @@ pub(crate) struct Node {
 }
 
 pub(crate) enum NodeKind {
-    /// Reads a topic, which another topology may feed.
-    Source { topic: TopicRef, fed_by: Option<Arc<Definition>>, reads: Option<Reads> },
+    /// Reads a topic, which another topology may feed; it was declared by `app`, unless it is a part of an operator.
+    Source { topic: TopicRef, fed_by: Option<Arc<Definition>>, reads: Option<Reads>, app: Option<Arc<str>> },
     /// Keeps nothing.
     Stateless,
     /// Keeps a store.
@@ -45,12 +45,44 @@ pub(crate) struct StoreSpec {
     pub(crate) tables: &'static [&'static str],
     /// Whether it is kept in memory alone.
     pub(crate) in_memory: bool,
+    /// Whether its options ask to drop windows, and whether it has any.
+    pub(crate) expires: bool,
+    pub(crate) has_windows: bool,
+    /// Whether its options ask to keep versions, and whether it does.
+    pub(crate) remembers: bool,
+    pub(crate) has_versions: bool,
 }
 
 impl StoreSpec {
     /// A store of these tables.
     pub(crate) fn of(store: &Store, tables: &'static [&'static str]) -> Self {
-        Self { name: store.name.clone(), tables, in_memory: store.in_memory }
+        Self {
+            name: store.name.clone(),
+            tables,
+            in_memory: store.in_memory,
+            expires: store.retain.is_some(),
+            has_windows: false,
+            remembers: store.history.is_some(),
+            has_versions: false,
+        }
+    }
+
+    /// The options of which it makes nothing, in words.
+    fn idle_options(&self) -> impl Iterator<Item = String> + use<> {
+        let name = &self.name;
+        let retain = (self.expires && !self.has_windows).then(|| {
+            format!(
+                "store \"{name}\" has `.retain(...)`, by which windows expire, and holds none: leave it out, or keep windows \
+                 there, behind `.window(...)`"
+            )
+        });
+        let versioned = (self.remembers && !self.has_versions).then(|| {
+            format!(
+                "store \"{name}\" has `.versioned(...)`, by which a table of a stream or a topic keeps versions, and holds no \
+                 such table: leave it out, or keep what is made here once more, with `.stored(...)`"
+            )
+        });
+        retain.into_iter().chain(versioned)
     }
 
     /// A store of one table.
@@ -74,8 +106,10 @@ impl Node {
         topic: TopicRef,
         fed_by: Option<Arc<Definition>>,
         reads: Option<Reads>,
+        app: Option<&str>,
     ) -> Arc<Self> {
-        Self::new("topic", NodeKind::Source { topic, fed_by, reads }, Vec::new())
+        let app = app.map(Arc::from);
+        Self::new("topic", NodeKind::Source { topic, fed_by, reads, app }, Vec::new())
     }
 
     pub(crate) fn stateless(label: &'static str, inputs: Vec<Arc<Self>>) -> Arc<Self> {
@@ -141,7 +175,21 @@ impl Node {
 
     /// What is wrong with it and with those that feed it.
     pub(crate) fn mistakes(self: &Arc<Self>) -> Vec<String> {
-        self.all().iter().flat_map(|node| node.mistakes.clone()).collect()
+        let own = |node: &Arc<Self>| {
+            let idle = node.own_stores().iter().flat_map(|store| store.idle_options());
+            node.mistakes.iter().cloned().chain(idle).collect::<Vec<_>>()
+        };
+        self.all().iter().flat_map(own).collect()
+    }
+
+    /// A topic by which it begins that was declared by another app than this one, and that app.
+    pub(crate) fn declared_elsewhere(self: &Arc<Self>, here: &str) -> Option<(TopicRef, Arc<str>)> {
+        self.all().iter().find_map(|node| match &node.kind {
+            NodeKind::Source { topic, app: Some(app), .. } if **app != *here => {
+                Some((topic.clone(), app.clone()))
+            }
+            _ => None,
+        })
     }
 
     pub(crate) fn process(stores: Vec<StoreSpec>, input: Arc<Self>, is_repeatable: bool) -> Arc<Self> {

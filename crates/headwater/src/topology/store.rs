@@ -32,7 +32,7 @@ impl Store {
 
     /// Drops windows once the events have come so far beyond their ends; without it, they are kept for ever.
     ///
-    /// A window that may still change is not dropped. Only windows expire: elsewhere it changes nothing.
+    /// A window that may still change is not dropped. Only windows expire: a store of anything else is refused with it.
     #[must_use]
     pub fn retain(mut self, after_end: Duration) -> Self {
         self.retain = Some(after_end);
@@ -54,8 +54,8 @@ impl Store {
     /// Keeps every value of a row for so long after it was replaced, by the times of the events.
     ///
     /// A table of a stream or a topic can be asked for its rows as of a time then, and values that come out of order
-    /// find their place among the others; what is older than the history is counted under the store's name. Elsewhere
-    /// it changes nothing.
+    /// find their place among the others; what is older than the history is counted under the store's name. A
+    /// store of anything else is refused with it.
     #[must_use]
     pub fn versioned(mut self, history: Duration) -> Self {
         self.history = Some(history);

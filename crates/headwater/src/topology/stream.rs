@@ -72,13 +72,19 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     /// The stream of a topic of the app, with keys in their text form, whose records `read` reads.
     pub(crate) fn of(name: String, fed_by: Option<Arc<Definition>>, read: Read<K, V>) -> Self {
         let topic = TopicRef::Own(name);
-        Self::reading(topic.clone(), Node::source(topic, fed_by, None), text_route(), read)
+        Self::reading(topic.clone(), Node::source(topic, fed_by, None, None), text_route(), read)
     }
 
-    /// The stream of a topic by its own name.
-    pub(crate) fn of_topic(topic: &Topic<K, V>) -> Self {
+    /// The same, as `app` declares it by the handle of what makes the topic.
+    pub(crate) fn of_app(app: &str, name: String, read: Read<K, V>) -> Self {
+        let topic = TopicRef::Own(name);
+        Self::reading(topic.clone(), Node::source(topic, None, None, Some(app)), text_route(), read)
+    }
+
+    /// The stream of a topic by its own name, as `app` declares it.
+    pub(crate) fn of_topic(app: &str, topic: &Topic<K, V>) -> Self {
         let shared = TopicRef::Shared(topic.name().to_owned());
-        let node = Node::source(shared.clone(), None, Some(topic.reads()));
+        let node = Node::source(shared.clone(), None, Some(topic.reads()), Some(app));
         Self::reading(shared, node, topic.route(), topic.read())
     }
 

@@ -266,7 +266,7 @@ fn kept_rows<K: Key, V: Value>(table: TableId) -> Getter<K, V> {
 
 impl<K: Key, V: Value> Table<K, V> {
     /// The table of a topic: the last value of each key; a record without a value removes the key.
-    pub(crate) fn of_topic(topic: &Topic<K, V>, store: Store) -> Self {
-        Stream::of_topic(&topic.with_nulls()).to_table_with_deletes(store)
+    pub(crate) fn of_topic(app: &str, topic: &Topic<K, V>, store: Store) -> Self {
+        Stream::of_topic(app, &topic.with_nulls()).to_table_with_deletes(store)
     }
 }

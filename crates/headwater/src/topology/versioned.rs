@@ -28,7 +28,7 @@ pub(super) fn versioned_table<K: Key, V: Value, P: 'static>(
     let history_ms = lengths.positive(&format!("the table \"{}\"", store.name), "history", history);
     let input =
         Node::mistaken(Node::stateless("versions", vec![stream.node.clone()]), lengths.into_mistakes());
-    let spec = StoreSpec::of(&store, &VERSIONED_TABLES);
+    let spec = StoreSpec { has_versions: true, ..StoreSpec::of(&store, &VERSIONED_TABLES) };
     let (name, rows, attach) = (store.name.clone(), store.rows, stream.attach.clone());
     let again = {
         let (stream, store) = (stream.clone(), store.clone());

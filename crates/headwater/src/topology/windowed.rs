@@ -277,7 +277,8 @@ impl WindowStore {
         let rules = WindowRules { closes_ms, on_close, retain_ms };
         let tables: &'static [&'static str] =
             if rules.has_dues() { &["", "time", "due"] } else { &["", "time"] };
-        Self { spec: StoreSpec::of(store, tables), format: store.rows, rules }
+        let spec = StoreSpec { has_windows: true, ..StoreSpec::of(store, tables) };
+        Self { spec, format: store.rows, rules }
     }
 
     /// Its rows in a shard. Those that follow are told times, which are kept then.

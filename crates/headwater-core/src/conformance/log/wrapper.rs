@@ -118,6 +118,10 @@ impl<W: LogWrapper> Log for W {
         self.inner().replicas_wanted()
     }
 
+    fn machines(&self) -> Option<u32> {
+        self.inner().machines()
+    }
+
     fn topics_of(&self, group: &Group) -> Vec<(TopicName, TopicSettings)> {
         self.inner().topics_of(group)
     }
