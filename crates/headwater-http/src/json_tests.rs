@@ -159,6 +159,10 @@ fn arrays_are_read_where_they_belong_and_never_as_fields() {
     let names = "must be \"nothing\", \"circle\", \"pair\" or \"named\"";
     assert_eq!(detail("[[]]"), ("invalid-value", format!("[0] {names}")));
     assert_eq!(detail(r#"[{"circle": 5, "named": "n"}]"#).0, "invalid-value");
+    let field = "must be the name of a field with a value, not a name alone";
+    for name in ["circle", "pair", "named"] {
+        assert_eq!(detail(&format!(r#"["{name}"]"#)), ("invalid-value", format!("[0].{name} {field}")));
+    }
     assert_eq!(detail(r#"["nothing", }]"#), ("malformed-json", "expected value at line 1 column 13".into()));
     assert_eq!(detail(r#"["nothing", ["#).0, "truncated-json");
     assert_eq!(detail("{}"), ("invalid-value", "the body must be an array, not an object".to_owned()));

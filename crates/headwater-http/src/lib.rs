@@ -59,3 +59,8 @@ pub mod signals;
 pub mod sse;
 pub mod traceparent;
 mod words;
+
+/// Compiles and runs the program of the page about testing an app.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/testing.md")]
+struct Testing;

@@ -105,6 +105,7 @@ fn expected(wanted: &str) -> Cow<'_, str> {
         "option" => "a value or null",
         "map" | "a map" => "an object",
         "map with a single key" => "an object of one field",
+        "newtype variant" | "tuple variant" | "struct variant" => "the name of a field with a value",
         "string or map" => "a string or an object",
         "a sequence" | "byte array" | "a borrowed byte array" => "an array",
         "fewer elements in sequence" | "fewer elements in array" => "an array of fewer values",
@@ -163,6 +164,7 @@ fn found(sent: &str) -> Cow<'_, str> {
     }
     match sent {
         "unit value" | "Option value" => "null",
+        "unit variant" => "a name alone",
         "sequence" | "byte array" => "an array",
         "map" | "enum" => "an object",
         other => other,
@@ -202,6 +204,10 @@ mod tests {
             (
                 "invalid type: string \"a, expected b\", expected u128",
                 "must be a whole number of at least 0, not \"a, expected b\"",
+            ),
+            (
+                "invalid type: unit variant, expected newtype variant",
+                "must be the name of a field with a value, not a name alone",
             ),
             ("invalid length 1, expected a tuple of size 2", "must be an array of 2 values, not of 1"),
             (
