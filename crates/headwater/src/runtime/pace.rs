@@ -21,7 +21,9 @@ const GATHER: Duration = Duration::from_millis(10);
 /// Batches within that time from which on a process is busy: two thousand a second.
 const BUSY: u32 = 20;
 /// For so many of those times it is busy before shards rest: a tenth of a second, so that no burst is held up.
-const BUSY_FOR: u32 = 10;
+const BUSY_FOR: u64 = 10;
+/// As many quiet ones end that, however long it has been busy.
+const QUIET_FOR: u64 = 10;
 /// Records from which on a batch is large enough to pay for itself.
 const SMALL: usize = 256;
 
@@ -31,12 +33,12 @@ pub(crate) struct Pace {
     taken: Mutex<Taken>,
 }
 
-/// Batches taken in the current window of time, and how many windows before it were busy without a pause.
+/// Batches taken in the current window of time, and how many more windows before it were busy than quiet.
 #[derive(Debug, Default)]
 struct Taken {
-    window: u128,
+    window: u64,
     now: u32,
-    busy: u32,
+    busy: u64,
 }
 
 /// Until when a shard rests.
@@ -56,10 +58,11 @@ impl Default for Pace {
 
 impl Taken {
     /// Counts a batch taken in this window; answers whether there have been many for a while.
-    fn is_busy_in(&mut self, window: u128) -> bool {
+    fn is_busy_in(&mut self, window: u64) -> bool {
         if window != self.window {
-            let goes_on = window == self.window + 1 && self.now >= BUSY;
-            self.busy = if goes_on { self.busy.saturating_add(1) } else { 0 };
+            let was_busy = u64::from(self.now >= BUSY);
+            let quiet = window - self.window - was_busy;
+            self.busy = (self.busy + was_busy).min(BUSY_FOR + QUIET_FOR).saturating_sub(quiet);
             (self.window, self.now) = (window, 0);
         }
         self.now = self.now.saturating_add(1);
@@ -87,7 +90,7 @@ impl Pace {
         if records == 0 || records >= SMALL {
             return None;
         }
-        let window = now.duration_since(self.since).as_nanos() / GATHER.as_nanos();
+        let window = now.duration_since(self.since).as_millis() as u64 / GATHER.as_millis() as u64;
         let is_busy = self.taken.lock().is_busy_in(window);
         let windows = u32::try_from(window).unwrap_or(u32::MAX).saturating_add(1);
         is_busy.then(|| match rest {
@@ -116,6 +119,13 @@ mod tests {
         rests
     }
 
+    /// Whether a shard rests after batches that follow such a silence in a busy process.
+    async fn rest_after(silence: Duration) -> [bool; 2] {
+        let pace = busy().await;
+        advance(silence).await;
+        [(); 2].map(|()| pace.until(Rest::Own, 1, Instant::now()).is_some())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn shards_rest_after_small_batches_while_many_are_taken() {
         let seldom = rests(Duration::from_millis(1), &[1; 100]).await;
@@ -126,6 +136,8 @@ mod tests {
         let first = often.iter().position(|rests| *rests).expect("ten thousand a second are many");
         assert_eq!(first, 1_000, "after a tenth of a second");
         assert!(!often[first..].contains(&false), "also at the beginning of a window");
+        assert_eq!(rest_after(2 * GATHER).await, [true, true], "a short silence ends nothing");
+        assert_eq!(rest_after(20 * GATHER).await, [false, false], "a longer one does");
         let large = rests(Duration::from_micros(100), &[SMALL; 2_000]).await;
         assert!(!large.contains(&true), "large ones pay for themselves");
         let nothing = rests(Duration::from_micros(100), &[0; 2_000]).await;
@@ -152,7 +164,7 @@ mod tests {
     /// A pace at which shards rest.
     async fn busy() -> Pace {
         let pace = Pace::default();
-        for _ in 0..=BUSY_FOR {
+        for _ in 0..BUSY_FOR + QUIET_FOR {
             for _ in 0..BUSY {
                 pace.until(Rest::Own, 1, Instant::now());
             }
