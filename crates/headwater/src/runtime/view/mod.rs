@@ -337,6 +337,8 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
 
     /// Asks a shard, once it includes what was asked for.
     async fn ask(&self, shard: Partition, ask: Ask, deadline: Instant) -> Result<ShardAnswer, QueryError> {
+        // Whoever asks again and again lets those run whom it waits for, also where there is one thread for all.
+        tokio::task::coop::consume_budget().await;
         let needed = self.needed(shard, deadline).await?;
         let ask = match self.as_of {
             Some(time) if !matches!(ask, Ask::Versions(..)) => Ask::Past(time, Box::new(ask)),
