@@ -15,6 +15,8 @@ fn an_order_is_placed_though_its_client_went_away_and_counts_once_when_sent_agai
     const ORDERS: usize = 100;
     let data = TempDir::new().expect("a directory");
     let service = Service::on(data.path());
+    // What waits for its shard to run goes with its client.
+    service.ready();
     let orders: Vec<_> = (0..ORDERS).map(|n| order(&format!("gone-{n}"), "c", "x")).collect();
     for order in &orders {
         let sent = request("POST", "/orders", JSON, order.to_string().as_bytes());

@@ -54,7 +54,7 @@ fn assert_all_is_right(service: &Service) {
             (service.items(&customer).ok()? == items).then_some(())
         });
     }
-    within_patience("it is ready", || (service.get("/readyz").status == 200).then_some(()));
+    service.ready();
     for n in 0..ORDERS {
         let order = service.get(&format!("/orders/{}", id(n))).json();
         assert_eq!(place_in(&order), place_of(n));
@@ -151,7 +151,7 @@ fn a_state_that_is_older_than_its_log_is_read_on_before_the_service_is_ready() {
     fs::remove_dir_all(data.path().join("state")).expect("the state is there");
     copy(&full.path().join("state"), &data.path().join("state"));
     let service = Service::on(data.path());
-    within_patience("it is ready", || (service.get("/readyz").status == 200).then_some(()));
+    service.ready();
     assert_eq!(service.items(&late), Ok(BTreeMap::from([("tea".to_owned(), 200)])), "at once");
     assert_all_is_right(&service);
 }

@@ -207,7 +207,7 @@ fn the_older_of_two_processes_with_copies_of_one_directory_ends_and_names_the_ca
     let [data, copy] = ["data", "copy"].map(|name| place.path().join(name));
     let broker = Broker::start().expect("a broker starts");
     let mut older = Service::start(&mut on_kafka(&data, &broker.bootstrap()));
-    within_patience("it is ready", || (older.get("/readyz").status == 200).then_some(()));
+    older.ready();
     std::fs::create_dir_all(copy.join("kafka")).expect("it can be made");
     for file in ["format", "kafka/instance", "kafka/cluster"] {
         std::fs::copy(data.join(file), copy.join(file)).expect("it can be copied");

@@ -52,6 +52,12 @@ impl Service {
         Self { child, address, told }
     }
 
+    /// Waits until all its parts run.
+    #[track_caller]
+    pub(crate) fn ready(&self) {
+        within_patience("it is ready", || (self.get("/readyz").status == 200).then_some(()));
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
