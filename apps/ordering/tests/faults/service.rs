@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -29,7 +29,7 @@ pub(crate) fn program(data: &Path) -> Command {
 pub(crate) struct Service {
     child: Child,
     pub(crate) address: SocketAddr,
-    told: Arc<Mutex<String>>,
+    told: Told,
 }
 
 impl Service {
@@ -41,13 +41,14 @@ impl Service {
     /// Starts the program as the command says.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
-        let told = collected(child.stderr.take().expect("a pipe"));
+        let mut told = Told::by(child.stderr.take().expect("a pipe"));
         let announced = first_line(child.stdout.take().expect("a pipe"));
         let address = announced.split_once("http://").and_then(|(_, rest)| rest.split(',').next());
         let Some(address) = address.and_then(|address| address.parse().ok()) else {
             let _ = child.kill();
             let status = child.wait();
-            panic!("it did not start ({status:?}): {}", told.lock().expect("no panic"));
+            told.finish();
+            panic!("it did not start ({status:?}): {}", told.text());
         };
         Self { child, address, told }
     }
@@ -64,7 +65,7 @@ impl Service {
 
     /// What it has told on standard error so far.
     pub(crate) fn told(&self) -> String {
-        self.told.lock().expect("no panic").clone()
+        self.told.text()
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -140,10 +141,12 @@ impl Service {
         kill_process(pid, Signal::TERM).expect("one may signal one's child");
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last that it told.
     #[track_caller]
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        within_patience("it ends", || self.child.try_wait().expect("a child can be waited for"))
+        let status = within_patience("it ends", || self.child.try_wait().expect("a child can be waited for"));
+        self.told.finish();
+        status
     }
 }
 
@@ -152,6 +155,7 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
+            self.told.finish();
             eprintln!("the program told:\n{}", self.told());
         }
     }
@@ -173,17 +177,36 @@ pub(crate) fn output_of(command: &mut Command) -> Output {
     panic!("it does not end: {:?}", output.recv().expect("it was killed"));
 }
 
-fn collected(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let text = Arc::new(Mutex::new(String::new()));
-    let collecting = text.clone();
-    thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            let mut text = collecting.lock().expect("no panic");
-            text.push_str(&line);
-            text.push('\n');
+/// What a process tells on a pipe, line by line.
+struct Told {
+    text: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
+}
+
+impl Told {
+    fn by(pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::new(Mutex::new(String::new()));
+        let read = text.clone();
+        let reading = thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut text = read.lock().expect("no panic");
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        Self { text, reading: Some(reading) }
+    }
+
+    fn text(&self) -> String {
+        self.text.lock().expect("no panic").clone()
+    }
+
+    /// Waits for all that is told by a process that has ended: its last words may still be in the pipe.
+    fn finish(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("reading does not panic");
         }
-    });
-    text
+    }
 }
 
 /// The first line of a pipe; empty if it ends, or tells nothing in time.
