@@ -64,6 +64,15 @@ pub(super) struct Refused {
     pub(super) error: KrafkaError,
 }
 
+impl Refused {
+    /// Of a request that was never sent: nobody can have heard it.
+    fn unsent(error: KrafkaError) -> Self {
+        let Self { refusal, error } = Self::from(error);
+        let refusal = if refusal == Refusal::NoAnswer { Refusal::Elsewhere } else { refusal };
+        Self { refusal, error }
+    }
+}
+
 impl From<KrafkaError> for Refused {
     fn from(error: KrafkaError) -> Self {
         let refusal = match code_of(&error) {
@@ -279,14 +288,15 @@ impl Wire {
         versions: (i16, i16),
         patience: Duration,
         request: &Q,
-    ) -> Result<A, KrafkaError> {
-        let address = self.coordinator().await?;
+    ) -> Result<A, Refused> {
+        let address = self.coordinator().await.map_err(Refused::unsent)?;
         let pool = kafka_pool(&self.kafka);
         let connection = match lane {
-            Lane::Round => pool.get_coordinator_connection(&address).await?,
-            Lane::Beat => pool.get_connection(&address).await?,
+            Lane::Round => pool.get_coordinator_connection(&address).await,
+            Lane::Beat => pool.get_connection(&address).await,
         };
-        ask(&connection, api, versions, patience, request).await
+        let connection = connection.map_err(Refused::unsent)?;
+        Ok(ask(&connection, api, versions, patience, request).await?)
     }
 
     async fn coordinator(&self) -> Result<String, KrafkaError> {
