@@ -2,7 +2,8 @@
 //!
 //! The load is open: each request has a time at which it is due, whatever became of those before it, and is measured from
 //! then on. A server that stops for a moment is charged for all that were due meanwhile, also by a caller that was still
-//! waiting (no coordinated omission). HEAD, which writes no visit, is measured first: it tells what the machine and HTTP
+//! waiting (no coordinated omission). The callers are on the server's cores, where each would have one of its own; so they
+//! take theirs as soon as they have something to do. HEAD, which writes no visit, is measured first: it tells what the machine and HTTP
 //! take. No figure is printed unless every visit was counted once in the end.
 //!
 //! ```sh
@@ -106,6 +107,7 @@ impl Load {
 
     /// Asks for every so manieth redirect, each when it is due.
     fn call(&self, caller: u64, mut connection: Connection, method: &str, begun: Instant) -> Measured {
+        headwater::scheduling::wake_promptly();
         let mut measured = Measured { answered: 0, took: Vec::new(), sent_late: Vec::new() };
         let warm = begun + WARM_UP;
         let requests = (self.seconds + WARM_UP.as_secs()) * self.rate;

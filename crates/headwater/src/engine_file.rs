@@ -1,4 +1,4 @@
-//! Opening and growing the engine's environments: the one module with `unsafe`.
+//! Opening and growing the engine's environments: one of the two modules with `unsafe`.
 //!
 //! LMDB trusts its callers in three things, which the types here cannot check, so each caller of this module keeps them
 //! and says how:

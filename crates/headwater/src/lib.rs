@@ -58,6 +58,7 @@ pub mod migrate;
 #[cfg_attr(not(feature = "planted"), allow(unreachable_pub))]
 pub mod planted;
 mod runtime;
+pub mod scheduling;
 pub mod store;
 pub mod testing;
 pub mod topics;

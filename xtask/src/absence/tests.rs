@@ -88,12 +88,15 @@ fn a_crate_without_a_place_among_the_layers_is_found() {
 }
 
 #[test]
-fn unsafe_code_is_allowed_in_one_file() {
+fn unsafe_code_is_allowed_in_the_files_that_are_named_alone() {
     let lift = "#![allow(unsafe_code)]\n";
-    let one = [("crates/low/src/open.rs", lift), ("apps/app/src/main.rs", "// unsafe_code\n")];
-    assert_eq!(unsafe_places(tree(&one).path()).unwrap(), [""; 0]);
-    let two = [("crates/low/src/open.rs", lift), ("apps/app/src/main.rs", lift)];
-    assert_eq!(unsafe_places(tree(&two).path()).unwrap().len(), 2);
+    let named = [(UNSAFE[0], lift), (UNSAFE[1], lift), ("apps/app/src/main.rs", "// unsafe_code\n")];
+    assert_eq!(unsafe_places(tree(&named).path()).unwrap(), [""; 0]);
+    let other = [(UNSAFE[0], lift), ("apps/app/src/main.rs", lift)];
+    assert_eq!(
+        unsafe_places(tree(&other).path()).unwrap(),
+        ["apps/app/src/main.rs:1: lifts the lint on unsafe code"]
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use headwater::scheduling::wake_promptly;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -140,7 +141,9 @@ struct Threads(Option<Runtime>);
 
 impl Threads {
     fn start() -> std_io::Result<Self> {
-        Ok(Self(Some(Builder::new_multi_thread().enable_all().thread_name("http").build()?)))
+        let mut threads = Builder::new_multi_thread();
+        threads.enable_all().thread_name("http").on_thread_start(wake_promptly);
+        Ok(Self(Some(threads.build()?)))
     }
 
     /// Begins a task on them.

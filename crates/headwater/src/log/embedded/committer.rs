@@ -91,6 +91,9 @@ impl Committer {
                 Batch::Shared(work) => self.write_all(work),
                 Batch::Alone(admin) => self.administer(admin),
             }
+            while self.broken.is_none() && self.engine.wants_ahead() && queue.is_idle() {
+                self.engine.write_ahead();
+            }
         }
         self.broken.is_none()
     }

@@ -55,7 +55,7 @@ const STRUCTURE_BYTES_MAX: u64 = 16 << 30;
 pub(super) struct Engine {
     env: Env<WithoutTls>,
     table: Database<'static, Bytes, Bytes>,
-    pages: PageFile,
+    pub(super) pages: PageFile,
     path: PathBuf,
     /// The last committed roots.
     meta: Mutex<Meta>,
@@ -64,8 +64,10 @@ pub(super) struct Engine {
     /// Held for reading by every transaction of a reader; for writing while the map is replaced.
     gate: RwLock<()>,
     map_bytes: AtomicU64,
-    bytes_max: Option<u64>,
-    reserved: AtomicU64,
+    pub(super) bytes_max: Option<u64>,
+    pub(super) reserved: AtomicU64,
+    /// How far the file has been written ahead of its used part.
+    pub(super) written: AtomicU64,
     #[cfg(any(test, feature = "testing"))]
     faults: super::testing::Faults,
 }
@@ -109,6 +111,7 @@ impl Engine {
             map_bytes: AtomicU64::new(map_bytes),
             bytes_max: options.bytes_max,
             reserved: AtomicU64::new(reserved),
+            written: AtomicU64::new(0),
             #[cfg(any(test, feature = "testing"))]
             faults: options.faults.clone(),
         };
@@ -139,6 +142,7 @@ impl Engine {
             map_bytes: AtomicU64::new(map_bytes),
             bytes_max: None,
             reserved: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             #[cfg(any(test, feature = "testing"))]
             faults: options.faults,
         })
@@ -185,8 +189,7 @@ impl Engine {
         #[cfg(any(test, feature = "testing"))]
         self.faults.make_room().map_err(|error| write_error(error.into()))?;
         let page_bytes = self.pages.page_bytes() as u64;
-        let used = (self.meta.lock().last_page + 1) * page_bytes;
-        let need = used + 2 * bytes + (8 * places + 128) * page_bytes;
+        let need = self.used_bytes() + 2 * bytes + (8 * places + 128) * page_bytes;
         if self.bytes_max.is_none() && need > self.map_bytes.load(Ordering::Relaxed) / 10 * 9 {
             self.grow_map(need)?;
         }
@@ -205,7 +208,12 @@ impl Engine {
         Ok(())
     }
 
-    fn reserve(&self, from: u64, need: u64) -> Result<(), WriteError> {
+    /// Where the used part of the file ends.
+    pub(super) fn used_bytes(&self) -> u64 {
+        (self.meta.lock().last_page + 1) * self.pages.page_bytes() as u64
+    }
+
+    pub(super) fn reserve(&self, from: u64, need: u64) -> Result<(), WriteError> {
         let step = (from / 8).clamp(GROWTH_LEAST, GROWTH_MOST);
         let ample = need.max(from + step).next_multiple_of(GROWTH_LEAST);
         let ample = self.bytes_max.map_or(ample, |max| ample.min(max.max(need)));
@@ -268,7 +276,7 @@ impl Engine {
         let used = 2 + in_use(&meta.main) + in_use(&meta.free);
         Sizes {
             file_bytes: self.reserved.load(Ordering::Relaxed),
-            used_bytes: (meta.last_page + 1) * page_bytes,
+            used_bytes: self.used_bytes(),
             free_pages: (meta.last_page + 1).saturating_sub(used),
             leaf_bytes: meta.main.leaves * page_bytes,
         }
@@ -368,7 +376,7 @@ fn unavailable(what: &str, error: &heed::Error) -> LogError {
     LogError::new(LogErrorKind::Unavailable, format!("{what} the log: {error}; try again"))
 }
 
-fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
+pub(super) fn write_zeros(file: &File, from: u64, to: u64) -> io::Result<()> {
     let zeros = vec![0; 1 << 16];
     let mut at = from;
     while at < to {

@@ -19,6 +19,7 @@
 //! A data directory is opened once, by one process, and every app of that process shares the log. A program calls
 //! [`check_if_asked`] first in its `main`.
 
+mod ahead;
 mod batch;
 mod catalogue;
 mod check;
@@ -416,6 +417,7 @@ impl Shared {
         };
         let queue = self.queue.clone();
         let run = move || {
+            crate::scheduling::wake_promptly();
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| committer.run(&queue)));
             queue.abandon();
             done.unwrap_or_else(|_| {

@@ -107,6 +107,15 @@ struct Waiting {
     closed: bool,
 }
 
+impl Waiting {
+    fn next(&mut self) -> Option<Batch> {
+        match self.work.pop_front()? {
+            Work::Admin(admin) => Some(Batch::Alone(admin)),
+            first => Some(Batch::Shared(take_shared(first, &mut self.work))),
+        }
+    }
+}
+
 impl Queue {
     /// Hands work over; gives it back if the log is closed.
     #[expect(clippy::result_large_err, reason = "work that is refused goes back whole, to be answered")]
@@ -145,13 +154,18 @@ impl Queue {
     pub(super) fn take(&self) -> Option<Batch> {
         let mut waiting = self.waiting.lock();
         loop {
-            match waiting.work.pop_front() {
-                Some(Work::Admin(admin)) => return Some(Batch::Alone(admin)),
-                Some(first) => return Some(Batch::Shared(take_shared(first, &mut waiting.work))),
+            match waiting.next() {
+                Some(batch) => return Some(batch),
                 None if waiting.closed => return None,
                 None => self.arrived.wait(&mut waiting),
             }
         }
+    }
+
+    /// Whether nothing waits, and more may come.
+    pub(super) fn is_idle(&self) -> bool {
+        let waiting = self.waiting.lock();
+        waiting.work.is_empty() && !waiting.closed
     }
 }
 

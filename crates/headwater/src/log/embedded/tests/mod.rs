@@ -1,5 +1,6 @@
 //! The embedded log, proved by what it answers and by what lies on the disk.
 
+mod ahead;
 mod basics;
 mod conformance;
 mod damage;
