@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use headwater::core::key::Key;
 use headwater::prelude::*;
-use headwater::{Once, Stream, Windowed};
+use headwater::{Once, Windowed};
 
 use crate::domain::{Code, Link, LinkEvent, Referrer, Visit};
 
@@ -58,25 +57,19 @@ pub fn shortener() -> Shortener {
     });
     app.emitter(of_limited.to(topic.clone()).named("limited-visits"));
 
-    // By id it is known in each view, where that is kept beside the counts, and not before the topic between, which would
-    // have to write it down on the log.
-    let raw = app.stream(topic.clone());
-    let visits = once(&raw);
+    // Each view knows the ids by itself: a topic of visits that came once would have to be written to the log.
+    let visits = app.stream(topic.clone());
+    let visits =
+        visits.deduplicate_by(Store::named("visit-ids"), Once::among(REPEATS_AMONG), |visit| visit.meta.id());
     let by_code = visits.group_by_key();
     let total = app.view(by_code.count(Store::named("visits")));
     let daily = by_code.window(Tumbling::days(1).grace(GRACE)).count(Store::named("visits-per-day"));
     let daily = app.view(daily);
     let hourly = by_code.window(Tumbling::hours(1).grace(GRACE)).count(Store::named("visits-per-hour"));
     let hourly = app.view(hourly);
-    let by_host = raw.select_key(|visit| (visit.key.clone(), visit.referrer.clone()));
-    let by_host = once(&by_host.repartition("visits-by-referrer")).group_by_key();
+    let by_host = visits.extend_key(|visit| visit.referrer.clone()).group_by_key();
     let referrers = app.view(by_host.count(Store::named("referrers")));
     Shortener { app, links, visits: topic, listed, total, daily, hourly, referrers }
-}
-
-/// Each visit once, also one that was published again.
-fn once<K: Key>(visits: &Stream<K, Visit>) -> Stream<K, Visit> {
-    visits.deduplicate_by(Store::named("visit-ids"), Once::among(REPEATS_AMONG), |visit| visit.meta.id())
 }
 
 #[cfg(test)]

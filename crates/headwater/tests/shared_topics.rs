@@ -154,6 +154,29 @@ async fn a_view_of_a_topic_with_other_codecs_answers_from_the_shard_of_the_key()
 }
 
 #[tokio::test]
+async fn what_lies_under_a_key_and_more_is_asked_for_by_the_key_whatever_its_codec() {
+    let (log, stores) = (log(), MemoryStores::new());
+    make(&log, "readings", Cleanup::Keep).await;
+    let mut app = app("meters");
+    let readings = app.stream(Topic::<i64, Vec<u8>>::with("readings", BigEndian, Raw));
+    let by_size = readings.extend_key(|reading| reading.value.len() as u64);
+    let sizes = app.view(by_size.group_by_key().count(Store::named("sizes")));
+    let by_size_and_parity = by_size.extend_key(|reading| reading.key.0 % 2);
+    let parities = app.view(by_size_and_parity.group_by_key().count(Store::named("parities")));
+    let running = start_over(&log, &stores, app).await;
+    let written: Vec<_> = (-25..25).flat_map(|n: i64| [(n, "one"), (n, "four"), (n, "two")]).collect();
+    produce(&log, "readings", &BigEndian, &written).await;
+    settled(&log, &running, "readings").await;
+    for key in -25..25_i64 {
+        let sizes = running.view(&sizes).unwrap();
+        assert_eq!(sizes.of(&key).await.unwrap().value, [(3, 2), (4, 1)], "{key}");
+        assert_eq!(running.view(&parities).unwrap().of(&(key, 3)).await.unwrap().value, [(key % 2, 2)]);
+    }
+    assert_eq!(running.view(&sizes).unwrap().get(&(7, 4)).await.unwrap().value, Some(1));
+    running.stop(WITHIN).await;
+}
+
+#[tokio::test]
 async fn an_observer_sees_each_record_in_order_and_goes_on_where_it_stopped() {
     let (log, stores) = (log(), MemoryStores::new());
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));

@@ -11,7 +11,7 @@ use super::node::{Node, NodeKind};
 use super::topic::{Codecs, Reads, TopicRef};
 
 /// Operators that put values under other keys than they have.
-const NEW_KEYS: [&str; 5] = ["map", "flat_map", "select_key", "group_by", "process"];
+const NEW_KEYS: [&str; 6] = ["map", "flat_map", "select_key", "extend_key", "group_by", "process"];
 
 /// Keys so short fit into every store, whatever their types: their ordered form has nine times their bytes at most.
 const SHORT_KEY_BYTES: usize = 200;

@@ -27,6 +27,7 @@ mod join;
 mod lineage;
 mod node;
 mod process;
+mod route;
 mod store;
 mod stream;
 mod stream_join;
@@ -63,7 +64,8 @@ pub(crate) use building::ShardPlace;
 pub(crate) use cycle::cycle;
 pub(crate) use definition::{Definition, Kind, versioned};
 pub(crate) use lineage::lineage;
-pub(crate) use topic::{Route, TopicRef};
+pub(crate) use route::Route;
+pub(crate) use topic::TopicRef;
 
 /// What can be kept in a table or sent through a topic: plain data that serde can write and read.
 ///

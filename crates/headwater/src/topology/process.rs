@@ -9,9 +9,9 @@ use headwater_core::key::Key;
 use super::Value;
 use super::building::Building;
 use super::node::{Node, StoreSpec};
+use super::route::Route;
 use super::store::Store;
 use super::stream::{IsInPlace, Moved, Stream};
-use super::topic::text_route;
 use crate::engine::operators::{Next, Process, Processor, Schedule, Shared};
 
 /// How often a [`Processor`] is called beside its records; never unless said.
@@ -178,6 +178,6 @@ impl<K: 'static, V: 'static, P> Stream<K, V, P> {
                 });
             }
         };
-        Stream::of_parts(node, text_route(), Arc::new(attach))
+        Stream::of_parts(node, Route::text(), Arc::new(attach))
     }
 }

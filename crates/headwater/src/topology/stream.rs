@@ -11,9 +11,10 @@ use super::building::{Attach, Building};
 use super::definition::{Definition, Kind};
 use super::grouped::Grouped;
 use super::node::{Node, StoreSpec};
+use super::route::Route;
 use super::store::Store;
 use super::table::Table;
-use super::topic::{Route, Topic, TopicRef, text_route};
+use super::topic::{Topic, TopicRef};
 use super::versioned::versioned_table;
 use super::{Emitter, Observer, Value};
 use crate::engine::flow::Keyed;
@@ -72,13 +73,13 @@ impl<K: Key, V: Send + Sync + 'static> Stream<K, V> {
     /// The stream of a topic of the app, with keys in their text form, whose records `read` reads.
     pub(crate) fn of(name: String, fed_by: Option<Arc<Definition>>, read: Read<K, V>) -> Self {
         let topic = TopicRef::Own(name);
-        Self::reading(topic.clone(), Node::source(topic, fed_by, None, None), text_route(), read)
+        Self::reading(topic.clone(), Node::source(topic, fed_by, None, None), Route::text(), read)
     }
 
     /// The same, as `app` declares it by the handle of what makes the topic.
     pub(crate) fn of_app(app: &str, name: String, read: Read<K, V>) -> Self {
         let topic = TopicRef::Own(name);
-        Self::reading(topic.clone(), Node::source(topic, None, None, Some(app)), text_route(), read)
+        Self::reading(topic.clone(), Node::source(topic, None, None, Some(app)), Route::text(), read)
     }
 
     /// The stream of a topic by its own name, as `app` declares it.
@@ -168,7 +169,7 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
         change: impl Fn(Keyed<'_, K, V>) -> Vec<(L, W)> + Send + Sync + 'static,
     ) -> Stream<L, W, Moved> {
         let change: On<K, V, Vec<(L, W)>> = Arc::new(change);
-        self.leading_to(label, text_route(), move |next| Box::new(FlatMap { change: change.clone(), next }))
+        self.leading_to(label, Route::text(), move |next| Box::new(FlatMap { change: change.clone(), next }))
     }
 
     /// Puts each value under another key.
@@ -181,7 +182,36 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<K, V, P> {
     ) -> Stream<L, V, Moved> {
         let key_of: On<K, V, L> = Arc::new(key_of);
         let link = move |next| Box::new(SelectKey { key_of: key_of.clone(), next }) as Next<K, V>;
-        self.leading_to("select_key", text_route(), link)
+        self.leading_to("select_key", Route::text(), link)
+    }
+
+    /// Puts each value under its key and something more.
+    ///
+    /// What is equal under the new keys had equal keys before, so it stays where it is: no repartition is needed. All that
+    /// lies under one of the keys before can be asked for together ([`ViewQuery::of`](crate::ViewQuery::of)).
+    ///
+    /// ```
+    /// # use headwater::prelude::*;
+    /// # use headwater::testing::{Driver, at};
+    /// let mut app = App::new("shortener");
+    /// let visits = app.stream::<String, String>("visits"); // from where, by link
+    /// let by_host = visits.extend_key(|visit| visit.value.clone()).group_by_key();
+    /// let by_host = app.view(by_host.count(Store::named("visits-by-host")));
+    ///
+    /// let mut driver = Driver::new(&app);
+    /// for host in ["a.example", "b.example", "a.example"] {
+    ///     driver.pipe("visits", "link".to_owned(), host.to_owned(), at("2026-03-01T12:00Z"));
+    /// }
+    /// assert_eq!(driver.view(&by_host).get(&("link".to_owned(), "a.example".to_owned())), Some(2));
+    /// ```
+    #[must_use]
+    pub fn extend_key<R: Key>(
+        &self,
+        rest_of: impl Fn(Keyed<'_, K, V>) -> R + Send + Sync + 'static,
+    ) -> Stream<(K, R), V, P> {
+        let key_of: On<K, V, (K, R)> = Arc::new(move |item| (item.key.clone(), rest_of(item)));
+        let link = move |next| Box::new(SelectKey { key_of: key_of.clone(), next }) as Next<K, V>;
+        self.leading_to("extend_key", self.route.extended(), link)
     }
 
     /// Shows each value to `look`, and hands it on.
@@ -375,9 +405,8 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<Option<K>, Option<V>, P> {
     #[must_use]
     pub fn present(&self, name: impl Into<Arc<str>>) -> Stream<K, V, P> {
         let operator = name.into();
-        let route = self.route.clone();
         // A key that is there lies where it would lie if it could not be absent.
-        let route: Route<K> = Arc::new(move |key: &K| route(&Some(key.clone())));
+        let route = self.route.by(|key: &K| Some(key.clone()));
         let node = Node::stateless("present", vec![self.node.clone()]);
         let (attach, present) = (self.attach.clone(), node.clone());
         let attach = move |building: &mut Building<'_>, next| {

@@ -7,10 +7,10 @@ use headwater_core::key::Key;
 use super::Value;
 use super::building::Building;
 use super::node::{Node, StoreSpec};
+use super::route::Route;
 use super::store::Store;
 use super::stream::{Moved, Stream};
 use super::table::Table;
-use super::topic::text_route;
 use crate::engine::flow::Keyed;
 use crate::engine::operators::{Add, AggregateChanges, Change, FlatMap, Next, Subtract, regrouped};
 use crate::engine::row::RowFormat;
@@ -56,7 +56,7 @@ impl<K: Key, V: Value> Table<K, V> {
             attach(building, Box::new(FlatMap { change: Arc::new(change), next }));
         };
         let node = Node::stateless("group_by", vec![self.node.clone()]);
-        let moved: Stream<L, Change<W>, Moved> = Stream::of_parts(node, text_route(), Arc::new(attach));
+        let moved: Stream<L, Change<W>, Moved> = Stream::of_parts(node, Route::text(), Arc::new(attach));
         Regrouped { changes: moved.repartition(name) }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_core::codec::{Codec, Json, KeyCodec, Nullable, Text};
-use headwater_core::key::{Key, KeyError, ordered};
+use headwater_core::key::{Key, ordered};
 use headwater_core::record::{Record, StoredRecord};
 use headwater_core::store::KEY_BYTES_MAX;
 use headwater_core::topic::{InvalidTopicName, TopicName};
@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::definition::topic_of;
+use super::route::Route;
 use crate::engine::operators::{Encoded, Read, WriteRecord};
 
 /// A topic by its own name, which other programs may share, with the codecs of its keys and values.
@@ -169,7 +170,7 @@ impl<K: 'static, V: 'static> Topic<K, V> {
     /// What decides the partition of its keys.
     pub(crate) fn route(&self) -> Route<K> {
         let keys = self.keys.clone();
-        Arc::new(move |key: &K| {
+        Route::new(move |key| {
             let encoded = keys.encode(key).map_err(|e| e.to_string())?;
             keys.partition_part(key, &encoded).map_err(|e| e.to_string())
         })
@@ -213,14 +214,6 @@ impl<K: Key, V: Serialize + DeserializeOwned> From<String> for Topic<K, V> {
     fn from(name: String) -> Self {
         Self::with(name, Text, Json)
     }
-}
-
-/// The bytes whose hash is a key's partition.
-pub(crate) type Route<K> = Arc<dyn Fn(&K) -> Result<Bytes, String> + Send + Sync>;
-
-/// That of keys in their text form.
-pub(crate) fn text_route<K: Key>() -> Route<K> {
-    Arc::new(|key: &K| headwater_core::key::partition_text(key).map_err(|e: KeyError| e.to_string()))
 }
 
 /// A topic as a definition names it.

@@ -8,10 +8,10 @@ use super::Value;
 use super::building::Building;
 use super::grouped::Grouped;
 use super::node::StoreSpec;
+use super::route::Route;
 use super::store::Store;
 use super::stream::Stream;
 use super::table::{Table, updates_topic};
-use super::topic::Route;
 use super::windows::Windows;
 use crate::engine::flow::Keyed;
 use crate::engine::operators::window::{
@@ -300,5 +300,5 @@ impl WindowStore {
 
 /// A window lies where its key lies.
 fn windowed_route<K: Key>(route: Route<K>) -> Route<Windowed<K>> {
-    Arc::new(move |window: &Windowed<K>| route(&window.key))
+    route.by(|window: &Windowed<K>| window.key.clone())
 }

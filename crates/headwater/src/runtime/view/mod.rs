@@ -378,7 +378,7 @@ impl<K: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery<K, S> {
     }
 
     fn shard_of(&self, key: &K) -> Result<Partition, QueryError> {
-        self.shard_of_part((self.route)(key).map_err(QueryError::Key)?)
+        self.shard_of_part(self.route.of(key).map_err(QueryError::Key)?)
     }
 
     fn shard_of_part(&self, part: Bytes) -> Result<Partition, QueryError> {
@@ -666,7 +666,7 @@ impl<P: Key, R: Key, S: Serialize + DeserializeOwned + Send + 'static> ViewQuery
 
     fn part(&self, part: &P) -> Result<(Partition, KeyRange), QueryError> {
         let failed = |e: headwater_core::key::KeyError| QueryError::Key(e.to_string());
-        let shard = self.shard_of_part(headwater_core::key::text(part).map_err(failed)?)?;
+        let shard = self.shard_of_part(self.route.of_first(part).map_err(QueryError::Key)?)?;
         Ok((shard, KeyRange::prefix(&ordered(part).map_err(failed)?)))
     }
 }

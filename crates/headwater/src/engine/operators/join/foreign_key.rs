@@ -124,7 +124,7 @@ impl<K: Key, V: Serialize, L: Key> Subscribe<K, V, L> {
             // Nobody keeps it: whoever reads it answers.
             None => (partition as usize % self.to.len(), None),
             Some(foreign) => {
-                let part = (self.route)(foreign).map_err(ProcessError::Record)?;
+                let part = self.route.of(foreign).map_err(ProcessError::Record)?;
                 let to = partition_of(&part, self.to.len() as u32).0 as usize;
                 (to, Some(text(foreign).map_err(ProcessError::record)?))
             }
