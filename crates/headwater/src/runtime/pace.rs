@@ -58,8 +58,10 @@ impl Default for Pace {
 
 impl Taken {
     /// Counts a batch taken in this window; answers whether there have been many for a while.
+    ///
+    /// A shard may come with a window that is over when another one came first.
     fn is_busy_in(&mut self, window: u64) -> bool {
-        if window != self.window {
+        if window > self.window {
             let was_busy = u64::from(self.now >= BUSY);
             let quiet = window - self.window - was_busy;
             self.busy = (self.busy + was_busy).min(BUSY_FOR + QUIET_FOR).saturating_sub(quiet);
@@ -159,6 +161,18 @@ mod tests {
             advance(Duration::from_micros(170)).await;
         }
         assert!(rests > 1_000, "{rests} rests");
+    }
+
+    #[test]
+    fn a_batch_of_a_window_that_is_over_counts_in_the_one_that_is_not() {
+        let mut taken = Taken::default();
+        let mut batches = (0..2 * BUSY_FOR).flat_map(|window| [window; BUSY as usize + 1]);
+        assert!(!batches.by_ref().take(BUSY as usize).any(|window| taken.is_busy_in(window)));
+        batches.for_each(|window| drop(taken.is_busy_in(window)));
+        let last = taken.window;
+        assert!(taken.is_busy_in(last - 1) && taken.is_busy_in(0) && taken.is_busy_in(last));
+        assert_eq!(taken.window, last);
+        assert!(taken.is_busy_in(last + 1));
     }
 
     /// A pace at which shards rest.

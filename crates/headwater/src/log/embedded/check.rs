@@ -73,12 +73,23 @@ pub fn check_if_asked() {
         MAY_ASK.store(true, Ordering::Relaxed);
         return;
     };
+    end_with_parent();
     let code = match check_beside(Path::new(&dir)).map(|report| print(&report)) {
         Ok(Ok(())) => 0,
         Ok(Err(error)) => complain(&error),
         Err(error) => complain(&error),
     };
     std::process::exit(code)
+}
+
+/// Has this process killed when the one that asked for the check ends, as that may itself be: nobody reads the report then.
+fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+    {
+        // It ends by itself, later.
+        tracing::debug!(%error, "the check may outlive whoever asked for it");
+    }
 }
 
 fn complain(error: &dyn std::error::Error) -> i32 {

@@ -48,6 +48,10 @@ const READERS_MAX: u32 = 1_024;
 /// A reader that begins between a commit and its announcement tries again.
 const SNAPSHOT_TRIES: u32 = 10_000;
 
+/// How long a process that reads may outlive the one that wrote, and how often it is looked at meanwhile.
+const OUTLIVED_MAX: Duration = Duration::from_secs(10);
+const OUTLIVED_PAUSE: Duration = Duration::from_millis(20);
+
 /// Files above this are not walked at once when they are opened: their branches would take too long to read.
 const STRUCTURE_BYTES_MAX: u64 = 16 << 30;
 
@@ -98,7 +102,7 @@ impl Engine {
         let (meta, commit) = check_before_open(&file, dir)?;
         let page_bytes = page_bytes_of(&file).unwrap_or_default();
         let reserved = file.metadata().map(|data| data.len()).unwrap_or_default();
-        let (env, map_bytes) = open_env(dir, options, EnvFlags::empty())?;
+        let (env, map_bytes) = open_env_at(dir, options, meta.txn)?;
         let table = open_table(&env).map_err(|error| OpenError::io("cannot open the log", dir, error))?;
         let engine = Self {
             env,
@@ -407,6 +411,31 @@ fn open_env(dir: &Path, options: &Options, extra: EnvFlags) -> Result<(Env<Witho
     }
     let error = last.unwrap_or_else(|| io::Error::other("no map size to try").into());
     Err(OpenError::io("cannot open the log", dir, error))
+}
+
+/// Opens the environment to write, once the engine takes commit `txn` for the last.
+///
+/// It keeps the number of the last commit in its lock file as well, and goes by that for as long as any process has the file
+/// open. A process that was killed between the two has left the number before, and a check that outlives it has the file.
+fn open_env_at(dir: &Path, options: &Options, txn: u64) -> Result<(Env<WithoutTls>, u64), OpenError> {
+    let begun = Instant::now();
+    loop {
+        let (env, map_bytes) = open_env(dir, options, EnvFlags::empty())?;
+        let known = env.read_txn().map(|last| last.id() as u64);
+        let known = known.map_err(|error| OpenError::io("cannot open the log", dir, error))?;
+        if known == txn {
+            return Ok((env, map_bytes));
+        }
+        close(env);
+        if begun.elapsed() > OUTLIVED_MAX {
+            let message = format!(
+                "cannot open the log {}: another process still reads it as it was before its last commit, {txn}; end                  that process, or wait for its end, and start again",
+                dir.display()
+            );
+            return Err(OpenError::new(OpenErrorKind::Unavailable, message));
+        }
+        std::thread::sleep(OUTLIVED_PAUSE);
+    }
 }
 
 /// How much to map, in order of trying.
