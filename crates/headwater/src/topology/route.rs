@@ -28,12 +28,6 @@ impl<K: 'static> Route<K> {
         (self.of)(key)
     }
 
-    /// That of what lies where a key lies that it has.
-    pub(crate) fn by<L: 'static>(&self, key_of: impl Fn(&L) -> K + Send + Sync + 'static) -> Route<L> {
-        let of = self.of.clone();
-        Route::new(move |larger: &L| of(&key_of(larger)))
-    }
-
     /// That of a key and something more, which lies where the key alone does.
     pub(crate) fn extended<R: 'static>(&self) -> Route<(K, R)> {
         let of = self.of.clone();

@@ -405,8 +405,9 @@ impl<K: Key, V: Send + Sync + 'static, P> Stream<Option<K>, Option<V>, P> {
     #[must_use]
     pub fn present(&self, name: impl Into<Arc<str>>) -> Stream<K, V, P> {
         let operator = name.into();
+        let nullable = self.route.clone();
         // A key that is there lies where it would lie if it could not be absent.
-        let route = self.route.by(|key: &K| Some(key.clone()));
+        let route = Route::new(move |key: &K| nullable.of(&Some(key.clone())));
         let node = Node::stateless("present", vec![self.node.clone()]);
         let (attach, present) = (self.attach.clone(), node.clone());
         let attach = move |building: &mut Building<'_>, next| {

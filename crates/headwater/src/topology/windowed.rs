@@ -300,5 +300,5 @@ impl WindowStore {
 
 /// A window lies where its key lies.
 fn windowed_route<K: Key>(route: Route<K>) -> Route<Windowed<K>> {
-    route.by(|window: &Windowed<K>| window.key.clone())
+    Route::new(move |window: &Windowed<K>| route.of(&window.key))
 }
